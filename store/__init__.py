@@ -1,0 +1,1 @@
+"""Keyed vectors on disk: ``(field, sample key) -> vector``. See ``FORMAT.md`` for the layout."""

@@ -1,0 +1,106 @@
+"""Commands: a config dataclass becomes flags, a settings file becomes defaults, errors become one sentence.
+
+Used by ``keyclip`` (tools) and by the modules that launchers start (``python -m embedder``, ``python -m trainer``).
+"""
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from store.errors import ConfigError, KeyclipError
+
+
+def parse_config(config_type: type[C], argv: Sequence[str], prog: str, settings: Mapping[str, Any] | None = None) -> C:
+    """Build a config from command-line flags.
+
+    Later sources win: ``settings`` (a recipe's), then ``--config FILE`` (YAML or json), then the flags. The
+    ``--local_rank`` that launchers append is ignored, since ranks come from the environment.
+
+    Raises:
+        ConfigError: the settings file is absent or holds names that are not settings of this command.
+        SystemExit: wrong flags (status 2) or ``--help`` (status 0).
+    """
+    argv = [a for a in argv if not a.startswith(("--local_rank=", "--local-rank="))]
+    files, argv = _take_config_files(argv)
+    defaults = list(_flags(settings or {}, "the recipe", config_type))
+    for file in files:
+        defaults += _flags(_read_settings(file), str(file), config_type)
+    description = inspect.cleandoc(config_type.__doc__ or "")
+    description += "\n\n--config FILE reads settings from a YAML or json file; flags override it."
+    return tyro.cli(
+        config_type,
+        prog=prog,
+        description=description,
+        args=[*defaults, *argv],
+        config=(tyro.conf.FlagConversionOff,),
+    )
+
+
+def run_command[C](config_type: type[C], function: Callable[[C], int | None], argv: Sequence[str], prog: str) -> int:
+    """Parse, run and translate the outcome into an exit status.
+
+    0: done. 1: an error that the user can mend, printed as one sentence. 2: wrong usage. 130: interrupted.
+    """
+    return exit_status(lambda: function(parse_config(config_type, argv, prog)))
+
+
+def exit_status(function: Callable[[], int | None]) -> int:
+    """Run ``function``; errors that the user can mend become a sentence on stderr and status 1."""
+    try:
+        return function() or 0
+    except KeyclipError as error:
+        print(f"keyclip: error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        print("keyclip: interrupted; the same command continues", file=sys.stderr)  # noqa: T201
+        return 130
+    except BrokenPipeError:  # `keyclip ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _take_config_files(argv: Sequence[str]) -> tuple[list[Path], list[str]]:
+    files: list[Path] = []
+    rest: list[str] = []
+    arguments = iter(argv)
+    for argument in arguments:
+        if argument == "--config":
+            files.append(Path(next(arguments, "")))
+        elif argument.startswith("--config="):
+            files.append(Path(argument.removeprefix("--config=")))
+        else:
+            rest.append(argument)
+    return files, rest
+
+
+def _read_settings(file: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"the settings file {str(file)!r} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the settings file {str(file)!r} is not YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"the settings file {str(file)!r} must map names to values, one setting a line")
+    return settings
+
+
+def _flags(settings: Mapping[str, Any], source: str, config_type: type[Any]) -> Iterator[str]:
+    known = set(inspect.signature(config_type).parameters)
+    for name, value in settings.items():
+        if name not in known:
+            raise ConfigError(f"{source} sets {name!r}, which is not a setting; there are {', '.join(sorted(known))}")
+        yield f"--{name.replace('_', '-')}"
+        if isinstance(value, Mapping):
+            yield from (str(part) for pair in value.items() for part in pair)
+        elif isinstance(value, list | tuple):
+            yield from map(str, value)
+        else:
+            yield str(value)

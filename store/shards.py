@@ -1,0 +1,174 @@
+"""Webdataset shards as keyed samples: where sample keys and captions come from.
+
+A shard is a tar whose members are named ``KEY.EXTENSION``; members of one sample stand together. Extensions are
+lower-cased, as webdataset does. Shards are only ever read.
+"""
+
+import glob
+import json
+import re
+import subprocess
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import braceexpand
+
+from store.errors import CaptionFieldError, DamagedShardError, ShardNotFoundError
+
+_MEMBER = re.compile(r"((?:.*/)?[^./][^.]*)\.([^/]+)")
+
+
+def is_remote(shard: str) -> bool:
+    """Whether ``shard`` is a URL or a ``pipe:`` command, which can be streamed but not addressed by offset."""
+    return shard.startswith("pipe:") or "://" in shard
+
+
+def expand_shards(patterns: Sequence[str]) -> list[str]:
+    """Expand brace ranges (``{00000..00287}``), globs and ``@FILE`` lists into shard paths, in the order given.
+
+    Raises:
+        ShardNotFoundError: a local shard does not exist, or a pattern matches nothing, or no shard is named.
+    """
+    shards: list[str] = []
+    for pattern in patterns:
+        if pattern.startswith("@"):
+            shards += expand_shards(_read_list(pattern[1:]))
+            continue
+        for expanded in [pattern] if pattern.startswith("pipe:") else braceexpand.braceexpand(pattern):
+            if is_remote(expanded):
+                shards.append(expanded)
+            elif any(c in expanded for c in "*?[") and not Path(expanded).exists():
+                matches = sorted(glob.glob(expanded))
+                if not matches:
+                    raise ShardNotFoundError(
+                        f"no shard matches {expanded!r}; check the pattern (quote it in the shell)"
+                    )
+                shards += matches
+            elif Path(expanded).is_file():
+                shards.append(expanded)
+            else:
+                raise ShardNotFoundError(
+                    f"no such shard: {expanded!r} (from {pattern!r}); give the path of a .tar file"
+                )
+    if not shards:
+        raise ShardNotFoundError("no shards given; name at least one .tar file, glob or brace range")
+    if repeated := next((s for s in shards if shards.count(s) > 1), None) if len(set(shards)) < len(shards) else None:
+        raise ShardNotFoundError(f"shard {repeated!r} is named more than once; name each shard once")
+    return shards
+
+
+def _read_list(path: str) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise ShardNotFoundError(f"no such list of shards: {path!r}; expected a text file, one shard a line") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def shard_name(shard: str) -> str:
+    """The shard's file name without folder and extension: ``/data/cc3m/00012.tar`` -> ``00012``."""
+    return Path(shard.split("?")[0].split()[-1]).name.removesuffix(".tar")
+
+
+def split_member(name: str) -> tuple[str, str] | None:
+    """``('KEY', 'extension')`` of a member name, or None for members that belong to no sample."""
+    match = _MEMBER.fullmatch(name.removeprefix("./"))
+    return (match[1], match[2].lower()) if match else None
+
+
+def iter_samples(shard: str, extensions: Iterable[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield ``(key, {extension: bytes})`` for every sample, reading only the members with these extensions.
+
+    Samples come in the shard's own order. A sample with none of the extensions comes with an empty dict.
+
+    Raises:
+        DamagedShardError: the tar is truncated or not a tar, or a key comes twice in it.
+    """
+    wanted = frozenset(extensions)
+    seen: set[str] = set()
+    current: str | None = None
+    members: dict[str, bytes] = {}
+    try:
+        with _open(shard) as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
+            for info in tar:
+                parts = split_member(info.name) if info.isfile() else None
+                if parts is None:
+                    continue
+                key, extension = parts
+                if key != current:
+                    if current is not None:
+                        yield current, members
+                    if key in seen:
+                        raise DamagedShardError(
+                            f"sample key {key!r} comes twice in shard {shard!r}; "
+                            "keys must be unique and the members of a sample must stand together"
+                        )
+                    seen.add(key)
+                    current, members = key, {}
+                if extension in wanted:
+                    members[extension] = cast(Any, tar.extractfile(info)).read()
+        if current is not None:
+            yield current, members
+    except (tarfile.TarError, EOFError) as error:
+        raise DamagedShardError(f"shard {shard!r} cannot be read as a tar ({error}); download it again") from error
+
+
+def _open(shard: str) -> BinaryIO:
+    if not is_remote(shard):
+        try:
+            return Path(shard).open("rb")
+        except FileNotFoundError:
+            raise ShardNotFoundError(f"no such shard: {shard!r}") from None
+    import webdataset  # imports torch, which readers of local shards need not wait for
+
+    try:
+        return cast(BinaryIO, webdataset.gopen(shard))
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ShardNotFoundError(f"shard {shard!r} cannot be opened: {error}") from error
+
+
+def load_json(payload: bytes, key: str, shard: str) -> dict[str, Any]:
+    """The sample's json member as a dict.
+
+    Raises:
+        DamagedShardError: it is not a UTF-8 json object.
+    """
+    try:
+        value = json.loads(payload)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DamagedShardError(f"the json of sample {key!r} in shard {shard!r} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise DamagedShardError(f"the json of sample {key!r} in shard {shard!r} is not an object")
+    return value
+
+
+def caption_at(sample: dict[str, Any], caption_field: str) -> str | None:
+    """The caption at a path into the sample's json: ``shortSV_captions`` or ``captions.0``.
+
+    Returns None where the value is null or an empty (or blank) string.
+
+    Raises:
+        CaptionFieldError: the path leads nowhere or to something that is not text; the message names what is there.
+    """
+    value: Any = sample
+    for part in caption_field.split("."):
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            there = (
+                sorted(value)
+                if isinstance(value, dict)
+                else f"a list of {len(value)}"
+                if isinstance(value, list)
+                else value
+            )
+            raise CaptionFieldError(f"no caption field {caption_field!r}: {part!r} is not in {there}")
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise CaptionFieldError(f"caption field {caption_field!r} holds {type(value).__name__}, expected text")
+    return value if value.strip() else None

@@ -1,0 +1,58 @@
+"""The house keeps its walls: imports run tools -> {embedder, trainer} -> store."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ALLOWED = {
+    "store": {"store"},
+    "embedder": {"embedder", "store"},
+    "trainer": {"trainer", "store"},
+    "tools": {"tools", "embedder", "trainer", "store"},
+}
+
+
+def imported_packages(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_a_package_imports_only_what_the_design_allows(package):
+    for file in (ROOT / package).rglob("*.py"):
+        wrong = imported_packages(file) & set(ALLOWED) - ALLOWED[package]
+        assert not wrong, f"{file.relative_to(ROOT)} imports {wrong}"
+
+
+def test_the_store_names_neither_torch_nor_transformers():
+    for file in (ROOT / "store").rglob("*.py"):
+        assert not imported_packages(file) & {"torch", "transformers"}, file
+
+
+def test_importing_the_store_loads_neither_torch_nor_transformers():
+    code = (
+        "import store, store.shards, store.command, sys; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_torchvision_and_timm_are_never_imported():
+    for package in ALLOWED:
+        for file in (ROOT / package).rglob("*.py"):
+            assert not imported_packages(file) & {"torchvision", "timm"}, file
+
+
+def test_pickle_is_never_imported():
+    for package in ALLOWED:
+        for file in (ROOT / package).rglob("*.py"):
+            assert not imported_packages(file) & {"pickle", "dill", "cloudpickle"}, file

@@ -1,0 +1,1 @@
+"""The ``keyclip`` command: one module per command."""

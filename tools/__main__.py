@@ -1,0 +1,55 @@
+"""``keyclip COMMAND ...``: finds the command's module and runs it.
+
+A command is a module with a ``Config`` dataclass and ``run(config) -> int | None``. Modules are imported only when
+their command is called, so that ``keyclip --help`` answers at once.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from store.command import exit_status, run_command
+
+# command words -> (module, what it does)
+COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
+    ("embed",): ("tools.embed", "embed captions into a field of a store; again: only what is missing"),
+    ("eval",): ("tools.eval", "retrieval, zero-shot classification and drift of a CLIP or a checkpoint"),
+    ("report",): ("tools.report", "one self-contained HTML file that compares runs"),
+    ("demo",): ("tools.demo", "the whole chain on this machine: CLIP, LLM2CLIP, stage 1 and ProCLIP compared"),
+    ("demo-data",): ("tools.demo_data", "render captioned scenes into webdataset shards"),
+}
+
+TRAINING = "deepspeed --num_gpus N --module trainer {pretrain,stage1,stage2} ..."
+
+
+def usage() -> str:
+    width = max(len(" ".join(words)) for words in COMMANDS)
+    lines = [f"  {' '.join(words):{width}}  {what}" for words, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: keyclip COMMAND ... (keyclip COMMAND --help explains one)", "", *lines, "", f"training: {TRAINING}"]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``keyclip``; returns the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if argv else 2
+    for length in (2, 1):
+        words = tuple(argv[:length])
+        if words in COMMANDS:
+            module_name = COMMANDS[words][0]
+            prog = f"keyclip {' '.join(words)}"
+
+            def call() -> int:
+                module = importlib.import_module(module_name)
+                return run_command(module.Config, module.run, argv[length:], prog)
+
+            return exit_status(call)
+    print(f"keyclip: error: no command {' '.join(argv[:2])!r}\n\n{usage()}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Trains CLIP against stored caption vectors, joined with image shards by sample key."""
