@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tyro
 
 from store.errors import ConfigError, KeyclipError
+
+C = TypeVar("C")
 
 
 def parse_config(config_type: type[C], argv: Sequence[str], prog: str, settings: Mapping[str, Any] | None = None) -> C:
@@ -41,7 +43,7 @@ def parse_config(config_type: type[C], argv: Sequence[str], prog: str, settings:
     )
 
 
-def run_command[C](config_type: type[C], function: Callable[[C], int | None], argv: Sequence[str], prog: str) -> int:
+def run_command(config_type: type[C], function: Callable[[C], int | None], argv: Sequence[str], prog: str) -> int:
     """Parse, run and translate the outcome into an exit status.
 
     0: done. 1: an error that the user can mend, printed as one sentence. 2: wrong usage. 130: interrupted.
