@@ -40,7 +40,7 @@ def expand_shards(patterns: Sequence[str]) -> list[str]:
             if is_remote(expanded):
                 shards.append(expanded)
             elif any(c in expanded for c in "*?[") and not Path(expanded).exists():
-                matches = sorted(glob.glob(expanded))
+                matches = sorted(glob.glob(expanded, recursive=True))  # noqa: PTH207 - absolute patterns are allowed
                 if not matches:
                     raise ShardNotFoundError(
                         f"no shard matches {expanded!r}; check the pattern (quote it in the shell)"
@@ -159,14 +159,11 @@ def caption_at(sample: dict[str, Any], caption_field: str) -> str | None:
         elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
             value = value[int(part)]
         else:
-            there = (
-                sorted(value)
-                if isinstance(value, dict)
-                else f"a list of {len(value)}"
-                if isinstance(value, list)
-                else value
-            )
-            raise CaptionFieldError(f"no caption field {caption_field!r}: {part!r} is not in {there}")
+            if isinstance(value, dict):
+                there = f"there are {', '.join(sorted(value))}"
+            else:
+                there = f"a list of {len(value)}" if isinstance(value, list) else f"only {value!r:.80}"
+            raise CaptionFieldError(f"no caption field {caption_field!r}: {part!r} is not there ({there})")
     if value is None:
         return None
     if not isinstance(value, str):

@@ -37,18 +37,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage())
         return 0 if argv else 2
     for length in (2, 1):
-        words = tuple(argv[:length])
-        if words in COMMANDS:
-            module_name = COMMANDS[words][0]
-            prog = f"keyclip {' '.join(words)}"
-
-            def call() -> int:
-                module = importlib.import_module(module_name)
-                return run_command(module.Config, module.run, argv[length:], prog)
-
-            return exit_status(call)
+        if (words := tuple(argv[:length])) in COMMANDS:
+            return _run(words, argv[length:])
     print(f"keyclip: error: no command {' '.join(argv[:2])!r}\n\n{usage()}", file=sys.stderr)
     return 2
+
+
+def _run(words: tuple[str, ...], argv: list[str]) -> int:
+    def call() -> int:
+        module = importlib.import_module(COMMANDS[words][0])
+        return run_command(module.Config, module.run, argv, f"keyclip {' '.join(words)}")
+
+    return exit_status(call)
 
 
 if __name__ == "__main__":
