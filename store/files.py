@@ -1,0 +1,78 @@
+"""Local files that survive a crash: written beside their place, flushed, then moved there in one step."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers that mean: no room."""
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the entries of a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_flushed(path: Path, data: bytes | memoryview) -> None:
+    """Write a file and flush it; its folder's entry is the caller's to flush."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def move_new(source: Path, target: Path) -> bool:
+    """Move a folder to a place where nothing is, durably; False if something is there, ``source`` then stays.
+
+    An empty folder in the way is replaced.
+    """
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            return False
+        raise
+    flush_folder(target.parent)
+    return True
+
+
+def make_folder(target: Path, fill: Callable[[Path], None]) -> bool:
+    """Make a folder whose content appears all at once: ``fill`` gets an empty folder, moved to ``target`` afterwards.
+
+    Returns:
+        False if ``target`` was there already; then nothing changes.
+    """
+    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
+    try:
+        unfinished.chmod(0o777 & ~_umask())
+        fill(unfinished)
+        flush_folder(unfinished)
+        return move_new(unfinished, target)
+    finally:
+        remove_folder(unfinished)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and everything in it, if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_durably(folder: Path) -> None:
+    """Remove a folder so that it is gone all at once: a crash leaves at most a hidden remainder beside it."""
+    hidden = Path(tempfile.mkdtemp(prefix=".removed-", dir=folder.parent))
+    folder.rename(hidden / "it")
+    flush_folder(folder.parent)
+    remove_folder(hidden)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
