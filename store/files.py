@@ -1,14 +1,50 @@
 """Local files that survive a crash: written beside their place, flushed, then moved there in one step."""
 
+import contextlib
 import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from store.errors import StoreFullError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers that mean: no room."""
+
+
+def store_full(place: object) -> StoreFullError:
+    """The error for a full disk."""
+    return StoreFullError(
+        f"no space left for {str(place)!r}; everything committed before is intact: free some space and run the same "
+        "command again"
+    )
+
+
+@contextlib.contextmanager
+def full_disk_is_told(place: object) -> Iterator[None]:
+    """Turn the system's errors for a full disk into StoreFullError."""
+    try:
+        yield
+    except StoreFullError:
+        raise
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise store_full(place) from error
+
+
+def has_room(path: Path, size: int) -> bool:
+    """Whether the file at ``path`` could grow by ``size`` bytes, given free space, quotas and limits."""
+    try:
+        with tempfile.TemporaryFile(dir=path.parent) as probe:
+            os.posix_fallocate(probe.fileno(), path.stat().st_size, size)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        return False
+    return True
 
 
 def flush_folder(folder: Path) -> None:
@@ -48,15 +84,19 @@ def make_folder(target: Path, fill: Callable[[Path], None]) -> bool:
 
     Returns:
         False if ``target`` was there already; then nothing changes.
+
+    Raises:
+        StoreFullError: no space left on the disk.
     """
-    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
-    try:
-        unfinished.chmod(0o777 & ~_umask())
-        fill(unfinished)
-        flush_folder(unfinished)
-        return move_new(unfinished, target)
-    finally:
-        remove_folder(unfinished)
+    with full_disk_is_told(target):
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
+        try:
+            unfinished.chmod(0o777 & ~_umask())
+            fill(unfinished)
+            flush_folder(unfinished)
+            return move_new(unfinished, target)
+        finally:
+            remove_folder(unfinished)
 
 
 def remove_folder(folder: Path) -> None:

@@ -15,8 +15,8 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from store.errors import DamagedBlockError, ReadOnlyError, StoreFullError
-from store.files import DISK_FULL
+from store.errors import DamagedBlockError, ReadOnlyError
+from store.files import DISK_FULL, full_disk_is_told, has_room, store_full, write_flushed
 from store.on_lmdb import layout
 from store.on_lmdb.forking import GATE
 from store.on_lmdb.layout import ValueHeader
@@ -34,7 +34,7 @@ class Environment:
 
     def __init__(self, folder: Path, create: bool = False) -> None:
         self.folder = folder
-        self.writable = create or all(os.access(folder / name, os.W_OK) for name in ("data.mdb", "lock.mdb"))
+        self.writable = create or (os.access(folder / "data.mdb", os.W_OK) and self._can_lock())
         self._lmdb = self._open(create)
         self._databases = {name: self._lmdb.open_db(name, create=create) for name in layout.DATABASES}
         self.page_bytes: int = self._lmdb.stat()["psize"]
@@ -45,6 +45,8 @@ class Environment:
         engine = {"lib_version": 0} if create else {}  # LMDB's data format 1; of a file that exists LMDB sees its own
         size = RESERVED_BYTES if create else max(RESERVED_BYTES, 2 * (self.folder / "data.mdb").stat().st_size)
         lock = self.writable or self._needs_lock()
+        if lock and not (self.folder / "lock.mdb").exists():
+            self._allocate_lock_file()
         while True:
             try:
                 return lmdb.open(
@@ -64,11 +66,27 @@ class Environment:
                     raise
                 size //= 2  # address space is limited here
 
+    def _can_lock(self) -> bool:
+        file = self.folder / "lock.mdb"
+        return os.access(file if file.exists() else self.folder, os.W_OK)
+
+    def _allocate_lock_file(self) -> None:
+        """LMDB would make a file with holes; writing to a hole kills the process if the disk is full."""
+        unfinished = self.folder / f".lock.mdb-{os.getpid()}"
+        with full_disk_is_told(self.folder):
+            try:
+                write_flushed(unfinished, bytes(64 * (MAX_READERS + 2)))
+                (self.folder / "lock.mdb").hardlink_to(unfinished)
+            except FileExistsError:
+                pass  # another process was faster, and may be using it
+            finally:
+                unfinished.unlink(missing_ok=True)
+
     def _needs_lock(self) -> bool:
         """Whether readers must register in the lock file, lest a writer reuses pages that they read."""
         if os.statvfs(self.folder).f_flag & os.ST_RDONLY:
             return False
-        if os.access(self.folder / "lock.mdb", os.W_OK):
+        if self._can_lock():
             return True
         if not (self.folder / "data.mdb").stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
             return False
@@ -105,10 +123,14 @@ class Environment:
                     return
             self._resize(0)
 
-    def write(self, work: Callable[[Any], T]) -> T:
+    def write(self, work: Callable[[Any], T], size: int = 2**20) -> T:
         """Run ``work(transaction)`` in a write transaction and commit it durably; one at a time over all processes.
 
         ``work`` runs again if the map has to grow. If it raises, nothing is written.
+
+        Args:
+            work: puts and deletes; its result is returned.
+            size: about how many bytes it writes; tells a full disk from a broken one.
 
         Raises:
             StoreFullError: no space left on the disk.
@@ -125,12 +147,11 @@ class Environment:
             except lmdb.MapFullError:
                 self._resize(2 * self._lmdb.info()["map_size"])
             except lmdb.Error as error:
-                if error.code not in DISK_FULL:
-                    raise
-                raise StoreFullError(
-                    f"no space left for {str(self.folder)!r}; everything committed before is intact: "
-                    "free some space and run the same command again"
-                ) from error
+                # LMDB reports a write that was cut short, as on a full disk, as an input/output error.
+                full = error.code == errno.EIO and not has_room(self.folder / "data.mdb", size)
+                if error.code in DISK_FULL or full:
+                    raise store_full(self.folder) from error
+                raise
 
     def _resize(self, size: int) -> None:
         with GATE.alone():

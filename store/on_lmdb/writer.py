@@ -102,7 +102,7 @@ class LmdbWriter(Writer):
     def commit_batch(self, batch: Batch) -> bool:
         env = self._current_environment()
         with self._lock:
-            return env.write(lambda transaction: self._commit(transaction, env, batch))
+            return env.write(lambda transaction: self._commit(transaction, env, batch), batch.rows.nbytes + 2**20)
 
     def _commit(self, transaction: Any, env: Environment, batch: Batch) -> bool:
         catalog = self._load(transaction, env)
