@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 ABSENT = -1
+MERGE_RATIO = 8
+MAX_ROWS = 2**24
+"""Tables are not merged beyond this size (about 0.5 GB), so that no merge needs much memory."""
 
 Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
@@ -126,3 +129,22 @@ def locate_in(tables: Sequence[KeyTable], hashes: Hashes) -> Places:
         if not len(todo):
             break
     return found
+
+
+def largest_first(tables: Sequence[KeyTable]) -> list[KeyTable]:
+    """Tables in the order in which a lookup finds most keys soonest."""
+    return sorted(tables, key=len, reverse=True)
+
+
+def num_to_merge(counts: Sequence[int], new: int) -> int:
+    """How many of the last tables, of ``counts`` keys, a new one of ``new`` keys takes in.
+
+    A table takes in predecessors that are less than MERGE_RATIO times as large: so a field has few tables, each much
+    larger than the next, and a key is rewritten about MERGE_RATIO times while the field grows to any size.
+    """
+    merged = 0
+    for count in reversed(counts):
+        if count >= MERGE_RATIO * new or count + new > MAX_ROWS:
+            break
+        merged, new = merged + 1, new + count
+    return merged

@@ -4,7 +4,6 @@ A :class:`Catalog` is built from the field's record and grows as blocks are comm
 facts are arrays, so that a lookup of a thousand keys is a handful of numpy calls however many blocks there are.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -168,8 +167,3 @@ def segment_header(segment: Segment) -> ValueHeader:
 def places_of(block: int, count: int) -> Places:
     """Places of all rows of a block."""
     return (block << 32) + np.arange(count, dtype=np.int64)
-
-
-def largest_first(tables: Sequence[KeyTable]) -> list[KeyTable]:
-    """Tables in the order in which a lookup finds most keys soonest."""
-    return sorted(tables, key=len, reverse=True)

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from store.batch import split_keys
 from store.contract import Field, Snapshot
 from store.errors import BlockNotFoundError, FieldNotFoundError
-from store.keytable import Places, locate_in
+from store.keytable import Places, largest_first, locate_in
 from store.on_lmdb import layout
-from store.on_lmdb.catalog import ROW_MASK, Catalog, largest_first, places_of
+from store.on_lmdb.catalog import ROW_MASK, Catalog, places_of
 from store.on_lmdb.environment import Environment
 from store.on_lmdb.layout import FieldRecord
 from store.on_lmdb.registry import environment

@@ -10,13 +10,13 @@ import numpy as np
 from store.batch import hash_keys, split_keys
 from store.contract import Damage, Progress
 from store.errors import BlockNotFoundError, DamagedBlockError
-from store.keytable import KeyTable, locate_in
+from store.keytable import MAX_ROWS, KeyTable, locate_in
 from store.on_lmdb import layout
 from store.on_lmdb.catalog import Catalog, places_of
 from store.on_lmdb.environment import Environment
 from store.on_lmdb.layout import BlockRecord
 from store.on_lmdb.registry import environment
-from store.on_lmdb.writer import MAX_SEGMENT, add_to_index, read_record, write_record
+from store.on_lmdb.writer import add_to_index, read_record, write_record
 
 
 def verify(folder: Path, progress: Progress | None = None) -> list[Damage]:
@@ -147,7 +147,7 @@ def _tables_of(transaction: Any, catalog: Catalog) -> Iterator[KeyTable]:
     tables: list[KeyTable] = []
     for number, block in catalog.blocks.items():
         keys = split_keys(catalog.head_payload(transaction, number)[8 * block.count :].tobytes())
-        if sum(map(len, tables)) + len(keys) > MAX_SEGMENT:
+        if sum(map(len, tables)) + len(keys) > MAX_ROWS:
             yield KeyTable.merge(tables)
             tables = []
         if keys:

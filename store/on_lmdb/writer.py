@@ -15,21 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.batch import Batch
+from store.conflicts import require_new_keys, require_same_block
 from store.contract import Writer
-from store.errors import BlockExistsError, DuplicateKeyError, FieldNotFoundError
+from store.errors import FieldNotFoundError
 from store.files import make_folder
-from store.keytable import ABSENT, KeyTable, locate_in
+from store.keytable import KeyTable, largest_first, locate_in, num_to_merge
 from store.on_lmdb import layout
-from store.on_lmdb.catalog import Catalog, largest_first, places_of, segment_header
+from store.on_lmdb.catalog import Catalog, places_of, segment_header
 from store.on_lmdb.environment import Environment, page_of
 from store.on_lmdb.layout import BlockRecord, FieldRecord, Segment, ValueHeader
 from store.on_lmdb.registry import environment
 from store.spec import FieldSpec
-
-MAX_SEGMENT = 2**24
-"""Segments are not merged beyond this many keys (about 0.5 GB), so that no merge needs much memory."""
-MERGE_RATIO = 8
-"""A segment takes in its predecessors that are less than this many times as large: few segments, few rewrites."""
 
 
 def create_field(folder: Path, name: str, spec: FieldSpec) -> None:
@@ -107,9 +103,10 @@ class LmdbWriter(Writer):
     def _commit(self, transaction: Any, env: Environment, batch: Batch) -> bool:
         catalog = self._load(transaction, env)
         if batch.block in catalog.numbers:
-            self._require_same(catalog, batch)
+            require_same_block(self.name, batch, catalog.blocks[catalog.numbers[batch.block]].content_digest)
             return False
-        self._require_new_keys(catalog, batch)
+        places = locate_in(largest_first(catalog.tables), batch.hashes)
+        require_new_keys(self.name, batch, places, lambda place: catalog.blocks[place >> 32].name)
         record = catalog.record
         number = record.next_block
         pages = _put_values(transaction, env, record, number, batch)
@@ -136,23 +133,6 @@ class LmdbWriter(Writer):
             catalog.load(transaction, self._catalog)
             self._catalog = catalog
         return self._catalog
-
-    def _require_same(self, catalog: Catalog, batch: Batch) -> None:
-        if catalog.blocks[catalog.numbers[batch.block]].content_digest != batch.content_digest:
-            raise BlockExistsError(
-                f"block {batch.block!r} of field {self.name!r} is there already with other keys or captions; "
-                "commit under another name, or drop the block first"
-            )
-
-    def _require_new_keys(self, catalog: Catalog, batch: Batch) -> None:
-        places = locate_in(largest_first(catalog.tables), batch.hashes)
-        if len(there := np.flatnonzero(places != ABSENT)):
-            other = catalog.blocks[int(places[there[0]]) >> 32].name
-            more = f" (and {len(there) - 1} more keys)" if len(there) > 1 else ""
-            raise DuplicateKeyError(
-                f"key {batch.keys[there[0]]!r}{more} of block {batch.block!r} is in field {self.name!r} already, "
-                f"in block {other!r}; keys are unique in a field: datasets whose keys collide need a store each"
-            )
 
 
 def _put_values(transaction: Any, env: Environment, record: FieldRecord, number: int, batch: Batch) -> Iterable[int]:
@@ -182,14 +162,14 @@ def _put(
 def add_to_index(
     transaction: Any, env: Environment, record: FieldRecord, tables: Sequence[KeyTable], table: KeyTable
 ) -> FieldRecord:
-    """Store a new segment, merged with its predecessors where they are not much larger; returns the new record."""
-    segments, merged, total = list(record.segments), [table], len(table)
-    while segments and segments[-1].count < MERGE_RATIO * total and segments[-1].count + total <= MAX_SEGMENT:
-        merged.append(tables[len(segments) - 1])
-        old = segments.pop()
-        total += old.count
-        transaction.delete(layout.number_key(old.number), db=env.database(layout.INDEX))
-    table = KeyTable.merge(merged) if len(merged) > 1 else table
+    """Store a new segment, merged with its predecessors as :func:`num_to_merge` says; returns the new record."""
+    segments = list(record.segments)
+    kept = len(segments) - num_to_merge([segment.count for segment in segments], len(table))
+    if merged := segments[kept:]:
+        table = KeyTable.merge([*tables[kept:], table])
+    for segment in merged:
+        transaction.delete(layout.number_key(segment.number), db=env.database(layout.INDEX))
+    del segments[kept:]
     segment = Segment(record.next_segment, len(table), page=0)
     key = layout.number_key(segment.number)
     page = _put(transaction, env, layout.INDEX, key, segment_header(segment), *table.parts())
