@@ -47,9 +47,9 @@ def has_room(path: Path, size: int) -> bool:
     return True
 
 
-def flush_folder(folder: Path) -> None:
-    """Make the entries of a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
+def flush(place: Path) -> None:
+    """Make a file's content, or a folder's entries, durable."""
+    handle = os.open(place, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -75,7 +75,7 @@ def move_new(source: Path, target: Path) -> bool:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             return False
         raise
-    flush_folder(target.parent)
+    flush(target.parent)
     return True
 
 
@@ -93,7 +93,7 @@ def make_folder(target: Path, fill: Callable[[Path], None]) -> bool:
         try:
             unfinished.chmod(0o777 & ~_umask())
             fill(unfinished)
-            flush_folder(unfinished)
+            flush(unfinished)
             return move_new(unfinished, target)
         finally:
             remove_folder(unfinished)
@@ -108,7 +108,7 @@ def remove_durably(folder: Path) -> None:
     """Remove a folder so that it is gone all at once: a crash leaves at most a hidden remainder beside it."""
     hidden = Path(tempfile.mkdtemp(prefix=".removed-", dir=folder.parent))
     folder.rename(hidden / "it")
-    flush_folder(folder.parent)
+    flush(folder.parent)
     remove_folder(hidden)
 
 

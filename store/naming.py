@@ -16,8 +16,8 @@ def folder_name(name: str) -> str:
     ``minilm/captions.0`` becomes ``minilm%2Fcaptions.0``. Different names get different folders.
     """
     quoted = urllib.parse.quote(name, safe=_PLAIN).replace("~", "%7E")
-    if quoted.startswith("."):
-        quoted = "%2E" + quoted[1:]
+    if quoted.startswith(".") or quoted == "zarr.json":  # hidden files and Zarr's documents stand beside the folders
+        quoted = quoted.replace(".", "%2E", 1)
     if len(quoted) <= _LONGEST:
         return quoted
     return f"{quoted[:_LONGEST]}~{xxhash.xxh3_128_hexdigest(name.encode())}"

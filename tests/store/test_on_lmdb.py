@@ -17,11 +17,15 @@ from store.on_lmdb import environment as environment_module
 from store.on_lmdb import layout
 from store.on_lmdb.environment import Environment
 from store.on_lmdb.registry import environment
-from tests.store.contract_suite import ContractSuite
+from tests.store.contract.integrity import Integrity
+from tests.store.contract.processes import Processes
+from tests.store.contract.reading import Reading
+from tests.store.contract.stores import StoresAndFields
+from tests.store.contract.writing import Writing
 from tests.store.examples import DIM, make_block, make_spec
 
 
-class TestLmdbContract(ContractSuite):
+class TestLmdbContract(StoresAndFields, Reading, Writing, Processes, Integrity):
     backend = "lmdb"
 
 
