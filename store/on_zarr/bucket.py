@@ -46,12 +46,20 @@ class Bucket(ABC):
         """The bytes of several objects at once; None for those that are not there. Not to be changed."""
 
     @abstractmethod
-    def write(self, objects: Mapping[str, Data | bytes]) -> None:
-        """Write several objects, replacing what is there."""
+    def write(self, folder: str, objects: Mapping[str, Data | bytes]) -> None:
+        """Write several objects of a folder, which is made if need be, replacing what is there.
+
+        Raises:
+            FileNotFoundError: the folder around it has been removed.
+            StoreFullError: no space left.
+        """
 
     @abstractmethod
     def write_new(self, key: str, data: bytes) -> bool:
-        """Write an object that stands alone in its folder, unless it is there: then False. Atomic between hosts."""
+        """Write an object that stands alone in its folder, unless it is there: then False. Atomic between hosts.
+
+        Raises as :meth:`write` does.
+        """
 
     @abstractmethod
     def children(self, folder: str, member: str, known: Listing | None = None) -> Listing:
@@ -82,9 +90,11 @@ class LocalBucket(Bucket):
         except ValueError:  # an empty file cannot be mapped
             return np.fromfile(file, np.uint8)
 
-    def write(self, objects: Mapping[str, Data | bytes]) -> None:
+    def write(self, folder: str, objects: Mapping[str, Data | bytes]) -> None:
         with full_disk_is_told(self._root):
-            files = [self._root / key for key in objects]
+            place = self._root / folder
+            place.mkdir(exist_ok=True)
+            files = [place / key for key in objects]
             for file, data in zip(files, objects.values(), strict=True):
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data.data if isinstance(data, np.ndarray) else data)

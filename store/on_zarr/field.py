@@ -121,5 +121,10 @@ def read_spec(bucket: Bucket, folder: str, name: str, path: str) -> FieldSpec:
     """The spec of a field. Raises FieldNotFoundError if the field is not there."""
     document = bucket.read([f"{folder}/{DOCUMENT}"])[0]
     if document is None:
-        raise FieldNotFoundError(f"field {name!r} was dropped from the store {path!r}")
+        raise dropped(name, path)
     return FieldSpec.from_dict(attributes_of(document.tobytes())["spec"])
+
+
+def dropped(name: str, path: str) -> FieldNotFoundError:
+    """The error for a field that is not there any more."""
+    return FieldNotFoundError(f"field {name!r} was dropped from the store {path!r}")

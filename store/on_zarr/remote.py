@@ -55,9 +55,9 @@ class RemoteBucket(Bucket):
             found = {filesystem._strip_protocol(paths[0]): found}
         return [_data(found[filesystem._strip_protocol(path)]) for path in paths]
 
-    def write(self, objects: Mapping[str, Data | bytes]) -> None:
+    def write(self, folder: str, objects: Mapping[str, Data | bytes]) -> None:
         filesystem = self._filesystem
-        filesystem.pipe({self._path(key): bytes(data) for key, data in objects.items()})
+        filesystem.pipe({self._path(f"{folder}/{key}"): bytes(data) for key, data in objects.items()})
 
     def write_new(self, key: str, data: bytes) -> bool:
         filesystem = self._filesystem

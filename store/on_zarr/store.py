@@ -88,7 +88,7 @@ def root_document() -> bytes:
 
 def create(bucket: Bucket) -> bool:
     """Make an empty store; False if there is something already."""
-    if not bucket.write_new(DOCUMENT, root_document()):
+    if bucket.read([DOCUMENT])[0] is not None or not bucket.write_new(DOCUMENT, root_document()):
         return False
-    bucket.write({f"fields/{DOCUMENT}": documents.group()})
+    bucket.write("fields", {DOCUMENT: documents.group()})
     return True

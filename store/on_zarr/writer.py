@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from store.batch import Batch
 from store.conflicts import require_new_keys, require_same_block
 from store.contract import Writer
-from store.errors import DuplicateKeyError, FieldNotFoundError
+from store.errors import DuplicateKeyError, FieldNotFoundError, StoreFullError
 from store.hashing import checksum, key_hashes
 from store.keytable import KeyTable, largest_first, locate_in
 from store.naming import folder_name
@@ -26,7 +26,7 @@ from store.on_zarr import documents
 from store.on_zarr.bucket import Bucket, Data
 from store.on_zarr.catalog import Catalog, State
 from store.on_zarr.documents import DOCUMENT, BlockRecord, chunk_key
-from store.on_zarr.field import read_spec
+from store.on_zarr.field import dropped, read_spec
 from store.spec import FieldSpec
 
 
@@ -43,9 +43,9 @@ class ZarrWriter(Writer):
         attributes = {"name": name, "spec": spec.to_dict()}
         if not bucket.write_new(f"{folder}/{DOCUMENT}", documents.group(attributes)):
             read_spec(bucket, folder, name, path).require_same(spec, name)
-        groups = [f"{folder}/{part}/{DOCUMENT}" for part in ("blocks", "data")]
-        absent = [key for key, there in zip(groups, bucket.read(groups), strict=True) if there is None]
-        bucket.write({key: documents.group() for key in absent})
+        for part in ("blocks", "data"):
+            if bucket.read([f"{folder}/{part}/{DOCUMENT}"])[0] is None:
+                bucket.write(f"{folder}/{part}", {DOCUMENT: documents.group()})
 
     def _forget(self) -> None:
         self._process = os.getpid()
@@ -64,7 +64,10 @@ class ZarrWriter(Writer):
         if self._process != os.getpid():
             self._forget()
         with self._lock:
-            return self._commit(batch)
+            try:
+                return self._commit(batch)
+            except FileNotFoundError as error:
+                raise dropped(self.name, self._path) from error
 
     def _commit(self, batch: Batch) -> bool:
         read_spec(self._bucket, self._folder, self.name, self._path)
@@ -130,7 +133,12 @@ class ZarrWriter(Writer):
         for name, document in record.arrays(self.spec).items():
             objects[f"{name}/{DOCUMENT}"] = document
             objects.update((chunk_key(name, number), part) for number, part in enumerate(flat[name]))
-        self._bucket.write({f"{self._folder}/data/{data}/{key}": part for key, part in objects.items()})
+        place = f"{self._folder}/data/{data}"
+        try:
+            self._bucket.write(place, objects)
+        except StoreFullError:
+            self._bucket.remove(place, DOCUMENT)
+            raise
         return record
 
 
