@@ -94,18 +94,17 @@ def _random_crop(
     return (left, top, left + w, top + h)
 
 
-def load_transform(folder: Path, image_size: int) -> ImageTransform:
-    """The transform of a CLIP folder: mean and deviation from its ``preprocessor_config.json``, else CLIP's own.
+def load_transform(file: Path | None, image_size: int) -> ImageTransform:
+    """The transform of a CLIP: mean and deviation from its ``preprocessor_config.json``; CLIP's own without one.
 
     Raises:
-        ConfigError: the file is there but cannot be read.
+        ConfigError: the file cannot be read.
     """
-    file = folder / "preprocessor_config.json"
-    if not file.exists():
+    if file is None:
         return ImageTransform(size=image_size)
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
         mean, std = settings.get("image_mean", CLIP_MEAN), settings.get("image_std", CLIP_STD)
         return ImageTransform(size=image_size, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{str(file)!r} cannot be read as an image processor's settings: {error}") from error
