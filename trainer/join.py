@@ -32,9 +32,8 @@ class Join:
     def __init__(self, path: Path, fields: Sequence[str]) -> None:
         """Raises: StoreNotFoundError, FieldNotFoundError; ConfigError: no field named, or widths that differ."""
         if not fields:
-            raise ConfigError(
-                f"no field of store {str(path)!r} is named; there are {', '.join(store.open(path).fields())}"
-            )
+            there = ", ".join(store.open(path).fields())
+            raise ConfigError(f"no field of store {str(path)!r} is named; there are {there}")
         self.path, self.fields = path, tuple(fields)
         opened = store.open(path)
         self._fields = [opened.field(name) for name in fields]
@@ -76,7 +75,7 @@ class Join:
         """For each key a vector of the field that ``draws`` (n,) names: (n, D) float32."""
         rows = np.empty((len(keys), self.dim), np.float32)
         for which in np.unique(draws):
-            places = np.flatnonzero(draws == which)
+            places = np.flatnonzero(draws == which).tolist()
             rows[places] = self.vectors([keys[i] for i in places], int(which))
         return rows
 
