@@ -51,7 +51,8 @@ def stop_ranks() -> None:
 
 def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], weight_decay: float) -> list[dict[str, Any]]:
     """AdamW's groups: no weight decay on biases, norms, embeddings of one vector and the temperature."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for _, parameter in named:
         if parameter.requires_grad:
             (decayed if parameter.ndim >= 2 else free).append(parameter)

@@ -90,7 +90,7 @@ class _Loading(Dataset[dict[str, Any]]):
         return self.data.load(samples, int(epochs[0]), places)
 
 
-def _whole(batch: dict[str, Any]) -> dict[str, Any]:
+def _whole(batch: Any) -> Any:
     return batch
 
 

@@ -55,12 +55,9 @@ class _Run:
         if self.rank == 0:
             run_folder.trim_log(self.config.output, first)
             self._announce(first)
-        with (
-            tqdm(
-                total=self.total_steps, initial=first, desc=self.stage.name, unit="step", disable=self.rank > 0
-            ) as bar,
-            _Log(self.config, self.rank) as log,
-        ):
+        quiet = self.rank > 0
+        bar = tqdm(total=self.total_steps, initial=first, desc=self.stage.name, unit="step", disable=quiet)
+        with bar, _Log(self.config, self.rank) as log:
             self._steps(first, bar, log)
         if self.rank == 0:
             newest = run_folder.find_checkpoint(self.config.output)
@@ -147,9 +144,7 @@ class _Log:
         means = dict(zip(report, (values / dist.get_world_size()).tolist(), strict=True))
         if not all(map(_finite, means.values())):
             checkpoints = run_folder.list_checkpoints(self.folder)
-            last = (
-                f"the last good checkpoint is {str(checkpoints[-1])!r}" if checkpoints else "there is no checkpoint yet"
-            )
+            last = f"the last checkpoint is {str(checkpoints[-1])!r}" if checkpoints else "there is no checkpoint yet"
             raise DivergedError(f"the loss is not finite at step {row['step']} ({means}); {last}; lower learning_rate")
         elapsed = time.perf_counter() - self.since
         norm = engine.get_global_grad_norm()

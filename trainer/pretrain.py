@@ -146,7 +146,7 @@ class Pretrain(Stage):
         state = {name.removeprefix("clip."): value for name, value in weights.items() if name.startswith("clip.")}
         state["logit_scale"] = weights["logit_scale"].reshape(())
         missing, unexpected = clip.load_state_dict(state, strict=False)
-        assert not unexpected and all(name.endswith("position_ids") for name in missing), (missing, unexpected)
+        assert not [*unexpected, *(name for name in missing if not name.endswith("position_ids"))]
         folder = self.config.output / "clip"
         temporary = self.config.output / ".clip.tmp"
         shutil.rmtree(temporary, ignore_errors=True)
@@ -171,7 +171,7 @@ class Pretrain(Stage):
         temporary.replace(folder)
 
 
-def _new_clip(config: Any) -> nn.Module:
+def _new_clip(config: Any) -> Any:
     from transformers import CLIPModel
 
     return CLIPModel(config)

@@ -58,7 +58,7 @@ class Stage1Config(RunConfig):
         require(self.expansion >= 1, "expansion", self.expansion, "at least 1")
         if len(self.fields) != len(self.teacher_fields):
             raise ConfigError(
-                f"{len(self.fields)} fields but {len(self.teacher_fields)} teacher_fields; name one teacher field per field"
+                f"{len(self.fields)} fields but {len(self.teacher_fields)} teacher_fields; name one teacher for each"
             )
 
 

@@ -204,7 +204,7 @@ class Stage2(Stage):
                 update_ema(teacher, self.objective.image, self.config.ema_momentum)
 
     def extra_files(self) -> dict[str, dict[str, torch.Tensor]]:
-        return {"teacher": teacher.state_dict() for teacher in self.objective.teacher}
+        return {"teacher": self.objective.teacher[0].state_dict()} if self.objective.teacher else {}
 
     def load_extra_files(self, read: Callable[[str], dict[str, torch.Tensor]]) -> None:
         for teacher in self.objective.teacher:
@@ -220,8 +220,6 @@ def update_ema(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """
     for average, value in zip(teacher.parameters(), student.parameters(), strict=True):
         average.lerp_(value.to(average.dtype), 1 - momentum)
-    for average, value in zip(teacher.buffers(), student.buffers(), strict=True):
-        average.copy_(value)
 
 
 def _start_adapter(config: Stage2Config, dim_in: int, dim_out: int) -> tuple[Adapter, dict[str, int]]:
