@@ -172,22 +172,11 @@ def _train(config: Config, chain: Chain, clip: str, store: Path, seed: int, key_
     """The three trained arms; yields their runs."""
     folder = config.output / f"seed-{seed}"
     shared: list[Any] = ["--store", store, "--seed", seed, *COMMON]
-    fields = [f"{EMBEDDER}/{field}" for field in config.caption_fields]
-    teachers = [f"{TEACHER}/{field}" for field in config.caption_fields]
     keys = key_list or _all_keys(config, folder)
-    chain.train(
-        "stage1",
-        folder / "stage1",
-        "--fields",
-        *fields,
-        "--teacher-fields",
-        *teachers,
-        "--keys",
-        keys,
-        *STAGE1,
-        *shared,
-    )
-    pairs = ["--shards", *(config.finetune_shards or ()), "--fields", *fields, "--clip", clip, "--keys", keys, *STAGE2]
+    fields = ["--fields", *(f"{EMBEDDER}/{field}" for field in config.caption_fields), "--keys", keys]
+    teachers = ["--teacher-fields", *(f"{TEACHER}/{field}" for field in config.caption_fields)]
+    chain.train("stage1", folder / "stage1", *fields, *teachers, *STAGE1, *shared)
+    pairs = ["--shards", *(config.finetune_shards or ()), "--clip", clip, *fields, *STAGE2]
     chain.train("stage2", folder / "proclip", *pairs, "--stage1", folder / "stage1", *DISTILLATION, *shared)
     chain.train("stage2", folder / "llm2clip", *pairs, "--distill-weight", 0, *shared)
     yield from (folder / name for name in ("stage1", "proclip", "llm2clip"))
