@@ -68,6 +68,10 @@ class CaptionFieldError(KeyclipError, KeyError):
     """A sample has no caption where the caption field points."""
 
 
+class StaleCaptionError(KeyclipError, ValueError):
+    """A key has the vector of another caption than the one given now."""
+
+
 class ConfigError(KeyclipError, ValueError):
     """A setting is wrong, or two settings do not fit."""
 
