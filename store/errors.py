@@ -69,7 +69,7 @@ class CaptionFieldError(KeyclipError, KeyError):
 
 
 class StaleCaptionError(KeyclipError, ValueError):
-    """A key has the vector of another caption than the one given now."""
+    """A caption is not the one that the stored vector was made from."""
 
 
 class ConfigError(KeyclipError, ValueError):
