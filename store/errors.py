@@ -78,3 +78,15 @@ class ConfigError(KeyclipError, ValueError):
 
 class CheckpointError(KeyclipError, ValueError):
     """A checkpoint is absent, incomplete, or of another stage or shape."""
+
+
+class InvalidKeysError(KeyclipError, ValueError):
+    """Sample keys, field names or block names that a store cannot hold."""
+
+
+class BlockExistsError(KeyclipError, ValueError):
+    """A block of this name is committed already, with other keys or captions."""
+
+
+class BlockNotFoundError(KeyclipError, KeyError):
+    """The field has no block of this name."""
