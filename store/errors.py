@@ -68,9 +68,25 @@ class CaptionFieldError(KeyclipError, KeyError):
     """A sample has no caption where the caption field points."""
 
 
+class StaleCaptionError(KeyclipError, ValueError):
+    """A caption is not the one that the stored vector was made from."""
+
+
 class ConfigError(KeyclipError, ValueError):
     """A setting is wrong, or two settings do not fit."""
 
 
 class CheckpointError(KeyclipError, ValueError):
     """A checkpoint is absent, incomplete, or of another stage or shape."""
+
+
+class InvalidKeysError(KeyclipError, ValueError):
+    """Sample keys, field names or block names that a store cannot hold."""
+
+
+class BlockExistsError(KeyclipError, ValueError):
+    """A block of this name is committed already, with other keys or captions."""
+
+
+class BlockNotFoundError(KeyclipError, KeyError):
+    """The field has no block of this name."""

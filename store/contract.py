@@ -1,0 +1,283 @@
+"""The contract that every backend obeys: ``Store``, ``Field`` and ``Writer``, and what they share.
+
+A backend gives a :class:`Snapshot` per read: one consistent view of a field's committed blocks. Everything that a
+caller sees of reading (missing keys, output types, errors) is here, once.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from store.batch import hash_keys
+from store.dtypes import OUTPUTS, STORAGE, decode, default_output, has_scales
+from store.errors import InvalidVectorsError, MissingKeysError
+from store.keytable import ABSENT, Places
+from store.spec import FieldInfo, FieldSpec
+
+DECODE_ROWS = 256
+"""Rows converted at a time when the stored type is not the one asked for: they stay in the processor's cache."""
+
+Missing = Literal["error", "mask"]
+Found = NDArray[np.bool_]
+Vectors = NDArray[Any]
+
+
+class Snapshot(ABC):
+    """One consistent view of a field. Places are numbers that mean something to the backend alone."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Number of vectors."""
+
+    @abstractmethod
+    def block_names(self) -> list[str]:
+        """Names of the blocks, in the order of their commits."""
+
+    @abstractmethod
+    def block_keys(self, block: str) -> list[str]:
+        """Keys of a block, in its own order. Raises BlockNotFoundError."""
+
+    @abstractmethod
+    def block_places(self, block: str) -> Places:
+        """Places of a block's rows, in its own order. Raises BlockNotFoundError."""
+
+    @abstractmethod
+    def locate(self, hashes: NDArray[np.uint64]) -> Places:
+        """Places (n,) of key hashes (n, 2); ABSENT where there is no such key."""
+
+    @abstractmethod
+    def take_rows(self, places: Places, out: NDArray[Any]) -> None:
+        """Copy stored rows (n, dim) into ``out``, which is contiguous and of the stored type.
+
+        Raises:
+            DamagedBlockError: a row's checksum does not match.
+        """
+
+    @abstractmethod
+    def take_scales(self, places: Places) -> NDArray[np.float32]:
+        """Scales (n,) of int8 rows."""
+
+    @abstractmethod
+    def take_caption_hashes(self, places: Places) -> NDArray[np.uint64]:
+        """Caption hashes (n,)."""
+
+
+class Field(ABC):
+    """A named column of vectors: ``sample key -> vector``. Safe to pickle, to fork and to use from threads."""
+
+    name: str
+    spec: FieldSpec
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """The blocks committed by now, held unchanged until the context ends."""
+
+    @overload
+    def get(
+        self,
+        keys: Sequence[str],
+        *,
+        missing: Literal["error"] = ...,
+        out: Vectors | None = ...,
+        dtype: DTypeLike | None = ...,
+    ) -> Vectors: ...
+
+    @overload
+    def get(
+        self,
+        keys: Sequence[str],
+        *,
+        missing: Literal["mask"],
+        out: Vectors | None = ...,
+        dtype: DTypeLike | None = ...,
+    ) -> tuple[Vectors, Found]: ...
+
+    def get(
+        self,
+        keys: Sequence[str],
+        *,
+        missing: Missing = "error",
+        out: Vectors | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> Vectors | tuple[Vectors, Found]:
+        """Vectors of ``keys``, row ``i`` for key ``i``; a key may come more than once.
+
+        Args:
+            keys: n sample keys.
+            missing: ``error`` raises for absent keys; ``mask`` leaves their rows zero and returns ``(vectors, found)``.
+            out: (n, dim) float16 or float32 to fill and return; a contiguous one is filled without a copy.
+            dtype: float16 or float32; without it ``out``'s, else float16 where float16 is stored, else float32.
+
+        Returns:
+            (n, dim) vectors, with ``mask`` also (n,) bool.
+
+        Raises:
+            MissingKeysError: naming the first keys that are absent.
+            InvalidVectorsError: ``out`` or ``dtype`` does not fit.
+            DamagedBlockError: a vector's stored bytes do not match their checksum.
+        """
+        out = self._output(len(keys), out, dtype)
+        with self.snapshot() as snapshot:
+            places = snapshot.locate(hash_keys(keys))
+            found = places != ABSENT
+            if found.all():
+                self._fill(snapshot, places, out)
+            elif missing == "error":
+                raise self._missing(keys, found)
+            else:
+                out[~found] = 0
+                if found.any():
+                    rows = np.empty((int(found.sum()), self.spec.dim), out.dtype)
+                    out[found] = self._fill(snapshot, places[found], rows)
+        return (out, found) if missing == "mask" else out
+
+    def contains(self, keys: Sequence[str]) -> Found:
+        """Which of the keys have a vector: (n,) bool."""
+        with self.snapshot() as snapshot:
+            return np.not_equal(snapshot.locate(hash_keys(keys)), ABSENT)
+
+    @overload
+    def caption_hashes(self, keys: Sequence[str], *, missing: Literal["error"] = ...) -> NDArray[np.uint64]: ...
+
+    @overload
+    def caption_hashes(self, keys: Sequence[str], *, missing: Literal["mask"]) -> tuple[NDArray[np.uint64], Found]: ...
+
+    def caption_hashes(
+        self, keys: Sequence[str], *, missing: Missing = "error"
+    ) -> NDArray[np.uint64] | tuple[NDArray[np.uint64], Found]:
+        """Hashes of the captions from which the keys' vectors were made: (n,) uint64; zero for absent keys.
+
+        Compare with :func:`store.caption_hashes` of today's captions to find stale vectors.
+
+        Raises:
+            MissingKeysError: naming the first keys that are absent, unless ``missing`` is ``mask``.
+        """
+        with self.snapshot() as snapshot:
+            places = snapshot.locate(hash_keys(keys))
+            found = places != ABSENT
+            if missing == "error" and not found.all():
+                raise self._missing(keys, found)
+            hashes = np.zeros(len(keys), np.uint64)
+            hashes[found] = snapshot.take_caption_hashes(places[found])
+        return (hashes, found) if missing == "mask" else hashes
+
+    def __contains__(self, key: str) -> bool:
+        return bool(self.contains([key])[0])
+
+    def __len__(self) -> int:
+        with self.snapshot() as snapshot:
+            return snapshot.count()
+
+    def blocks(self) -> list[str]:
+        """Names of the committed blocks, in the order of their commits."""
+        with self.snapshot() as snapshot:
+            return snapshot.block_names()
+
+    def keys(self) -> list[str]:
+        """All keys, block after block in the order of commits; about 60 bytes of memory each."""
+        with self.snapshot() as snapshot:
+            return [key for block in snapshot.block_names() for key in snapshot.block_keys(block)]
+
+    def read_block(self, block: str, *, dtype: DTypeLike | None = None) -> tuple[list[str], Vectors]:
+        """Keys and vectors (n, dim) of a block, in its own order.
+
+        Raises:
+            BlockNotFoundError: there is no such block.
+            DamagedBlockError: its bytes do not match their checksum.
+        """
+        with self.snapshot() as snapshot:
+            keys, places = snapshot.block_keys(block), snapshot.block_places(block)
+            return keys, self._fill(snapshot, places, self._output(len(keys), None, dtype))
+
+    def _output(self, count: int, out: Vectors | None, dtype: DTypeLike | None) -> Vectors:
+        shape = (count, self.spec.dim)
+        wanted = np.dtype(dtype) if dtype is not None else out.dtype if out is not None else None
+        wanted = default_output(self.spec.dtype) if wanted is None else wanted
+        if wanted not in OUTPUTS:
+            raise InvalidVectorsError(f"vectors of {self.name!r} is read as float16 or float32, not {wanted}")
+        if out is None:
+            return np.empty(shape, wanted)
+        if out.shape != shape or out.dtype != wanted:
+            raise InvalidVectorsError(
+                f"out has shape {out.shape} and type {out.dtype}; expected {shape} and {wanted} "
+                f"for {count} keys of field {self.name!r}"
+            )
+        return out
+
+    def _fill(self, snapshot: Snapshot, places: Places, out: Vectors) -> Vectors:
+        dtype = self.spec.dtype
+        stored = STORAGE[dtype]
+        if dtype == out.dtype.name and out.flags.c_contiguous:
+            snapshot.take_rows(places, out)
+            return out
+        rows = np.empty((min(len(places), DECODE_ROWS), self.spec.dim), stored)
+        for start in range(0, len(places), DECODE_ROWS):
+            part = places[start : start + DECODE_ROWS]
+            snapshot.take_rows(part, rows[: len(part)])
+            scales = snapshot.take_scales(part) if has_scales(dtype) else None
+            decode(rows[: len(part)], scales, dtype, out[start : start + len(part)])
+        return out
+
+    def _missing(self, keys: Sequence[str], found: Found) -> MissingKeysError:
+        absent = np.flatnonzero(~found)
+        named = ", ".join(repr(keys[i]) for i in absent[:5]) + (", ..." if len(absent) > 5 else "")
+        return MissingKeysError(
+            f"{len(absent)} of {len(keys)} keys have no vector in field {self.name!r}: {named}; "
+            "embed their captions, or ask with missing='mask'"
+        )
+
+
+class Writer(ABC):
+    """Adds blocks to one field. Several writers, in several processes, may work at once."""
+
+    name: str
+    spec: FieldSpec
+
+    @abstractmethod
+    def commit(self, block: str, keys: Sequence[str], vectors: Vectors, caption_hashes: ArrayLike) -> bool:
+        """Store a block, atomically and durably: after the return it survives a crash; before, nothing of it is seen.
+
+        Args:
+            block: the block's name, such as the shard's.
+            keys: n sample keys, unique in the field; none at all is allowed and marks a shard without captions as done.
+            vectors: (n, dim) float16, float32 or float64; of torch's bfloat16 give ``.float().numpy()``.
+            caption_hashes: (n,) uint64 of :func:`store.caption_hashes`.
+
+        Returns:
+            True if the block was written; False if the very same block (keys and caption hashes) was there already.
+
+        Raises:
+            DuplicateKeyError: a key comes twice or is in another block of the field; names it.
+            BlockExistsError: the block is there with other keys or captions.
+            InvalidKeysError, InvalidVectorsError: the arguments cannot be stored.
+            StoreFullError: the disk is full; nothing of the block was stored.
+        """
+
+
+class Store(ABC):
+    """A place that holds fields. Safe to pickle, to fork and to use from threads."""
+
+    path: str
+    mode: Literal["r", "a"]
+
+    @abstractmethod
+    def fields(self) -> dict[str, FieldInfo]:
+        """Every field, by name, sorted."""
+
+    @abstractmethod
+    def field(self, name: str) -> Field:
+        """The field of this name, for reading. Raises FieldNotFoundError naming the fields there are."""
+
+    @abstractmethod
+    def writer(self, name: str, spec: FieldSpec) -> Writer:
+        """Make the field, or reopen it, for writing.
+
+        Raises:
+            SpecMismatchError: the field exists with another spec; names every difference.
+            ReadOnlyError: the store was opened with mode ``r``.
+            InvalidKeysError: the name is empty or too long.
+        """

@@ -1,0 +1,35 @@
+"""The hashes of the store, all XXH3: captions (64 bits), sample keys (128 bits) and checksums (64 bits)."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+
+def caption_hash(text: str) -> int:
+    """XXH3-64 (seed 0) of the caption's UTF-8 bytes."""
+    return xxhash.xxh3_64_intdigest(text.encode())
+
+
+def caption_hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
+    """XXH3-64 of every caption: (n,) uint64, in order."""
+    digests = b"".join(map(xxhash.xxh3_64_digest, map(str.encode, texts)))
+    return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
+
+
+def key_hashes(encoded_keys: Iterable[bytes]) -> NDArray[np.uint64]:
+    """XXH3-128 of every key: (n, 2) uint64, the high half first, in order.
+
+    With 30 million keys the chance that any two share a hash is about 1e-24, so a hash stands for its key.
+    """
+    digests = b"".join(map(xxhash.xxh3_128_digest, encoded_keys))
+    return np.frombuffer(digests, dtype=">u8").reshape(-1, 2).astype(np.uint64)
+
+
+def checksum(*parts: bytes | NDArray[np.uint8]) -> int:
+    """XXH3-64 of the parts' bytes put together."""
+    state = xxhash.xxh3_64()
+    for part in parts:
+        state.update(part.data if isinstance(part, np.ndarray) else part)
+    return state.intdigest()

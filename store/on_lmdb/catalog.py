@@ -1,0 +1,186 @@
+"""What a process knows of a field's committed blocks: enough to go from key hashes to bytes in the memory map.
+
+A :class:`Catalog` is built from the field's record and grows as blocks are committed. All per-block and per-chunk
+facts are arrays, so that a lookup of a thousand keys is a handful of numpy calls however many blocks there are.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.dtypes import row_bytes
+from store.errors import DamagedBlockError
+from store.keytable import KeyTable, Places, table_bytes
+from store.on_lmdb import layout
+from store.on_lmdb.environment import Environment
+from store.on_lmdb.layout import BlockRecord, FieldRecord, Segment, ValueHeader
+
+ROW_MASK = 0xFFFFFFFF
+_NONE = np.zeros(0, np.int64)
+
+
+class Catalog:
+    """Blocks, chunks and index of one field as of one commit. A place is ``block << 32 | row``."""
+
+    def __init__(self, env: Environment, name: str, packed: bytes, check: bool) -> None:
+        self.env = env
+        self.name = name
+        self.packed = packed
+        self.record = FieldRecord.unpack(packed)
+        self.check = check
+        self.blocks: dict[int, BlockRecord] = {}
+        self.numbers: dict[str, int] = {}
+        self.first_chunk = _NONE
+        """Per block number: its first chunk; -1 for dropped blocks."""
+        self.head_page = _NONE
+        self.head_known = np.zeros(0, np.bool_)
+        self.chunk_block = _NONE
+        self.chunk_page = _NONE
+        self.chunk_rows = _NONE
+        self.chunk_known = np.zeros(0, np.bool_)
+        """Per chunk: whether its page was confirmed (and its checksum compared)."""
+        self.tables: list[KeyTable] = []
+
+    def load(self, transaction: Any, earlier: "Catalog | None" = None) -> None:
+        """Read the block records and the index, of ``earlier`` only what came since."""
+        known = 0
+        if earlier and self._continues(earlier.record):
+            known = earlier.record.next_block
+            self.blocks, self.numbers = dict(earlier.blocks), dict(earlier.numbers)
+        records = self._read_records(transaction, known)
+        self.blocks.update(records)
+        self.numbers.update((record.name, number) for number, record in records.items())
+        self._add_chunks(earlier if known else None, known, records)
+        self._load_index(transaction, earlier if known else None)
+
+    def _continues(self, earlier: FieldRecord) -> bool:
+        same = (earlier.field_id, earlier.epoch) == (self.record.field_id, self.record.epoch)
+        return same and earlier.next_block <= self.record.next_block
+
+    def _read_records(self, transaction: Any, first: int) -> dict[int, BlockRecord]:
+        records = {}
+        prefix = layout.field_key(self.record.field_id)
+        with transaction.cursor(db=self.env.database(layout.BLOCKS)) as cursor:
+            there = cursor.set_range(layout.block_key(self.record.field_id, first))
+            while there and bytes(cursor.key()[:4]) == prefix:
+                number = int.from_bytes(cursor.key()[4:], "big")
+                records[number] = BlockRecord.unpack(bytes(cursor.value()))
+                there = cursor.next()
+        return records
+
+    def _add_chunks(self, earlier: "Catalog | None", known: int, records: dict[int, BlockRecord]) -> None:
+        size = self.record.rows_per_chunk
+        new = self.record.next_block - known
+        first_chunk, head_page = np.full(new, -1, np.int64), np.zeros(new, np.int64)
+        block: list[int] = []
+        page: list[int] = []
+        rows: list[int] = []
+        start = len(earlier.chunk_page) if earlier else 0
+        for number, record in records.items():
+            first_chunk[number - known] = start + len(page)
+            head_page[number - known] = record.pages[0]
+            page += record.pages[1:]
+            block += [number] * (len(record.pages) - 1)
+            rows += [min(size, record.count - at) for at in range(0, record.count, size)]
+        before: Any = earlier or Catalog.__new__(Catalog)
+        for name, added in (
+            ("first_chunk", first_chunk),
+            ("head_page", head_page),
+            ("head_known", np.zeros(new, np.bool_)),
+            ("chunk_block", np.array(block, np.int64)),
+            ("chunk_page", np.array(page, np.int64)),
+            ("chunk_rows", np.array(rows, np.int64)),
+            ("chunk_known", np.zeros(len(page), np.bool_)),
+        ):
+            setattr(self, name, np.concatenate([getattr(before, name), added]) if earlier else added)
+
+    def _load_index(self, transaction: Any, earlier: "Catalog | None") -> None:
+        have = dict(zip(earlier.record.segments, earlier.tables, strict=True)) if earlier else {}
+        self.tables = [have.get(s) or self._open_segment(transaction, s) for s in self.record.segments]
+
+    def _open_segment(self, transaction: Any, segment: Segment) -> KeyTable:
+        header = segment_header(self.record.field_id, segment)
+        key = layout.block_key(self.record.field_id, segment.number)
+        try:
+            page = self.env.find(transaction, layout.INDEX, key, header, segment.page, self.check)
+        except DamagedBlockError as error:
+            raise DamagedBlockError(
+                f"segment {segment.number} of the index of field {self.name!r} in {self.env.path!r} is damaged: "
+                f"{error}; run `keyclip store repair`"
+            ) from error
+        return KeyTable.from_bytes(self.env.value_at(page, header)[layout.HEADER.size :], segment.count)
+
+    def require_chunks(self, transaction: Any, chunks: NDArray[np.int64]) -> None:
+        """Confirm chunks before their first use.
+
+        Raises:
+            DamagedBlockError: a chunk is not what its block's record says; names the block.
+        """
+        known = self.chunk_known[chunks]
+        if known.all():
+            return
+        for chunk in np.unique(chunks[~known]).tolist():
+            block = int(self.chunk_block[chunk])
+            part = chunk - int(self.first_chunk[block]) + 1
+            header = self.chunk_header(block, part, int(self.chunk_rows[chunk]))
+            self.chunk_page[chunk] = self._find(transaction, header, int(self.chunk_page[chunk]))
+            self.chunk_known[chunk] = True
+
+    def require_heads(self, transaction: Any, blocks: NDArray[np.int64]) -> None:
+        """Confirm the heads of blocks before their first use; raises as :meth:`require_chunks` does."""
+        known = self.head_known[blocks]
+        if known.all():
+            return
+        for block in np.unique(blocks[~known]).tolist():
+            header = self.blocks[block].head(self.record.field_id, block)
+            self.head_page[block] = self._find(transaction, header, int(self.head_page[block]))
+            self.head_known[block] = True
+
+    def chunk_header(self, block: int, part: int, count: int) -> ValueHeader:
+        """The header that a chunk must have."""
+        return layout.chunk_header(self.record.field_id, self.record.spec, block, part, count)
+
+    def _find(self, transaction: Any, header: ValueHeader, page: int) -> int:
+        key = layout.value_key(header.field_id, header.block, header.part)
+        try:
+            return self.env.find(transaction, layout.VALUES, key, header, page, self.check)
+        except DamagedBlockError as error:
+            what = "head" if header.part == layout.HEAD else f"chunk {header.part}"
+            raise DamagedBlockError(
+                f"block {self.blocks[header.block].name!r} of field {self.name!r} in {self.env.path!r} is damaged "
+                f"in its {what}: {error}; run `keyclip store repair`, then embed its captions again"
+            ) from error
+
+    def head_payload(self, transaction: Any, block: int) -> NDArray[np.uint8]:
+        """Caption hashes (8 bytes each) and keys of a block."""
+        self.require_heads(transaction, np.array([block]))
+        header = self.blocks[block].head(self.record.field_id, block)
+        return self.env.value_at(int(self.head_page[block]), header)[layout.HEADER.size :]
+
+    def chunks_of(self, places: Places) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Chunk and row within it of every place."""
+        row = places & ROW_MASK
+        size = self.record.rows_per_chunk
+        return self.first_chunk[places >> 32] + row // size, row % size
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a stored row."""
+        return row_bytes(self.record.spec.dtype, self.record.spec.dim)
+
+
+def segment_header(field_id: int, segment: Segment) -> ValueHeader:
+    """The header that a segment of the index must have."""
+    return ValueHeader(field_id, segment.number, layout.HEAD, segment.count, table_bytes(segment.count))
+
+
+def places_of(block: int, count: int) -> Places:
+    """Places of all rows of a block."""
+    return (block << 32) + np.arange(count, dtype=np.int64)
+
+
+def largest_first(tables: Sequence[KeyTable]) -> list[KeyTable]:
+    """Tables in the order in which a lookup finds most keys soonest."""
+    return sorted(tables, key=len, reverse=True)
