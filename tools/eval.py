@@ -68,12 +68,12 @@ class Config:
 
 
 def run(config: Config) -> None:
-    """Evaluate, print the table, write the result."""
+    """Evaluate, write the result, print the table."""
     result = evaluate(config)
-    print(text_table([result]))
     if config.output:
         config.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(config.output, result)
+    print(text_table([result]))
 
 
 def evaluate(config: Config) -> dict[str, Any]:
