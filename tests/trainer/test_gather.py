@@ -1,6 +1,5 @@
 """InfoNCE over two real ranks is the loss of one process, in value and in gradient."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,10 +70,10 @@ def run_rank(rank: int, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, torch.Tensor]]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, torch.Tensor]]:
     folder = tmp_path_factory.mktemp("ranks")
     torch.multiprocessing.start_processes(run_rank, args=(str(folder),), nprocs=2, start_method="spawn")
-    yield [load_file(Path(folder) / f"{rank}.safetensors") for rank in range(2)]
+    return [load_file(Path(folder) / f"{rank}.safetensors") for rank in range(2)]
 
 
 @pytest.mark.parametrize("name", CASES)
