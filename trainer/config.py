@@ -57,7 +57,8 @@ class RunConfig:
         require(self.max_steps is None or self.max_steps >= 1, "max_steps", self.max_steps, "at least 1")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         require(0 < self.beta2 < 1, "beta2", self.beta2, "between 0 and 1")
-        for name in ("warmup_steps", "weight_decay", "grad_clip", "workers"):
+        require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1")
+        for name in ("warmup_steps", "weight_decay", "grad_clip", "workers", "seed"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         if self.zero_stage == 3:
             raise ConfigError(

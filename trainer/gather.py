@@ -33,7 +33,7 @@ def gather_rows(rows: torch.Tensor) -> tuple[torch.Tensor, int, int]:
     Returns:
         the gathered rows (G, ...), the position of this rank's first row in them, the number of ranks.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if _is_alone():
         return rows, 0, 1
     ranks = dist.get_world_size()
     counts = torch.zeros(ranks, dtype=torch.int64, device=rows.device)
@@ -41,3 +41,16 @@ def gather_rows(rows: torch.Tensor) -> tuple[torch.Tensor, int, int]:
     dist.all_reduce(counts)
     sizes = counts.tolist()
     return _AllGather.apply(rows, sizes), sum(sizes[: dist.get_rank()]), ranks
+
+
+def mean_over_ranks(values: torch.Tensor) -> torch.Tensor:
+    """The mean of all ranks' values, on every rank; without gradient."""
+    if _is_alone():
+        return values
+    total = values.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
+def _is_alone() -> bool:
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1

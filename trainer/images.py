@@ -6,19 +6,22 @@ Legend: C = 3 channels, H = W = image size.
 import io
 import json
 import math
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from store.errors import ConfigError, KeyclipError
 
-MAX_PIXELS = 178_956_970  # a picture beyond this many pixels is taken for a decompression bomb
+MAX_PIXELS = 89_478_485  # a picture beyond this many pixels is taken for a decompression bomb; Pillow warns from there
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+# What Pillow raises for bytes that are no image, are truncated, or unpack to too much.
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class BrokenImageError(KeyclipError, ValueError):
@@ -61,19 +64,13 @@ def decode(payload: bytes) -> Image.Image:
         BrokenImageError: the bytes are no image, are truncated, or unpack to more than ``MAX_PIXELS`` pixels.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(payload))
-            if image.width * image.height > MAX_PIXELS:
-                raise BrokenImageError(f"an image of {image.width} x {image.height} pixels is refused")
-            return image.convert("RGB")
-    except (
-        UnidentifiedImageError,
-        OSError,
-        SyntaxError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+        image = Image.open(io.BytesIO(payload))
+        if image.width * image.height > MAX_PIXELS:
+            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
+        if isinstance(image.info.get("transparency"), bytes):
+            image = image.convert("RGBA")  # of a palette; Pillow warns when it goes to RGB at once
+        return image.convert("RGB")
+    except _UNREADABLE as error:
         raise BrokenImageError(f"image cannot be decoded: {error}") from error
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from store.errors import ConfigError
+from store.errors import ConfigError, KeyclipError
 from trainer.order import epoch_order
 
 
@@ -48,8 +48,12 @@ class Plan:
         return self.num_samples % self.batch_size
 
 
-def make_plan(num_samples: int, batch_size: int) -> Plan:
-    """Raises: ConfigError: there are fewer samples than one batch takes."""
+def make_plan(num_samples: int, batch_size: int, ranks: int = 1, accumulation: int = 1) -> Plan:
+    """Raises: ConfigError: the batch does not divide over ranks and accumulation, or there are too few samples."""
+    if batch_size % (ranks * accumulation):
+        raise ConfigError(
+            f"batch_size {batch_size} is no multiple of {ranks} ranks x {accumulation} accumulated micro-batches"
+        )
     if num_samples < batch_size:
         raise ConfigError(f"{num_samples} samples fill no batch of {batch_size}; lower batch_size or add data")
     return Plan(num_samples, batch_size)
@@ -79,39 +83,38 @@ class _Batches(Sampler[list[tuple[int, int, int]]]):
         return len(self.steps) * self.accumulation
 
 
-class _Loading(Dataset[dict[str, Any]]):
+class _Loading(Dataset[dict[str, Any] | KeyclipError]):
     """Hands whole batches to ``TrainingData.load``, inside the worker."""
 
     def __init__(self, data: TrainingData) -> None:
         self.data = data
 
-    def __getitems__(self, batch: list[tuple[int, int, int]]) -> dict[str, Any]:
+    def __getitems__(self, batch: list[tuple[int, int, int]]) -> dict[str, Any] | KeyclipError:
         samples, epochs, places = np.array(batch, dtype=np.int64).T
-        return self.data.load(samples, int(epochs[0]), places)
+        try:
+            return self.data.load(samples, int(epochs[0]), places)
+        except KeyclipError as error:
+            return error  # raised in the training process; raised here, torch would put a traceback into its message
 
 
 def _whole(batch: Any) -> Any:
     return batch
 
 
-def make_loader(
+def batches(
     data: TrainingData, plan: Plan, steps: range, *, seed: int, window: int, rank: int, ranks: int, accumulation: int,
     workers: int, pin_memory: bool,
-) -> DataLoader[dict[str, Any]]:  # fmt: skip
+) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Micro-batches of this rank for ``steps``, ``accumulation`` of them per step.
 
     Raises:
-        ConfigError: the batch size does not divide over ranks and accumulation.
+        KeyclipError: whatever ``data.load`` raised, in place of the batch.
     """
-    if plan.batch_size % (ranks * accumulation):
-        raise ConfigError(
-            f"batch_size {plan.batch_size} is no multiple of {ranks} ranks x {accumulation} accumulated micro-batches"
-        )
 
     def order(epoch: int) -> np.ndarray:
         return epoch_order(data.shard_sizes, seed, epoch, window)
 
-    return DataLoader(
+    loader = DataLoader(
         _Loading(data),
         batch_sampler=_Batches(order, plan, steps, rank, ranks, accumulation),
         collate_fn=_whole,
@@ -119,3 +122,7 @@ def make_loader(
         prefetch_factor=4 if workers else None,
         pin_memory=pin_memory,
     )
+    for batch in loader:
+        if isinstance(batch, KeyclipError):
+            raise batch
+        yield batch

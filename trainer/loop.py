@@ -14,7 +14,7 @@ from store.errors import KeyclipError
 from trainer import run_folder
 from trainer.config import RunConfig
 from trainer.engine import learning_rate_at, make_engine, start_ranks, stop_ranks
-from trainer.loader import make_loader, make_plan
+from trainer.loader import batches, make_plan
 from trainer.resume import load_training_state, save_training_state
 from trainer.stage import Stage
 
@@ -45,7 +45,7 @@ def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage
 class _Run:
     def __init__(self, config: RunConfig, stage: Stage, rank: int, ranks: int, device: torch.device) -> None:
         self.config, self.stage, self.rank, self.ranks, self.device = config, stage, rank, ranks, device
-        self.plan = make_plan(sum(stage.data.shard_sizes), config.batch_size)
+        self.plan = make_plan(sum(stage.data.shard_sizes), config.batch_size, ranks, config.accumulation)
         self.total_steps = min(config.epochs * self.plan.steps_per_epoch, config.max_steps or 10**18)
         self.engine = make_engine(stage.module, config, ranks)
         stage.to(device)
@@ -74,7 +74,7 @@ class _Run:
 
     def _steps(self, first: int, bar: Any, log: "_Log") -> None:
         config, engine = self.config, self.engine
-        batches = iter(self._loader(first))
+        loader = self._batches(first)
         for step in range(first, self.total_steps):
             rate = learning_rate_at(step, config, self.total_steps)
             for group in engine.optimizer.param_groups:
@@ -82,7 +82,7 @@ class _Run:
             waited = 0.0
             for _ in range(config.accumulation):
                 asked = time.perf_counter()
-                batch = next(batches)
+                batch = next(loader)
                 waited += time.perf_counter() - asked
                 loss, report = engine({name: _move(value, self.device) for name, value in batch.items()})
                 engine.backward(loss)
@@ -97,9 +97,9 @@ class _Run:
                 save_training_state(config, self.engine, self.stage, done, self.total_steps, self.rank)
             bar.update()
 
-    def _loader(self, first: int) -> Iterator[dict[str, Any]]:
+    def _batches(self, first: int) -> Iterator[dict[str, Any]]:
         config = self.config
-        loader = make_loader(
+        return batches(
             self.stage.data,
             self.plan,
             range(first, self.total_steps),
@@ -111,7 +111,6 @@ class _Run:
             workers=config.workers,
             pin_memory=self.device.type == "cuda",
         )
-        return iter(loader)
 
 
 def _move(value: Any, device: torch.device) -> Any:

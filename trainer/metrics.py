@@ -16,7 +16,7 @@ def best_ranks(
     """For each query the rank of its best true match: (Q,) int64, from 1.
 
     A gallery item is a true match where its owner is the query's. Items of other owners that score as high as the
-    best match count as ranked before it, so that features without information are not rewarded.
+    best match count as ranked before it, so that features without information are not rewarded; neither are NaN.
 
     Example: query of owner 0, gallery of owners (0, 1, 0, 2) with scores (0.1, 0.9, 0.6, 0.3): the best match scores
     0.6, one other item scores at least that, so the rank is 2.
@@ -26,7 +26,7 @@ def best_ranks(
         scores = query_QE[start : start + BLOCK] @ gallery_GE.T
         match = query_owner[start : start + BLOCK, None] == gallery_owner[None, :]
         best = scores.masked_fill(~match, -torch.inf).amax(dim=1, keepdim=True)
-        ranks.append(1 + ((scores >= best) & ~match).sum(dim=1))
+        ranks.append(1 + (~(scores < best) & ~match).sum(dim=1))  # `>=` would put nothing before a NaN
     return torch.cat(ranks)
 
 

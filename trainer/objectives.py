@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from trainer.gather import gather_rows
+from trainer.gather import gather_rows, mean_over_ranks
 
 MAX_LOGIT_SCALE = math.log(100.0)
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
@@ -61,6 +61,8 @@ class _Bounded(torch.autograd.Function):
     def backward(ctx, gradient: torch.Tensor):  # type: ignore[override]
         (x,) = ctx.saved_tensors
         low, high = ctx.bounds
+        # the ranks' mean decides: bounding each rank's own gradient would not give the gradient of the whole batch
+        gradient = mean_over_ranks(gradient)
         outward = ((x >= high) & (gradient < 0)) | ((x <= low) & (gradient > 0))
         return gradient.masked_fill(outward, 0.0), None, None
 

@@ -7,7 +7,8 @@ import numpy as np
 
 def generator(seed: int, *stream: int) -> np.random.Generator:
     """An independent random stream for each ``(seed, *stream)``."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, *stream))))
+    # as spawn_key, since numpy gives entropy that differs only by zeros at its end the same stream
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=stream)))
 
 
 def epoch_order(shard_sizes: Sequence[int], seed: int, epoch: int, window: int) -> np.ndarray:
