@@ -68,6 +68,10 @@ class CaptionFieldError(KeyclipError, KeyError):
     """A sample has no caption where the caption field points."""
 
 
+class StaleCaptionError(KeyclipError, ValueError):
+    """A caption is not the one that the stored vector was made from."""
+
+
 class ConfigError(KeyclipError, ValueError):
     """A setting is wrong, or two settings do not fit."""
 

@@ -14,6 +14,7 @@ from store.command import exit_status, run_command
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("embed",): ("tools.embed", "embed captions into a field of a store; again: only what is missing"),
     ("eval",): ("tools.eval", "retrieval, zero-shot classification and drift of a CLIP or a checkpoint"),
+    ("prompts",): ("tools.prompts", "class prompts of a zero-shot task as keyed captions, for embed"),
     ("report",): ("tools.report", "one self-contained HTML file that compares runs"),
     ("demo",): ("tools.demo", "the whole chain on this machine: CLIP, LLM2CLIP, stage 1 and ProCLIP compared"),
     ("demo-data",): ("tools.demo_data", "render captioned scenes into webdataset shards"),

@@ -1,0 +1,109 @@
+"""Settings of ``keyclip embed`` and ``--module embedder``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from embedder.options import ModelOptions
+from store.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbedConfig:
+    """Embed captions into fields of a store, keyed by sample key.
+
+    Captions come from the json of webdataset shards (--shards) or from keyed files (--captions). Every caption field
+    becomes a field of the store. The same command again embeds only what is missing, so an interrupted run is
+    continued by starting it again.
+
+    Example: keyclip embed --shards 'train-{00000..00287}.tar' --caption-fields shortSV_captions longSV_captions
+    --model sentence-transformers/all-MiniLM-L6-v2 --store cc3m.store
+    """
+
+    model: str
+    """Folder or hub id of the model: a sentence encoder, a decoder LLM, or a CLIP (its text tower)."""
+    store: str
+    """The store that receives the vectors; made where there is none."""
+    caption_fields: tuple[str, ...]
+    """Paths into the sample's json (captions.0) or columns of the keyed files; .txt is the shard's txt member."""
+    shards: tuple[str, ...] = ()
+    """Webdataset shards: paths, globs, brace ranges, or @FILE with one shard a line."""
+    captions: tuple[str, ...] = ()
+    """Keyed caption files instead of shards: .jsonl, .csv, .tsv or .parquet."""
+    key_column: str = "key"
+    """The column of the keyed files that holds the sample key."""
+    keys: Path | None = None
+    """Embed only the sample keys listed in this file, one a line."""
+    field_prefix: str | None = None
+    """First part of the field names PREFIX/CAPTION_FIELD. Default: the model's short name."""
+    backend: Literal["lmdb", "zarr"] = "lmdb"
+    """Backend of a store that this command makes."""
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float16"
+    """How vectors are stored."""
+    missing: Literal["error", "skip"] = "error"
+    """What to do with a sample that lacks the caption field: stop, or count it and go on."""
+    kind: Literal["auto", "sentence", "clip-text", "llm"] = "auto"
+    """Kind of model; auto asks the model's own files."""
+    revision: str | None = None
+    """Commit, tag or branch of a hub id."""
+    template: str | None = None
+    """Text around the caption, with {caption} in it. Default: the model's own."""
+    instruction: str | None = None
+    """Text right before the caption, such as 'Query: '; not pooled over by mean-text."""
+    pooling: Literal["mean", "mean-text", "last", "cls", "max"] | None = None
+    """How token states become a vector. Default: the model's own."""
+    normalize: bool | None = None
+    """Scale vectors to length 1. Default: as the model's folder says, else no."""
+    max_length: int | None = None
+    """Tokens a caption may have, template included. Default: the model's own limit."""
+    batch_tokens: int | None = None
+    """Tokens of one forward pass, padding included. Default: 4096 on a CPU, 65536 on a GPU."""
+    attention: Literal["auto", "bidirectional", "causal"] = "auto"
+    """Which tokens a decoder LLM sees. auto: bidirectional, as in LLM2Vec."""
+    adapters: tuple[str, ...] = ()
+    """PEFT adapters of a decoder LLM, merged in this order: folders or hub ids."""
+    block_size: int = 1000
+    """Vectors per commit, at most: what a killed run can lose per block."""
+    device: str = "auto"
+    """cuda, cuda:1, mps or cpu."""
+    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the model. auto: bfloat16 on CUDA, else float32."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Only for models whose code you have read."""
+    log_dir: Path | None = None
+    """Folder for rank-N.log and rank-N.json (run summary). Default: STORE.logs under a launcher, else none."""
+    progress: bool = True
+    """Show a progress bar."""
+    json: bool = False
+    """Print the report as json."""
+
+    def __post_init__(self) -> None:
+        if bool(self.shards) == bool(self.captions):
+            raise ConfigError("give either --shards or --captions, the place where the captions are")
+        if not self.caption_fields:
+            raise ConfigError("name at least one caption field with --caption-fields")
+        if len(set(self.caption_fields)) < len(self.caption_fields):
+            raise ConfigError(f"a caption field is named twice: {', '.join(self.caption_fields)}")
+        for name in ("block_size", "batch_tokens", "max_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+
+    def model_options(self) -> ModelOptions:
+        """The settings that concern the model."""
+        return ModelOptions(
+            model=self.model,
+            kind=self.kind,
+            revision=self.revision,
+            template=self.template,
+            instruction=self.instruction,
+            pooling=self.pooling,
+            normalize=self.normalize,
+            max_length=self.max_length,
+            batch_tokens=self.batch_tokens,
+            device=self.device,
+            compute_dtype=self.compute_dtype,
+            attention=self.attention,
+            adapters=self.adapters,
+            trust_remote_code=self.trust_remote_code,
+        )

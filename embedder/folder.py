@@ -1,0 +1,111 @@
+"""A model's folder: where it is, which kind of model it holds, and what its settings files say."""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from embedder.fingerprint import fingerprint
+from store.errors import ConfigError
+
+Kind = Literal["sentence", "clip-text", "llm"]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_NEEDED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja"]
+_NOT_NEEDED = ["onnx/*", "openvino/*", "original/*", "consolidated*"]
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A local folder with a model that transformers loads."""
+
+    path: Path
+    model: str
+    """Hub id, or the folder's name: the model's name in a field's spec."""
+    commit: str | None
+    """The hub's commit of this snapshot; None for a folder of the user's own."""
+
+    @property
+    def short_name(self) -> str:
+        """The name without its owner: the default prefix of field names."""
+        return self.model.rsplit("/", 1)[-1]
+
+    @cached_property
+    def revision(self) -> str:
+        """The hub's commit, else a fingerprint of weights and tokenizer."""
+        return self.commit or fingerprint(self.path)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The folder's ``config.json``.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        config = self.settings("config.json")
+        if not isinstance(config, dict) or "model_type" not in config:
+            raise ConfigError(
+                f"{str(self.path)!r} holds no config.json with a model_type; give a folder that transformers can load"
+            )
+        return config
+
+    def settings(self, name: str) -> Any:
+        """A json file of the folder, or None where it is absent."""
+        file = self.path / name
+        if not file.is_file():
+            return None
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"{str(file)!r} is not json: {error}") from error
+
+    def kind(self) -> Kind:
+        """What the folder's own files say: CLIP, a sentence-transformers folder or an encoder, or a decoder LLM."""
+        model_type = self.config["model_type"]
+        if model_type in ("clip", "clip_text_model"):
+            return "clip-text"
+        if (self.path / "modules.json").is_file():
+            return "sentence"
+        from transformers.models.auto import modeling_auto
+
+        is_decoder = model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        is_encoder = model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        return "llm" if is_decoder and not is_encoder else "sentence"
+
+
+def find_model(model: str, revision: str | None = None, with_code: bool = False) -> ModelFolder:
+    """The folder of ``model``: a local path, else a hub id, downloaded (without code files) into the hub's cache.
+
+    Raises:
+        ConfigError: neither a folder nor a model that the hub (or its cache, offline) has.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return ModelFolder(path, _folder_name(path.resolve()), None)
+    if not _HUB_ID.fullmatch(model):
+        raise ConfigError(f"no such model folder: {model!r}; give a folder or a hub id such as 'owner/name'")
+    import huggingface_hub
+
+    try:
+        snapshot = huggingface_hub.snapshot_download(
+            model,
+            revision=revision,
+            allow_patterns=[*_NEEDED, "*.py"] if with_code else _NEEDED,
+            ignore_patterns=_NOT_NEEDED,
+        )
+    except Exception as error:  # the hub's client raises errors of several libraries
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(f"model {model!r} is neither a folder nor available from the hub: {reason}") from error
+    return ModelFolder(Path(snapshot), model, Path(snapshot).name)
+
+
+def _folder_name(path: Path) -> str:
+    """The telling name: ``models--openai--clip/snapshots/1a2b...`` -> ``clip``, ``minilm/model`` -> ``minilm``."""
+    for name in (path.name, *(p.name for p in path.parents)):
+        if name.startswith("models--"):
+            return name.rsplit("--", 1)[-1]
+        if name not in ("model", "snapshots", "") and not re.fullmatch("[0-9a-f]{40}", name):
+            return name
+    return "model"

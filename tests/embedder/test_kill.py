@@ -1,0 +1,74 @@
+"""kill -9 at random moments, then the same command again: every key once, every vector as without interruption."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import store
+from store.errors import KeyclipError
+from tools.__main__ import main
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def command(path: Path, shard: str, clip_folder: Path) -> list[str]:
+    arguments = ["--shards", shard, "--caption-fields", "caption", "--model", str(clip_folder), "--store", str(path)]
+    arguments += ["--block-size", "20", "--batch-tokens", "64", "--device", "cpu", "--progress", "False"]
+    return [sys.executable, "-m", "tools", "embed", *arguments]
+
+
+def num_committed(path: Path) -> int:
+    try:
+        return len(store.open(str(path)).field("tiny-clip/caption"))
+    except KeyclipError:  # no store, or no field in it, so far
+        return 0
+
+
+def kill_after_progress(arguments: list[str], path: Path, seed: int) -> bool:
+    """Start the command and kill it at a random moment after its first commit; whether it was still running."""
+    before = num_committed(path)
+    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and num_committed(path) == before:
+        time.sleep(0.01)
+    time.sleep(random.Random(seed).uniform(0, 0.05))
+    process.kill()
+    return process.wait() != 0
+
+
+@pytest.fixture
+def captions():
+    return {f"{i:06d}": {"caption": f"picture {i} " + "of a red cube " * (i % 7)} for i in range(4000)}
+
+
+def test_a_killed_run_is_finished_by_the_same_command(tmp_path, clip_folder, make_shard, captions):
+    shard = make_shard("00000", captions)
+    path = tmp_path / "killed.store"
+    arguments = command(path, shard, clip_folder)
+    for seed in range(2):
+        before = num_committed(path)
+        assert kill_after_progress(arguments, path, seed), "the run ended before it was killed"
+        assert before < num_committed(path) < len(captions)
+    finished = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+
+    whole = tmp_path / "whole.store"
+    assert main(command(whole, shard, clip_folder)[3:]) == 0
+    field = store.open(str(path)).field("tiny-clip/caption")
+    assert sorted(field.keys()) == list(captions)
+    expected = store.open(str(whole)).field("tiny-clip/caption").get(list(captions)).astype(np.float32)
+    np.testing.assert_allclose(field.get(list(captions)).astype(np.float32), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_a_wrong_input_is_one_sentence_and_status_1(tmp_path, clip_folder, make_shard, capsys):
+    shard = make_shard("00000", {"k0": {"caption": "a dog"}})
+    arguments = command(tmp_path / "s.store", shard, clip_folder)
+    arguments[arguments.index("caption")] = "shortSV_captions"
+    assert main(arguments[3:]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("keyclip: error: sample 'k0' of")
+    assert error.count("\n") == 1

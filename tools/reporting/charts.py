@@ -1,0 +1,143 @@
+"""Small line charts and bars as inline SVG; colours come from the page's style sheet."""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+from tools.reporting.element import Markup, tag
+
+WIDTH, HEIGHT = 340, 190
+LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 26
+MAX_POINTS = 2000
+
+Point = tuple[float, float]
+
+
+def line_chart(points: Sequence[Point], label: str) -> Markup:
+    """A curve on axes of its own. ``points`` are (step, value) with steps ascending; ``label`` is read out aloud.
+
+    Every finite point is drawn, up to ``MAX_POINTS``; beyond that the lowest and highest of each stretch are kept. The
+    line breaks where a value is not finite. Noisy curves of 50 points or more get a smoothed line on top.
+    """
+    finite = [(x, y) for x, y in points if math.isfinite(y)]
+    if not finite:
+        return tag("p", "no finite value was logged", class_="warning")
+    x_ticks = ticks(finite[0][0], finite[-1][0], 4)
+    y_ticks = ticks(min(y for _, y in finite), max(y for _, y in finite), 4)
+    x_range = (finite[0][0], max(finite[-1][0], finite[0][0] + 1))
+    y_range = (min(y_ticks[0], *(y for _, y in finite)), max(y_ticks[-1], *(y for _, y in finite)))
+
+    def place(point: Point) -> Point:
+        x = LEFT + (point[0] - x_range[0]) / (x_range[1] - x_range[0]) * (WIDTH - LEFT - RIGHT)
+        y = HEIGHT - BOTTOM - (point[1] - y_range[0]) / (y_range[1] - y_range[0]) * (HEIGHT - TOP - BOTTOM)
+        return x, y
+
+    noisy = len(finite) >= 50 and _is_noisy([y for _, y in finite])
+    curves = [_polyline([place(p) for p in part], "raw" if noisy else "curve") for part in _stretches(points)]
+    if noisy:
+        curves.append(_polyline([place(p) for p in thin(smooth(finite))], "curve smooth"))
+    return tag(
+        "svg",
+        *_axes(x_ticks, y_ticks, place),
+        *curves,
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="img",
+        aria_label=label,
+        class_="chart",
+    )
+
+
+def bar(share: float, best: bool) -> Markup:
+    """A horizontal bar that fills ``share`` (0 to 1) of its width."""
+    return tag(
+        "svg",
+        tag("rect", x=0, y=0, width=100, height=10, class_="track"),
+        tag("rect", x=0, y=0, width=f"{100 * min(1.0, max(0.0, share)):.2f}", height=10, class_="best" if best else ""),
+        viewBox="0 0 100 10",
+        preserveAspectRatio="none",
+        class_="bar",
+        aria_hidden="true",
+    )
+
+
+def ticks(low: float, high: float, count: int) -> list[float]:
+    """About ``count`` round numbers (1, 2 or 5 times a power of ten) that enclose or touch ``low`` to ``high``."""
+    if high <= low:
+        low, high = low - (abs(low) or 1) * 0.1, high + (abs(high) or 1) * 0.1
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
+def thin(points: Sequence[Point], most: int = MAX_POINTS) -> list[Point]:
+    """All points, or if there are more than ``most``, the lowest and the highest of ``most // 2`` equal stretches."""
+    if len(points) <= most:
+        return list(points)
+    kept: list[Point] = []
+    for number in range(most // 2):
+        part = points[len(points) * number // (most // 2) : len(points) * (number + 1) // (most // 2)]
+        kept += sorted({min(part, key=lambda p: p[1]), max(part, key=lambda p: p[1])})
+    return kept
+
+
+def smooth(points: Sequence[Point]) -> list[Point]:
+    """The mean over a centred window of a twentieth of the points, cut off at the ends."""
+    reach = max(1, len(points) // 40)
+    total = [0.0]
+    for _, y in points:
+        total.append(total[-1] + y)
+    smoothed = []
+    for index, (x, _) in enumerate(points):
+        first, last = max(0, index - reach), min(len(points), index + reach + 1)
+        smoothed.append((x, (total[last] - total[first]) / (last - first)))
+    return smoothed
+
+
+def short_number(value: float) -> str:
+    """At most a few characters: ``0``, ``0.25``, ``12k``, ``3e-5``."""
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-3 or abs(value) >= 1e7:
+        return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-").replace("e+0", "e")
+    return f"{value / 1000:.4g}k" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def _is_noisy(values: Sequence[float]) -> bool:
+    """Whether the curve often turns back, which a schedule does not."""
+    steps = [b - a for a, b in itertools.pairwise(values)]
+    turns = sum(1 for a, b in itertools.pairwise(steps) if a * b < 0)
+    return turns > len(steps) / 5
+
+
+def _stretches(points: Sequence[Point]) -> list[list[Point]]:
+    """The points cut at values that are not finite, thinned."""
+    parts: list[list[Point]] = [[]]
+    for x, y in points:
+        if math.isfinite(y):
+            parts[-1].append((x, y))
+        elif parts[-1]:
+            parts.append([])
+    share = max(2, MAX_POINTS // len(parts))
+    return [thin(part, share if len(points) > MAX_POINTS else MAX_POINTS) for part in parts if part]
+
+
+def _polyline(points: Sequence[Point], kind: str) -> Markup:
+    if len(points) == 1:
+        return tag("circle", cx=f"{points[0][0]:.1f}", cy=f"{points[0][1]:.1f}", r=2.5, class_="dot")
+    return tag("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points), class_=kind)
+
+
+def _axes(x_ticks: Sequence[float], y_ticks: Sequence[float], place: Callable[[Point], Point]) -> list[Markup]:
+    parts = []
+    for value in y_ticks:
+        y = place((x_ticks[0], value))[1]
+        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=f"{y:.1f}", y2=f"{y:.1f}", class_="grid"))
+        parts.append(tag("text", short_number(value), x=LEFT - 6, y=f"{y + 4:.1f}", text_anchor="end"))
+    for value in x_ticks:
+        x = place((value, y_ticks[0]))[0]
+        if LEFT - 1 <= x <= WIDTH - RIGHT + 1:
+            anchor = "end" if x > WIDTH - RIGHT - 12 else "middle"
+            parts.append(tag("text", short_number(value), x=f"{x:.1f}", y=HEIGHT - 8, text_anchor=anchor))
+    return parts

@@ -1,0 +1,188 @@
+"""Tables of measures: arms as rows, measures as columns, each with a direction and its best value."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tools.reporting.average import split_seed
+from tools.reporting.inputs import DIRECTIONS, Result
+
+RECALLS = ("R@1", "R@5", "R@10")
+LEGEND = (
+    ("recall", "mean of R@1, R@5 and R@10, from image to text and from text to image"),
+    ("rank", "rank of the true match, 1 being the best: mean of all queries in both directions"),
+    (
+        "drift",
+        "retrieval between the arm's image encoder and the text encoder of the original CLIP: a higher rank means that "
+        "fine-tuning has moved images away from what CLIP knew; arms that left the image encoder alone do not compete",
+    ),
+    ("zero-shot", "share of images whose class is the first, or among the first five, by class prompts alone"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A measure: its group and name, which direction is good, how it is written, and its name in a sentence."""
+
+    group: str
+    name: str
+    higher_is_better: bool
+    percent: bool
+    phrase: str = ""
+    drift: bool = False
+
+    @property
+    def arrow(self) -> str:
+        return "↑" if self.higher_is_better else "↓"
+
+    def text(self, value: float | None) -> str:
+        """The value as tables show it; comparisons are made at this precision."""
+        if value is None:
+            return "-"
+        return f"{100 * value:.1f} %" if self.percent else f"{value:.1f}"
+
+    def number(self, value: float) -> float:
+        """The value as shown: rounded, and recalls and accuracies in percent."""
+        return round(100 * value if self.percent else value, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``rows`` are (arm, one value per column; None where the arm was not measured).
+
+    ``unranked`` holds (arm, column) pairs that take no part in the comparison.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, tuple[float | None, ...]], ...]
+    unranked: frozenset[tuple[str, int]] = frozenset()
+
+    def ranking(self, index: int) -> list[tuple[str, float]]:
+        """(arm, value as shown) of one column, best first; arms without a value or unranked are left out."""
+        column = self.columns[index]
+        values = [
+            (arm, column.number(value))
+            for arm, row in self.rows
+            if (value := row[index]) is not None and (arm, index) not in self.unranked
+        ]
+        return sorted(values, key=lambda pair: pair[1], reverse=column.higher_is_better)
+
+    def is_best(self, arm: str, index: int) -> bool:
+        """Whether the arm's value is the best, alone or with others, in a column whose values are not all the same."""
+        ranking = self.ranking(index)
+        return bool(ranking) and ranking[0][1] != ranking[-1][1] and (arm, ranking[0][1]) in ranking
+
+
+def summary(results: Sequence[Result]) -> Table:
+    """The few measures that tell the arms apart, per caption set: mean of the six recalls, mean rank; then drift and
+    zero-shot accuracy. Measures that no arm has are left out.
+    """
+    columns: list[tuple[Column, Callable[[Result], float | None]]] = []
+    for name in _caption_sets(results):
+        columns.append((Column(name, "recall", True, True, f"recall on {name}"), _mean(name, RECALLS)))
+        columns.append((Column(name, "rank", False, False, f"mean rank on {name}"), _mean(name, ("mean_rank",))))
+    columns.append((Column("drift", "rank", False, False, "mean rank in the drift probe", drift=True), _mean_drift))
+    for key, label in (("top1", "top-1"), ("top5", "top-5")):
+        columns.append((Column("zero-shot", label, True, True, f"zero-shot {label} accuracy"), _zeroshot(key)))
+    return _table(results, columns)
+
+
+def ranges(per_seed: Sequence[Result]) -> dict[tuple[str, int], tuple[float, float]]:
+    """(arm, column of the summary) -> lowest and highest value over the arm's seeds; only where they differ."""
+    table = summary(per_seed)
+    found: dict[tuple[str, int], list[float]] = {}
+    for name, row in table.rows:
+        arm, seed = split_seed(name)
+        for index, value in enumerate(row):
+            if seed is not None and value is not None:
+                found.setdefault((arm, index), []).append(value)
+    return {place: (min(values), max(values)) for place, values in found.items() if min(values) < max(values)}
+
+
+def wins_by_seed(per_seed: Sequence[Result], subject: str) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
+    """(other arm, per column of the summary: in how many seeds ``subject`` is better, out of how many compared)."""
+    table = summary(per_seed)
+    own = {split_seed(name)[1]: name for name, _ in table.rows if split_seed(name)[0] == subject}
+    others: dict[str, list[tuple[str, str]]] = {}
+    for name, _ in table.rows:
+        arm, seed = split_seed(name)
+        if arm != subject and seed in own:
+            others.setdefault(arm, []).append((own[seed], name))
+    return [
+        (arm, tuple(_wins(table, index, pairs) for index in range(len(table.columns)))) for arm, pairs in others.items()
+    ]
+
+
+def _wins(table: Table, index: int, pairs: Sequence[tuple[str, str]]) -> tuple[int, int]:
+    values = dict(table.ranking(index))
+    compared = [(values[own], values[other]) for own, other in pairs if own in values and other in values]
+    higher = table.columns[index].higher_is_better
+    return sum(own != other and (own > other) == higher for own, other in compared), len(compared)
+
+
+def details(results: Sequence[Result]) -> list[tuple[str, Table]]:
+    """(heading, table) for every caption set and the drift probe, with both directions in full."""
+    tables = []
+    for name in [*_caption_sets(results), None]:
+        columns = [
+            (_detail_column(way, measure, name is None), _single(name, way, measure))
+            for way in DIRECTIONS
+            for measure in (*RECALLS, "mean_rank", "median_rank")
+        ]
+        table = _table(results, columns)
+        if table.columns:
+            tables.append((f"Retrieval, {name}" if name else "Drift probe", table))
+    return tables
+
+
+def unmoved(results: Sequence[Result]) -> frozenset[str]:
+    """Arms whose image encoder is the original one: the untouched CLIP, and those with exactly its drift figures."""
+    originals = [result.drift for result in results if result.checkpoint is None and result.drift]
+    return frozenset(
+        result.name for result in results if result.checkpoint is None or (result.drift and result.drift in originals)
+    )
+
+
+def _table(results: Sequence[Result], columns: Sequence[tuple[Column, Callable[[Result], float | None]]]) -> Table:
+    kept = [(column, read) for column, read in columns if any(read(result) is not None for result in results)]
+    still = unmoved(results)
+    rows = tuple((result.name, tuple(read(result) for _, read in kept)) for result in results)
+    drift = [index for index, (column, _) in enumerate(kept) if column.drift]
+    return Table(tuple(column for column, _ in kept), rows, frozenset((arm, i) for arm in still for i in drift))
+
+
+def _caption_sets(results: Sequence[Result]) -> list[str]:
+    return list(dict.fromkeys(name for result in results for name in result.retrieval))
+
+
+def _mean(name: str, measures: Sequence[str]) -> Callable[[Result], float | None]:
+    def read(result: Result) -> float | None:
+        if name not in result.retrieval:
+            return None
+        values = [result.retrieval[name][way][measure] for way in DIRECTIONS for measure in measures]
+        return sum(values) / len(values)
+
+    return read
+
+
+def _mean_drift(result: Result) -> float | None:
+    if result.drift is None:
+        return None
+    return sum(result.drift[way]["mean_rank"] for way in DIRECTIONS) / len(DIRECTIONS)
+
+
+def _zeroshot(key: str) -> Callable[[Result], float | None]:
+    return lambda result: result.zeroshot[key] if result.zeroshot else None
+
+
+def _single(name: str | None, way: str, measure: str) -> Callable[[Result], float | None]:
+    def read(result: Result) -> float | None:
+        values = result.drift if name is None else result.retrieval.get(name)
+        return values[way][measure] if values else None
+
+    return read
+
+
+def _detail_column(way: str, measure: str, drift: bool) -> Column:
+    group = {"image_to_text": "image → text", "text_to_image": "text → image"}[way]
+    recall = measure in RECALLS
+    return Column(group, measure if recall else measure.replace("_", " "), recall, recall, drift=drift)

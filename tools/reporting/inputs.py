@@ -1,0 +1,208 @@
+"""Reads what a report is made from: folders of training runs and json files of evaluation results."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from store.errors import ConfigError, FormatVersionError
+
+EVAL_FORMAT = "keyclip-eval/1"
+DIRECTIONS = ("image_to_text", "text_to_image")
+RETRIEVAL_MEASURES = ("R@1", "R@5", "R@10", "mean_rank", "median_rank")
+_IMAGE = re.compile(r"data:image/(jpeg|png|webp|gif);base64,[A-Za-z0-9+/=]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A training run: its effective config and what it logged, one dict of numbers per step, steps ascending."""
+
+    name: str
+    path: Path
+    config: Mapping[str, Any]
+    log: Sequence[Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An evaluation of one arm. Recalls and accuracies are in [0, 1]; ranks start at 1, which is the best.
+
+    ``retrieval`` maps caption set -> direction -> measure -> value; ``drift`` maps direction -> measure -> value.
+    ``checkpoint`` is None for the untouched CLIP. ``num_seeds`` is how many evaluations the numbers are means of.
+    """
+
+    name: str
+    path: Path
+    clip: str
+    checkpoint: str | None
+    shards: Sequence[str]
+    num_images: int
+    retrieval: Mapping[str, Mapping[str, Mapping[str, float]]]
+    drift: Mapping[str, Mapping[str, float]] | None = None
+    zeroshot: Mapping[str, float] | None = None
+    examples: Sequence[Mapping[str, Any]] = field(default=())
+    num_seeds: int = 1
+
+
+def load(paths: Sequence[Path]) -> tuple[list[Run], list[Result]]:
+    """Read run folders and result files, in the order given.
+
+    Raises:
+        ConfigError: nothing is named, something is absent or not what it should be, or two results share a name.
+        FormatVersionError: a result is of a format that this version does not read.
+    """
+    if not paths:
+        raise ConfigError("nothing to report; name run folders and the json files that `keyclip eval` writes")
+    folders = [path for path in paths if path.is_dir()]
+    names = dict(zip(folders, _distinct_names(folders), strict=True))
+    runs = [load_run(path, names[path]) for path in folders]
+    results = [load_result(path) for path in paths if not path.is_dir()]
+    seen: dict[str, Path] = {}
+    for result in results:
+        if result.name in seen:
+            raise ConfigError(
+                f"two results are named {result.name!r}: {str(seen[result.name])!r} and {str(result.path)!r}; "
+                "evaluate one of them under another name"
+            )
+        seen[result.name] = result.path
+    return runs, results
+
+
+def load_run(folder: Path, name: str | None = None) -> Run:
+    """Read ``config.json`` and ``log.jsonl`` of a run. Of a step that was logged twice (before and after an
+    interruption) the later line counts; a last line that was cut off is left out.
+
+    Raises:
+        ConfigError: a file is absent or damaged.
+    """
+    config = _json(folder / "config.json", f"{str(folder)!r} is no training run")
+    if not isinstance(config, dict):
+        raise ConfigError(f"{str(folder / 'config.json')!r} must hold one json object")
+    path = folder / "log.jsonl"
+    steps: dict[int, Mapping[str, float]] = {}
+    lines = _text(path, f"the run {str(folder)!r} has logged nothing; train it first").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+            steps[int(entry["step"])] = entry
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                break
+            raise ConfigError(
+                f"line {number} of {str(path)!r} is not a json object with a step ({error}); remove that line"
+            ) from error
+    if not steps:
+        raise ConfigError(f"{str(path)!r} holds no step; let the run log at least once")
+    return Run(name or folder.resolve().name, folder, config, [steps[step] for step in sorted(steps)])
+
+
+def load_result(path: Path) -> Result:
+    """Read a result that ``keyclip eval`` wrote.
+
+    Raises:
+        ConfigError: the file is absent, is not json, or lacks something; the message names the file and the place.
+        FormatVersionError: its format is another one than ``keyclip-eval/1``.
+    """
+    return parse_result(_json(path, "give a run folder or a json file that `keyclip eval` wrote"), path)
+
+
+def as_results(items: Sequence[Result | Mapping[str, Any]]) -> list[Result]:
+    """Results as they are, and those that are still the json objects of ``keyclip eval`` parsed."""
+    return [
+        item if isinstance(item, Result) else parse_result(item, Path(f"{item.get('name')}.json")) for item in items
+    ]
+
+
+def parse_result(data: Any, path: Path) -> Result:
+    """A result from the json object that ``keyclip eval`` writes; ``path`` names it in messages.
+
+    Raises:
+        ConfigError, FormatVersionError: as :func:`load_result` does.
+    """
+    version = data.get("format") if isinstance(data, Mapping) else None
+    if version is None:
+        raise ConfigError(f"{str(path)!r} is no evaluation result; expected a json file that `keyclip eval` wrote")
+    if version != EVAL_FORMAT:
+        raise FormatVersionError(
+            f"{str(path)!r} is of format {version!r}, expected {EVAL_FORMAT!r}; evaluate again with this version"
+        )
+    try:
+        result = Result(
+            name=str(data["name"]),
+            path=path,
+            clip=str(data["clip"]),
+            checkpoint=None if data["checkpoint"] is None else str(data["checkpoint"]),
+            shards=[str(shard) for shard in data["shards"]],
+            num_images=int(data["num_images"]),
+            retrieval={str(name): _directions(values) for name, values in data["retrieval"].items()},
+            drift=_directions(data["drift"]) if data.get("drift") else None,
+            zeroshot=_zeroshot(data["zeroshot"]) if data.get("zeroshot") else None,
+            examples=[_example(example) for example in data.get("examples") or []],
+        )
+    except KeyError as error:
+        raise ConfigError(f"the result {str(path)!r} lacks {error.args[0]!r}; evaluate again") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"the result {str(path)!r} cannot be understood ({error}); evaluate again") from error
+    return result
+
+
+def _directions(values: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    return {way: {name: float(values[way][name]) for name in RETRIEVAL_MEASURES} for way in DIRECTIONS}
+
+
+def _zeroshot(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(values[name]) for name in ("top1", "top5", "num_classes")}
+
+
+def _example(example: Mapping[str, Any]) -> dict[str, Any]:
+    hits = [
+        {
+            "key": str(hit["key"]),
+            "score": float(hit["score"]),
+            "correct": bool(hit["correct"]),
+            "image": _image(hit.get("image"), hit["key"]),
+        }
+        for hit in example["retrieved"]
+    ]
+    return {
+        "query": str(example["query"]),
+        "key": str(example["key"]),
+        "rank": int(example["rank"]),
+        "retrieved": hits,
+    }
+
+
+def _image(image: Any, key: str) -> str | None:
+    """Only embedded pictures pass: a report must load nothing from elsewhere."""
+    if image is not None and not (isinstance(image, str) and _IMAGE.fullmatch(image)):
+        raise ValueError(f"the image of {key!r} is not a data URI of a jpeg, png, webp or gif")
+    return image
+
+
+def _distinct_names(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell the folders apart: ``stage2``, or ``a/stage2`` and ``b/stage2``."""
+    parts = [folder.resolve().parts for folder in folders]
+    if len(set(parts)) < len(parts):
+        raise ConfigError("a run folder is named twice; name each once")
+    length = 1
+    while len({path[-length:] for path in parts}) < len(parts):
+        length += 1
+    return ["/".join(path[-length:]) for path in parts]
+
+
+def _json(path: Path, remedy: str) -> Any:
+    try:
+        return json.loads(_text(path, remedy))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{str(path)!r} is not json ({error}); {remedy}") from error
+
+
+def _text(path: Path, remedy: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"no such file: {str(path)!r}; {remedy}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{str(path)!r} cannot be read ({error}); {remedy}") from error

@@ -1,0 +1,48 @@
+"""Which scene belongs to which split: an endless sequence of distinct scenes for every split.
+
+A scene's signature (what a short caption tells) decides by its hash which split may hold it, so that no two splits
+share a scene, however large they are made; and within a split no signature comes twice. The n-th scene of a split
+depends on the seed and the theme alone, never on how many scenes are asked for.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from random import Random
+
+from tools.scenes.scene import Scene, Theme, compose
+
+# split -> (number of its first shard, its shares of the signatures out of 10). Shard numbers differ between splits,
+# so that sample keys do as well and the captions of all splits can go into one store.
+SPLITS: dict[str, tuple[int, frozenset[int]]] = {
+    "pretrain": (0, frozenset(range(4))),
+    "finetune": (70000, frozenset({4, 5})),
+    "dev": (80000, frozenset({6, 7})),
+    "test": (90000, frozenset({8, 9})),
+}
+MAX_SHARDS = 10000
+
+THEMES = {
+    "any": Theme(),
+    "night": Theme(backgrounds=("night sky", "blackboard")),
+    "outdoors": Theme(backgrounds=("meadow", "sea", "beach", "cloudy sky", "sunset", "night sky")),
+    "weather": Theme(
+        backgrounds=("cloudy sky", "sunset", "night sky"), shapes=("circle", "star", "crescent", "lightning bolt")
+    ),
+}
+
+
+def iter_scenes(split: str, seed: int, theme: Theme) -> Iterator[Scene]:
+    """The scenes of a split, in order and without end."""
+    shares = SPLITS[split][1]
+    random = Random(f"scenes of {split} {seed}")
+    seen: set[tuple[str | int, ...]] = set()
+    while True:
+        scene = compose(random, theme)
+        signature = scene.signature
+        if _share(signature) in shares and signature not in seen:
+            seen.add(signature)
+            yield scene
+
+
+def _share(signature: tuple[str | int, ...]) -> int:
+    return hashlib.sha256(repr(signature).encode()).digest()[0] % 10

@@ -1,0 +1,74 @@
+"""Settings that every training stage shares; each stage adds its own beside its code."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from store.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """Settings of one training run."""
+
+    output: Path
+    """Folder of the run: effective config, log, checkpoints. The same command on the same folder continues the run."""
+    batch_size: int = 4096
+    """Samples per optimiser step over all ranks; a multiple of ranks times accumulation."""
+    epochs: int = 1
+    """Passes over the data, at least 1."""
+    max_steps: int | None = None
+    """Stop after this many optimiser steps, also inside an epoch."""
+    learning_rate: float = 1e-5
+    """Peak learning rate of AdamW, > 0."""
+    warmup_steps: int = 0
+    """Steps of linear warm-up before the cosine decay to zero."""
+    weight_decay: float = 0.05
+    """Of matrices; biases, norms and the temperature have none."""
+    beta2: float = 0.98
+    """AdamW's second-moment decay, in (0, 1)."""
+    grad_clip: float = 5.0
+    """Largest norm of the whole gradient; 0 for none."""
+    accumulation: int = 1
+    """Micro-batches per optimiser step. InfoNCE compares within a micro-batch of all ranks."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of parameters and activations; master weights are float32 always."""
+    zero_stage: int = 1
+    """DeepSpeed ZeRO stage: 0, 1 or 2."""
+    seed: int = 0
+    """Of initial weights, sample order, augmentation and drawn captions."""
+    shuffle_window: int = 16
+    """Shards shuffled together: more is more random, fewer reads more locally."""
+    workers: int = 2
+    """Loader processes per rank; 0 loads in the training process."""
+    threads: int | None = None
+    """CPU threads of each rank; by default the cores divided by the ranks of this machine."""
+    log_every: int = 10
+    """Steps between log lines."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints; one is always written at the end."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints that are kept."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs", "accumulation", "shuffle_window", "log_every", "checkpoint_every"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.keep_checkpoints >= 1, "keep_checkpoints", self.keep_checkpoints, "at least 1")
+        require(self.max_steps is None or self.max_steps >= 1, "max_steps", self.max_steps, "at least 1")
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        require(0 < self.beta2 < 1, "beta2", self.beta2, "between 0 and 1")
+        require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1")
+        for name in ("warmup_steps", "weight_decay", "grad_clip", "workers", "seed"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        if self.zero_stage == 3:
+            raise ConfigError(
+                "zero_stage 3 is refused: it splits the parameters themselves, and the EMA teacher and the "
+                "checkpoints need them whole; use 0, 1 or 2 (2 splits optimiser state and gradients)"
+            )
+        require(self.zero_stage in (0, 1, 2), "zero_stage", self.zero_stage, "0, 1 or 2")
+
+
+def require(condition: bool, name: str, value: object, expected: str) -> None:
+    """Raises: ConfigError naming the setting, its value and what is expected, unless ``condition`` holds."""
+    if not condition:
+        raise ConfigError(f"{name} is {value}; expected {expected}")

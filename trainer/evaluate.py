@@ -1,0 +1,96 @@
+"""Features for evaluation: images through a tower, captions through the store."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from store.errors import CheckpointError
+from trainer.adapter import Adapter
+from trainer.join import Join
+from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
+from trainer.samples import ShardSamples
+from trainer.towers import Tower, load_image_tower
+
+BATCH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An image tower and the text side that goes with it.
+
+    Attributes:
+        tower: image tower, in evaluation mode.
+        adapter: maps caption vectors to the joint space; None for CLIP itself, whose text features are stored.
+        checkpoint: where the weights come from; None for CLIP itself.
+    """
+
+    tower: Tower
+    adapter: Adapter | None
+    checkpoint: Path | None
+
+
+def load_model(clip: str, checkpoint: Path | None) -> Model:
+    """CLIP itself, or CLIP with the weights of a stage 1 or stage 2 checkpoint in place.
+
+    Raises:
+        CheckpointError: no checkpoint there, of another stage, or made with a CLIP of another shape.
+    """
+    tower = load_image_tower(clip)
+    tower.model.eval().requires_grad_(False)
+    if checkpoint is None:
+        return Model(tower, None, None)
+    folder = find_checkpoint(checkpoint)
+    info, weights = read_checkpoint_info(folder), read_tensors(folder, "model")
+    if info["stage"] not in ("stage1", "stage2"):
+        raise CheckpointError(f"{str(folder)!r} is a checkpoint of {info['stage']}; expected stage1 or stage2")
+    adapter = Adapter(**info["adapter"]).eval().requires_grad_(False)
+    adapter.load_state_dict(_part(weights, "adapter."))
+    if info["adapter"]["dim_out"] != tower.dim:
+        raise CheckpointError(
+            f"the adapter of {str(folder)!r} ends in {info['adapter']['dim_out']} dimensions, CLIP {clip!r} in "
+            f"{tower.dim}; give the CLIP that it was trained with"
+        )
+    if image := _part(weights, "image."):
+        try:
+            tower.model.load_state_dict(image)
+        except RuntimeError as error:
+            raise CheckpointError(f"the image tower of {str(folder)!r} does not fit CLIP {clip!r}: {error}") from error
+    return Model(tower, adapter, folder)
+
+
+def _part(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+
+
+@torch.no_grad()
+def image_features(tower: Tower, samples: ShardSamples, device: torch.device) -> torch.Tensor:
+    """Normalised features of every image: (I, E) float32 on the CPU, in the samples' order.
+
+    Raises:
+        BrokenImageError: an image cannot be decoded.
+    """
+    model = tower.model.to(device)
+    rows = []
+    with ThreadPoolExecutor() as decoders:
+        for start in tqdm(range(0, len(samples), BATCH), "images", unit="batch", leave=False):
+            payloads = [samples.image(i) for i in range(start, min(start + BATCH, len(samples)))]
+            pixels = np.stack(list(decoders.map(tower.transform.evaluate, payloads)))
+            rows.append(model.normalized(torch.from_numpy(pixels).to(device)).cpu())
+    return torch.cat(rows)
+
+
+@torch.no_grad()
+def caption_features(join: Join, keys: Sequence[str], adapter: Adapter | None) -> torch.Tensor:
+    """Normalised joint-space features of each key's caption in each field of the join: (fields, n, E) float32."""
+    join.covered(keys, "error")
+    views = []
+    for which in range(len(join.fields)):
+        vectors = torch.from_numpy(join.vectors(keys, which))
+        views.append(F.normalize(adapter(vectors) if adapter else vectors, dim=-1))
+    return torch.stack(views)

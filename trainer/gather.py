@@ -1,0 +1,56 @@
+"""Gathering feature rows over ranks, with gradient."""
+
+import torch
+import torch.distributed as dist
+
+
+class _AllGather(torch.autograd.Function):
+    """Concatenates the ranks' rows; backward sums every rank's gradient for this rank's rows."""
+
+    @staticmethod
+    def forward(ctx, rows: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+        ctx.sizes = sizes
+        largest = max(sizes)
+        padded = rows.new_zeros(largest, *rows.shape[1:])
+        padded[: rows.shape[0]] = rows
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):  # type: ignore[override]
+        # all_reduce because gloo has no reduce_scatter
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        rank = dist.get_rank()
+        start = sum(ctx.sizes[:rank])
+        return total[start : start + ctx.sizes[rank]], None
+
+
+def gather_rows(rows: torch.Tensor) -> tuple[torch.Tensor, int, int]:
+    """Gather the rows of all ranks, in rank order; ranks may hold different numbers of rows.
+
+    Returns:
+        the gathered rows (G, ...), the position of this rank's first row in them, the number of ranks.
+    """
+    if _is_alone():
+        return rows, 0, 1
+    ranks = dist.get_world_size()
+    counts = torch.zeros(ranks, dtype=torch.int64, device=rows.device)
+    counts[dist.get_rank()] = rows.shape[0]
+    dist.all_reduce(counts)
+    sizes = counts.tolist()
+    return _AllGather.apply(rows, sizes), sum(sizes[: dist.get_rank()]), ranks
+
+
+def mean_over_ranks(values: torch.Tensor) -> torch.Tensor:
+    """The mean of all ranks' values, on every rank; without gradient."""
+    if _is_alone():
+        return values
+    total = values.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
+def _is_alone() -> bool:
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1

@@ -1,0 +1,95 @@
+"""The join: caption vectors of a store for samples of image shards, by sample key.
+
+the shard has the key | the field has the key | result
+----------------------+-----------------------+--------------------------------------------
+yes                   | yes                   | a pair
+yes                   | no                    | ``missing="error"``: refused before the first step
+                      |                       | ``missing="skip"``: left out, counted
+no                    | yes                   | not part of this run
+yes                   | of another caption    | refused when the sample is loaded
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+import store
+from store.errors import ConfigError, MissingKeysError, StaleCaptionError
+
+Missing = Literal["error", "skip"]
+
+
+class Join:
+    """Some fields of one store, looked up by sample key; safe in loader workers.
+
+    Attributes:
+        fields: the fields' names, in the order of every array below.
+        dim: width of the vectors, the same in all fields.
+    """
+
+    def __init__(self, path: Path, fields: Sequence[str]) -> None:
+        """Raises: StoreNotFoundError, FieldNotFoundError; ConfigError: no field named, or widths that differ."""
+        if not fields:
+            there = ", ".join(store.open(path).fields())
+            raise ConfigError(f"no field of store {str(path)!r} is named; there are {there}")
+        self.path, self.fields = path, tuple(fields)
+        opened = store.open(path)
+        self._fields = [opened.field(name) for name in fields]
+        infos = opened.fields()
+        dims = {name: infos[name].dim for name in fields}
+        if len(set(dims.values())) > 1:
+            raise ConfigError(f"fields of store {str(path)!r} differ in width ({dims}); name fields of one model")
+        self.dim = infos[fields[0]].dim
+        self._caption_fields = [infos[name].spec.caption_field for name in fields]
+
+    def covered(self, keys: Sequence[str], missing: Missing) -> np.ndarray:
+        """Which keys have a vector in every field: (n,) bool.
+
+        Raises:
+            MissingKeysError: some have not and ``missing`` is ``"error"``; names the field and the first keys.
+        """
+        covered = np.ones(len(keys), dtype=bool)
+        for name, field in zip(self.fields, self._fields, strict=True):
+            found = field.contains(keys)
+            if missing == "error" and not found.all():
+                absent = [keys[i] for i in np.flatnonzero(~found)[:3]]
+                raise MissingKeysError(
+                    f"{int((~found).sum())} of {len(keys)} samples have no vector in field {name!r} of store "
+                    f"{str(self.path)!r}, first {', '.join(map(repr, absent))}; run `keyclip embed` on these shards, "
+                    "or leave them out with --missing skip"
+                )
+            covered &= found
+        return covered
+
+    def keys(self) -> list[str]:
+        """The keys of the first field, in the store's order."""
+        return list(self._fields[0].keys())
+
+    def vectors(self, keys: Sequence[str], which: int) -> np.ndarray:
+        """The vectors of one field: (n, D) float32, in the order of ``keys``."""
+        return self._fields[which].get(keys, dtype="float32")
+
+    def drawn(self, keys: Sequence[str], draws: np.ndarray) -> np.ndarray:
+        """For each key a vector of the field that ``draws`` (n,) names: (n, D) float32."""
+        rows = np.empty((len(keys), self.dim), np.float32)
+        for which in np.unique(draws):
+            places = np.flatnonzero(draws == which).tolist()
+            rows[places] = self.vectors([keys[i] for i in places], int(which))
+        return rows
+
+    def check_captions(self, keys: Sequence[str], captions: Sequence[str | None], which: int) -> None:
+        """Raises: StaleCaptionError: a caption is not the one that was embedded under its key."""
+        hashes = self._fields[which].caption_hashes(keys)
+        for key, caption, stored in zip(keys, captions, hashes, strict=True):
+            if caption is not None and store.caption_hash(caption) != int(stored):
+                raise StaleCaptionError(
+                    f"the caption of sample {key!r} is not the one that field {self.fields[which]!r} of store "
+                    f"{str(self.path)!r} was made from: {caption!r:.80}; the shards and the store belong to different "
+                    "data, or the captions changed: embed them into a new field"
+                )
+
+    def caption_field(self, which: int) -> str:
+        """Where in the sample's json the field's captions come from."""
+        return self._caption_fields[which]

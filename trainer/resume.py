@@ -1,0 +1,67 @@
+"""Training state to a checkpoint and back: float32 master weights, Adam moments, and what the stage keeps beside."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from store.errors import CheckpointError
+from trainer import run_folder
+from trainer.config import RunConfig
+from trainer.master_weights import MOMENTS, adam_step, full_state, set_full_state
+from trainer.run_folder import plain
+from trainer.stage import Stage
+
+
+def save_training_state(config: RunConfig, engine: Any, stage: Stage, step: int, total_steps: int, rank: int) -> None:
+    """Write a checkpoint; independent of the number of ranks and of the ZeRO stage. A collective call."""
+    weights: dict[str, torch.Tensor] = {}
+    moments: dict[str, torch.Tensor] = {}
+    for name, parameter in engine.module.named_parameters():
+        if parameter.requires_grad:
+            state = full_state(engine, parameter)
+            if rank == 0:
+                weights[name] = state["master"]
+                moments |= {f"{name}/{moment}": state[moment] for moment in MOMENTS}
+        elif rank == 0:
+            weights[name] = parameter.data.float().cpu()
+    if rank == 0:
+        trainable = (p for p in engine.module.parameters() if p.requires_grad)
+        info = {
+            "stage": stage.name,
+            "step": step,
+            "total_steps": total_steps,
+            "finished": step == total_steps,
+            "samples": step * config.batch_size,
+            "adam_step": adam_step(engine, trainable),
+            "config": plain(config),
+            **stage.info,
+        }
+        files = {"model": weights, "optimizer": moments, **stage.extra_files()}
+        run_folder.save_checkpoint(config.output, files, info, config.keep_checkpoints)
+    dist.barrier()
+
+
+def load_training_state(run: Path, engine: Any, stage: Stage) -> int:
+    """Restore the newest checkpoint of a run; returns the step it was written after, 0 where there is none.
+
+    Raises:
+        CheckpointError: the checkpoint does not hold what the stage's module needs.
+    """
+    checkpoints = run_folder.list_checkpoints(run)
+    if not checkpoints:
+        return 0
+    newest = checkpoints[-1]
+    info = run_folder.read_checkpoint_info(newest)
+    weights, moments = run_folder.read_tensors(newest, "model"), run_folder.read_tensors(newest, "optimizer")
+    for name, parameter in engine.module.named_parameters():
+        if name not in weights or weights[name].shape != parameter.shape:
+            raise CheckpointError(f"checkpoint {str(newest)!r} holds no {name!r} of shape {tuple(parameter.shape)}")
+        if not parameter.requires_grad:
+            parameter.data.copy_(weights[name])
+            continue
+        values = {"master": weights[name]} | {moment: moments[f"{name}/{moment}"] for moment in MOMENTS}
+        set_full_state(engine, parameter, values, info["adam_step"])
+    stage.load_extra_files(lambda name: run_folder.read_tensors(newest, name))
+    return int(info["step"])

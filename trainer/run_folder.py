@@ -1,0 +1,157 @@
+"""A training run on disk: its effective config, its log and its checkpoints.
+
+    RUN/config.json                     every setting of the run
+    RUN/log.jsonl                       one json object per logged step
+    RUN/checkpoints/step-00000500/      model.safetensors, optimizer.safetensors, checkpoint.json, ...
+
+A checkpoint folder appears under its name only when everything in it is on disk.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from store.errors import CheckpointError, ConfigError
+
+CHECKPOINT_FORMAT = "keyclip-checkpoint/1"
+# Settings that may differ when a run goes on: they change speed or bookkeeping, not results.
+MAY_DIFFER = {"output", "workers", "threads", "log_every", "checkpoint_every", "keep_checkpoints"}
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A config dataclass as json-ready values; paths as text."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def prepare(run: Path, stage: str, config: Any) -> None:
+    """Make the run's folder, or check that the run there is this one.
+
+    Raises:
+        ConfigError: the folder holds a run of another stage or with other settings, or other files.
+    """
+    settings = {"stage": stage, **plain(config)}
+    file = run / "config.json"
+    if file.exists():
+        there = json.loads(file.read_text(encoding="utf-8"))
+        differing = [
+            f"{name} {there.get(name)!r} there, {settings.get(name)!r} here"
+            for name in sorted(set(there) | set(settings))
+            if name not in MAY_DIFFER and there.get(name) != settings.get(name)
+        ]
+        if differing:
+            raise ConfigError(
+                f"{str(run)!r} holds a run with other settings ({'; '.join(differing)}); "
+                "give the same settings to continue it, or another --output"
+            )
+    elif run.exists() and any(run.iterdir()):
+        raise ConfigError(f"{str(run)!r} exists and holds no run of this command; give another --output")
+    run.mkdir(parents=True, exist_ok=True)
+    write_json(file, settings)
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write a json file that is there whole or not at all."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream, indent=2, ensure_ascii=False)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)
+
+
+def trim_log(run: Path, step: int) -> None:
+    """Drop the log lines after ``step``, which the continued run writes again, and a torn last line."""
+    file = run / "log.jsonl"
+    if not file.exists():
+        return
+    kept = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError):
+            continue
+    file.write_text("".join(kept), encoding="utf-8")
+
+
+def save_checkpoint(
+    run: Path, files: Mapping[str, Mapping[str, torch.Tensor]], info: Mapping[str, Any], keep: int
+) -> Path:
+    """Write ``{name: tensors}`` as ``name.safetensors`` and ``info`` as ``checkpoint.json``; drop old checkpoints."""
+    folder = run / "checkpoints" / f"step-{info['step']:08d}"
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for name, tensors in files.items():
+        contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
+        save_file(contiguous, temporary / f"{name}.safetensors", metadata={"format": "pt"})
+        _sync(temporary / f"{name}.safetensors")
+    write_json(temporary / "checkpoint.json", {"format": CHECKPOINT_FORMAT, **info})
+    if folder.exists():  # the same step again, after a resume from an older checkpoint
+        shutil.rmtree(folder)
+    temporary.replace(folder)
+    _sync(folder.parent)
+    for old in list_checkpoints(run)[:-keep]:
+        shutil.rmtree(old)
+    return folder
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def list_checkpoints(run: Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first."""
+    return sorted((run / "checkpoints").glob("step-*"))
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint folder that ``path`` names: itself, or the newest of a run's folder.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if (path / "checkpoint.json").exists():
+        return path
+    if found := list_checkpoints(path):
+        return found[-1]
+    raise CheckpointError(
+        f"no checkpoint at {str(path)!r}; give a run's folder or one of its checkpoints/step-* folders"
+    )
+
+
+def read_checkpoint_info(checkpoint: Path) -> dict[str, Any]:
+    """``checkpoint.json``. Raises: CheckpointError: unreadable, or of a format that this version does not read."""
+    try:
+        info = json.loads((checkpoint / "checkpoint.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"the checkpoint {str(checkpoint)!r} cannot be read: {error}") from error
+    if info.get("format") != CHECKPOINT_FORMAT:
+        raise CheckpointError(
+            f"the checkpoint {str(checkpoint)!r} is of format {info.get('format')!r}; this version reads "
+            f"{CHECKPOINT_FORMAT!r}; load it with the keyclip version that wrote it"
+        )
+    return info
+
+
+def read_tensors(checkpoint: Path, name: str) -> dict[str, torch.Tensor]:
+    """The tensors of one file of a checkpoint. Raises: CheckpointError: absent or damaged."""
+    try:
+        return load_file(checkpoint / f"{name}.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{name}.safetensors of checkpoint {str(checkpoint)!r} cannot be read: {error}"
+        ) from error

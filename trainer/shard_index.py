@@ -1,0 +1,146 @@
+"""Tars made addressable by sample: where in its shard each sample's image and json stand.
+
+An index is made by reading the member headers of a shard once, and kept in a cache folder under the shard's path,
+size and modification time. Only shards on a local file system can be addressed.
+"""
+
+import hashlib
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from store.errors import ConfigError, DamagedShardError, KeyclipError
+from store.shards import is_remote, split_member
+
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIndex:
+    """The samples of one shard that hold an image, in the shard's order.
+
+    Attributes:
+        keys: (n,) bytes strings, UTF-8.
+        image: (n, 2) int64, offset and number of bytes of the image member.
+        json: (n, 2) int64, the same of the json member; (0, 0) where there is none.
+        num_without_image: samples left out because they hold no image.
+    """
+
+    keys: np.ndarray
+    image: np.ndarray
+    json: np.ndarray
+    num_without_image: int
+
+
+def default_cache() -> Path:
+    """``$XDG_CACHE_HOME/keyclip/shard-index``, by default below ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keyclip" / "shard-index"
+
+
+def index_shards(shards: Sequence[str], cache: Path | None = None, show_progress: bool = False) -> list[ShardIndex]:
+    """Index every shard, from the cache where it holds the shard as it is now.
+
+    Raises:
+        DamagedShardError: a shard is truncated, is not a tar, or holds a key twice.
+        ConfigError: a shard is a URL or a pipe, or a key stands in two shards.
+    """
+    cache = cache or default_cache()
+    indexes = [index_shard(s, cache) for s in tqdm(shards, "index shards", unit="shard", disable=not show_progress)]
+    keys = np.concatenate([index.keys for index in indexes])
+    unique, counts = np.unique(keys, return_counts=True)
+    if len(unique) < len(keys):
+        key = unique[np.argmax(counts > 1)].decode()
+        where = [shard for shard, index in zip(shards, indexes, strict=True) if key.encode() in index.keys]
+        raise ConfigError(
+            f"sample key {key!r} stands in several shards ({', '.join(where[:3])}); keys must be unique: "
+            "train datasets whose keys collide from a store each"
+        )
+    return indexes
+
+
+def index_shard(shard: str, cache: Path) -> ShardIndex:
+    """Index one shard; see :func:`index_shards`."""
+    if is_remote(shard):
+        raise ConfigError(f"shard {shard!r} cannot be addressed by sample; download it, or mount its bucket")
+    status = Path(shard).stat()
+    identity = f"{_FORMAT}\n{Path(shard).resolve()}\n{status.st_size}\n{status.st_mtime_ns}"
+    file = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
+    if file.exists():
+        try:
+            with np.load(file, allow_pickle=False) as saved:
+                return ShardIndex(saved["keys"], saved["image"], saved["json"], int(saved["num_without_image"]))
+        except (OSError, ValueError, KeyError):
+            file.unlink(missing_ok=True)  # a cache can always be made again
+    index = _read_index(shard, status.st_size)
+    _save(file, index)
+    return index
+
+
+def _save(file: Path, index: ShardIndex) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
+            np.savez(
+                temporary,
+                keys=index.keys,
+                image=index.image,
+                json=index.json,
+                num_without_image=np.int64(index.num_without_image),
+            )
+        Path(temporary.name).replace(file)
+    except OSError:
+        pass  # without a cache the next start reads the headers again; nothing else depends on it
+
+
+def _read_index(shard: str, num_bytes: int) -> ShardIndex:
+    keys, images, jsons = [], [], []
+    without_image = 0
+    seen: set[str] = set()
+    for key, members in _samples(shard, num_bytes):
+        if key in seen:
+            raise DamagedShardError(f"sample key {key!r} comes twice in shard {shard!r}; keys must be unique")
+        seen.add(key)
+        image = next((members[e] for e in IMAGE_EXTENSIONS if e in members), None)
+        if image is None:
+            without_image += 1
+            continue
+        keys.append(key.encode())
+        images.append(image)
+        jsons.append(members.get("json", (0, 0)))
+    return ShardIndex(
+        np.array(keys, dtype=np.bytes_) if keys else np.zeros(0, "S1"),
+        np.array(images, dtype=np.int64).reshape(-1, 2),
+        np.array(jsons, dtype=np.int64).reshape(-1, 2),
+        without_image,
+    )
+
+
+def _samples(shard: str, num_bytes: int) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
+    current: str | None = None
+    members: dict[str, tuple[int, int]] = {}
+    try:
+        with tarfile.open(shard, mode="r:") as tar:
+            for info in tar:
+                parts = split_member(info.name) if info.isfile() else None
+                if parts is None:
+                    continue
+                if info.offset_data + info.size > num_bytes:
+                    raise DamagedShardError(f"shard {shard!r} ends inside {info.name!r}; download it again")
+                if parts[0] != current:
+                    if current is not None:
+                        yield current, members
+                    current, members = parts[0], {}
+                members[parts[1]] = (info.offset_data, info.size)
+        if current is not None:
+            yield current, members
+    except KeyclipError:
+        raise
+    except (tarfile.TarError, EOFError) as error:
+        raise DamagedShardError(f"shard {shard!r} cannot be read as a tar ({error}); download it again") from error

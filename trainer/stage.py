@@ -1,0 +1,40 @@
+"""What a training stage is to the loop: a module, its data, and what lives beside the module."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainer.loader import TrainingData
+
+
+class Stage:
+    """Base of the stages; ``module(batch)`` returns ``(loss, report)``, both knowing no optimiser, rank or logger.
+
+    Attributes:
+        name: as in ``python -m trainer NAME`` and in checkpoints.
+        module: what DeepSpeed wraps; its parameters that require a gradient are trained.
+        data: the samples.
+        info: json-ready facts that a reader of the checkpoint needs to rebuild the module.
+    """
+
+    name: str
+    module: nn.Module
+    data: TrainingData
+    info: dict[str, Any]
+
+    def to(self, device: torch.device) -> None:
+        """Move what lives beside the module (the engine moves the module)."""
+
+    def after_step(self, engine: Any) -> None:
+        """Called after every optimiser step."""
+
+    def extra_files(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Further files of a checkpoint: ``{name: tensors}``."""
+        return {}
+
+    def load_extra_files(self, read: Any) -> None:
+        """Restore :meth:`extra_files`; ``read(name)`` returns the tensors of one."""
+
+    def finish(self, weights: dict[str, torch.Tensor]) -> None:
+        """Called on rank 0 when the run is finished, with the float32 weights of the last checkpoint."""

@@ -1,0 +1,248 @@
+"""Stage 2, contrastive tuning with self-distillation: adapter and image tower learn from image-caption pairs.
+
+Legend: B batch, C/H/W image, D embedder width, E joint width.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from store.errors import CheckpointError, ConfigError
+from trainer.adapter import Adapter
+from trainer.config import RunConfig, require
+from trainer.join import Join, Missing
+from trainer.master_weights import clamp_master
+from trainer.objectives import (
+    INITIAL_LOGIT_SCALE,
+    MAX_LOGIT_SCALE,
+    Scaling,
+    alignment,
+    bounded_logit_scale,
+    contrastive,
+    instance_alignment,
+    structure_alignment,
+)
+from trainer.order import generator
+from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
+from trainer.samples import ShardSamples
+from trainer.stage import Stage
+from trainer.towers import ImageTower, Tower, load_image_tower
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage2Config(RunConfig):
+    """Stage 2: tune adapter and image tower contrastively on image shards joined with the store by sample key.
+
+    ProCLIP starts from stage 1 (--stage1 RUN). LLM2CLIP is this stage alone: no --stage1, --distill-weight 0.
+
+    Example:
+        deepspeed --num_gpus 8 --module trainer stage2 --output runs/stage2 --stage1 runs/stage1
+            --clip openai/clip-vit-large-patch14 --shards '/data/cc3m/{00000..00331}.tar' --store cc3m.store
+            --fields llama/shortSV_captions llama/longSV_captions
+    """
+
+    shards: tuple[str, ...]
+    """Image shards: paths, globs, brace ranges or @FILE lists."""
+    store: Path
+    """The store that holds the caption vectors."""
+    fields: tuple[str, ...]
+    """Fields of caption vectors; one is drawn at random for each sample and step."""
+    field_weights: tuple[float, ...] | None = None
+    """Relative probability of each field; equal by default."""
+    clip: str
+    """The CLIP whose image tower is tuned: a folder or hub id that transformers loads."""
+    stage1: Path | None = None
+    """Run or checkpoint of stage 1 whose adapter this stage starts from; by default a fresh adapter."""
+    keys: Path | None = None
+    """Key list, one sample key a line: train on these samples only."""
+    missing: Missing = "error"
+    """What to do with a sample that lacks a vector in some field: refuse to start, or leave it out and count it."""
+    check_captions: bool = True
+    """Compare each loaded sample's caption with the hash stored beside its vector."""
+    distill_weight: float = 1.0
+    """Weight w of the self-distillation; 0 leaves it out."""
+    structure: bool = True
+    """Whether self-distillation aligns pairwise distances too."""
+    scaling: Scaling = "invariant"
+    """invariant: w means the same at every batch size; 512 times the w of sums at 512 a rank. reference: sums."""
+    teacher: Literal["ema", "fixed"] = "ema"
+    """The self-distillation's teacher: a moving average of the image tower, or the tower as it was."""
+    ema_momentum: float = 0.9996
+    """Share of itself that the moving average keeps at every step, in [0, 1]. Not published; DeGLA's value."""
+    lock_image: bool = False
+    """Keep the image tower as it is and train the adapter only (LiT)."""
+    min_crop: float = 0.9
+    """Least area share of a training crop, in (0, 1]."""
+    num_blocks: int = 1
+    """Residual blocks of a fresh adapter (ProCLIP 1, LLM2CLIP 4)."""
+    expansion: int = 8
+    """Expansion of each block of a fresh adapter (ProCLIP 8, LLM2CLIP 2)."""
+
+    def __post_init__(self) -> None:
+        RunConfig.__post_init__(self)
+        require(self.distill_weight >= 0, "distill_weight", self.distill_weight, "at least 0")
+        require(0 <= self.ema_momentum <= 1, "ema_momentum", self.ema_momentum, "between 0 and 1")
+        require(0 < self.min_crop <= 1, "min_crop", self.min_crop, "above 0 and at most 1")
+        if self.field_weights is not None and (
+            len(self.field_weights) != len(self.fields) or min(self.field_weights) < 0 or sum(self.field_weights) <= 0
+        ):
+            raise ConfigError(f"field_weights {self.field_weights}; expected one number >= 0 per field, not all 0")
+
+
+class ContrastiveObjective(nn.Module):
+    """``L_info + w (L_ins + L_struct)`` against the image tower's own past (ProCLIP, stage 2)."""
+
+    def __init__(self, config: Stage2Config, adapter: Adapter, image: ImageTower) -> None:
+        super().__init__()
+        self.adapter, self.image = adapter, image
+        self.logit_scale = nn.Parameter(torch.full((1,), INITIAL_LOGIT_SCALE))
+        self.weight, self.structure, self.scaling = config.distill_weight, config.structure, config.scaling
+        # outside the module tree: DeepSpeed would turn it into half precision and average it over ranks
+        self.teacher: list[ImageTower] = []
+        if config.distill_weight and not config.lock_image:
+            self.teacher.append(copy.deepcopy(image).requires_grad_(False).eval())
+        if config.lock_image:
+            image.requires_grad_(False)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        image_BE = self.image.normalized(batch["image"])
+        text_BE = F.normalize(self.adapter(batch["caption"]).float(), dim=-1)
+        info = contrastive(image_BE, text_BE, self.logit_scale)
+        temperature = 1 / bounded_logit_scale(self.logit_scale.detach())
+        report = {"loss/contrastive": info, "temperature": temperature}
+        loss = info
+        if self.teacher:
+            distill = self._distill(image_BE, batch["image"], report)
+            loss = info + self.weight * distill
+        return loss, {"loss": loss, **report}
+
+    def _distill(
+        self, image_BE: torch.Tensor, image_BCHW: torch.Tensor, report: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        device = image_BCHW.device.type
+        half = torch.bfloat16 if self.image.dtype == torch.float32 else self.image.dtype
+        with torch.no_grad(), torch.autocast(device, half, enabled=self.image.dtype != torch.float32):
+            teacher_BE = self.teacher[0].normalized(image_BCHW)
+        instance = instance_alignment(image_BE, teacher_BE)
+        structure = structure_alignment(image_BE, teacher_BE) if self.structure else instance.new_zeros(())
+        report |= {"loss/distill_instance": instance, "loss/distill_structure": structure}
+        return alignment(instance, structure, image_BE.shape[0], self.scaling)
+
+
+class PairData:
+    """Images of indexed shards with caption vectors of a store."""
+
+    def __init__(self, config: Stage2Config, tower: Tower) -> None:
+        self.config, self.transform = config, tower.transform
+        self.join = Join(config.store, config.fields)
+        self.samples = ShardSamples(config.shards, config.keys)
+        covered = self.join.covered([key.decode() for key in self.samples.keys], config.missing)
+        self.samples.keep(covered, "without a vector")
+        weights = np.array(config.field_weights or [1.0] * len(config.fields))
+        self.probability = weights / weights.sum()
+
+    @property
+    def shard_sizes(self) -> Sequence[int]:
+        return self.samples.shard_sizes
+
+    def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
+        """``image`` (B, C, H, W) and ``caption`` (B, D), float32."""
+        images, draws = [], np.empty(len(samples), np.int64)
+        for row, (sample, place) in enumerate(zip(samples.tolist(), places.tolist(), strict=True)):
+            random = generator(self.config.seed, 1, epoch, place)
+            draws[row] = random.choice(len(self.probability), p=self.probability)
+            images.append(self.transform.train(self.samples.image(sample), random))
+        keys = [self.samples.key(sample) for sample in samples]
+        if self.config.check_captions:
+            self._check(samples, keys, draws)
+        return {
+            "image": torch.from_numpy(np.stack(images)),
+            "caption": torch.from_numpy(self.join.drawn(keys, draws)),
+        }
+
+    def _check(self, samples: np.ndarray, keys: list[str], draws: np.ndarray) -> None:
+        for which in np.unique(draws):
+            rows = [row for row in np.flatnonzero(draws == which) if self.samples.has_json(samples[row])]
+            captions = [self.samples.caption(samples[row], self.join.caption_field(which)) for row in rows]
+            self.join.check_captions([keys[row] for row in rows], captions, int(which))
+
+
+class Stage2(Stage):
+    """Image tower and adapter on joined pairs, with the EMA or fixed teacher beside them."""
+
+    name = "stage2"
+
+    def __init__(self, config: Stage2Config) -> None:
+        tower = load_image_tower(config.clip)
+        data = PairData(config, tower)
+        adapter, shape = _start_adapter(config, data.join.dim, tower.dim)
+        self.config, self.data = config, data
+        self.module = self.objective = ContrastiveObjective(config, adapter, tower.model)
+        self.info = {
+            "adapter": shape,
+            "clip": config.clip,
+            "fields": list(config.fields),
+            "left_out": data.samples.counts,
+        }
+
+    def to(self, device: torch.device) -> None:
+        for teacher in self.objective.teacher:
+            teacher.to(device)
+
+    @torch.no_grad()
+    def after_step(self, engine: Any) -> None:
+        clamp_master(engine, self.objective.logit_scale, 0.0, MAX_LOGIT_SCALE)
+        if self.config.teacher == "ema":
+            for teacher in self.objective.teacher:
+                update_ema(teacher, self.objective.image, self.config.ema_momentum)
+
+    def extra_files(self) -> dict[str, dict[str, torch.Tensor]]:
+        return {"teacher": self.objective.teacher[0].state_dict()} if self.objective.teacher else {}
+
+    def load_extra_files(self, read: Callable[[str], dict[str, torch.Tensor]]) -> None:
+        for teacher in self.objective.teacher:
+            teacher.load_state_dict(read("teacher"))
+
+
+@torch.no_grad()
+def update_ema(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """``teacher = momentum * teacher + (1 - momentum) * student`` in float32.
+
+    The teacher stays float32 whatever the student's precision: at momentum 0.9996 a bfloat16 average would lose every
+    update to rounding.
+    """
+    for average, value in zip(teacher.parameters(), student.parameters(), strict=True):
+        average.lerp_(value.to(average.dtype), 1 - momentum)
+
+
+def _start_adapter(config: Stage2Config, dim_in: int, dim_out: int) -> tuple[Adapter, dict[str, int]]:
+    """A fresh adapter, or stage 1's. Raises: CheckpointError: of another stage, or for vectors of another width."""
+    if config.stage1 is None:
+        shape = {
+            "dim_in": dim_in,
+            "dim_out": dim_out,
+            "num_blocks": config.num_blocks,
+            "expansion": config.expansion,
+        }
+        return Adapter(**shape), shape
+    checkpoint = find_checkpoint(config.stage1)
+    info = read_checkpoint_info(checkpoint)
+    if info["stage"] != "stage1":
+        raise CheckpointError(f"{str(checkpoint)!r} is a checkpoint of {info['stage']}; --stage1 takes one of stage1")
+    shape = info["adapter"]
+    if (shape["dim_in"], shape["dim_out"]) != (dim_in, dim_out):
+        raise CheckpointError(
+            f"the adapter of {str(checkpoint)!r} maps {shape['dim_in']} to {shape['dim_out']} dimensions; fields "
+            f"{', '.join(config.fields)} and CLIP {config.clip!r} need {dim_in} to {dim_out}"
+        )
+    adapter = Adapter(**shape)
+    weights = read_tensors(checkpoint, "model")
+    adapter.load_state_dict({name.removeprefix("adapter."): tensor for name, tensor in weights.items()})
+    return adapter, shape
