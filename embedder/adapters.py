@@ -1,5 +1,6 @@
 """PEFT adapters (LoRA and its kin), merged into the weights so that they cost nothing at run time."""
 
+import warnings
 from typing import Any
 
 from embedder.folder import ModelFolder
@@ -27,7 +28,9 @@ def merge_adapter(model: Any, adapter: ModelFolder) -> Any:
         )
     config = peft.PeftConfig.from_pretrained(str(adapter.path))
     config.inference_mode = True
-    wrapped = peft.get_peft_model(model, config)
+    with warnings.catch_warnings():  # peft asks for attributes that transformers is renaming
+        warnings.simplefilter("ignore", FutureWarning)
+        wrapped = peft.get_peft_model(model, config)
     weights = load_file(file)
     deeper = "base_model.model.model."
     if all(name.startswith(deeper) for name in weights):

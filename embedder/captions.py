@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from store.errors import CaptionFieldError, ConfigError, DamagedShardError
 from store.shards import caption_at, iter_samples, load_json, shard_name
 
 Row = tuple[str, list[str | None]]
-"""A sample key and its captions, one per caption field; None where there is none."""
+"""A sample key and its captions, one per caption field: None where it is empty, ABSENT where there is no such field."""
+
+ABSENT = ""
+
+MissingPolicy = Literal["error", "skip"]
+"""What becomes of a sample without the caption field: an error that names it, or a caption that is ABSENT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +33,18 @@ class Chunk:
     """Whether the source ends here."""
 
 
-class Missing:
-    """What to do with a sample that has no caption field, and how many there were."""
-
-    def __init__(self, policy: str) -> None:
-        self.policy = policy
-        self.count = 0
-
-    def caption(self, read: Callable[[], str | None], key: str, source: str) -> str | None:
-        """``read()``; where that finds no such field, None (``skip``) or an error that names the place.
-
-        Raises:
-            CaptionFieldError: the field is not there and the policy is ``error``.
-        """
-        try:
-            return read()
-        except CaptionFieldError as error:
-            if self.policy == "skip":
-                self.count += 1
-                return None
-            raise CaptionFieldError(
-                f"sample {key!r} of {source!r}: {error}; --missing skip goes on without such samples"
-            ) from None
+def _caption(read: Callable[[], str | None], key: str, source: str, missing: MissingPolicy) -> str | None:
+    try:
+        return read()
+    except CaptionFieldError as error:
+        if missing == "skip":
+            return ABSENT
+        raise CaptionFieldError(
+            f"sample {key!r} of {source!r}: {error}; --missing skip goes on without such samples"
+        ) from None
 
 
-def shard_rows(shard: str, caption_fields: Sequence[str], missing: Missing) -> Iterator[Row]:
+def shard_rows(shard: str, caption_fields: Sequence[str], missing: MissingPolicy) -> Iterator[Row]:
     """The samples of a shard; a caption field that begins with a dot names a text member (``.txt``).
 
     Raises:
@@ -62,7 +54,7 @@ def shard_rows(shard: str, caption_fields: Sequence[str], missing: Missing) -> I
     in_json = any(not field.startswith(".") for field in caption_fields)
     for key, found in iter_samples(shard, members | ({"json"} if in_json else set())):
         sample = load_json(found["json"], key, shard) if "json" in found else None
-        yield key, [missing.caption(partial(_of_sample, sample, found, f), key, shard) for f in caption_fields]
+        yield key, [_caption(partial(_of_sample, sample, found, f), key, shard, missing) for f in caption_fields]
 
 
 def _of_sample(sample: dict[str, Any] | None, members: dict[str, bytes], field: str) -> str | None:
@@ -76,7 +68,7 @@ def _of_sample(sample: dict[str, Any] | None, members: dict[str, bytes], field: 
     return text if text.strip() else None
 
 
-def file_rows(file: str, key_column: str, caption_fields: Sequence[str], missing: Missing) -> Iterator[Row]:
+def file_rows(file: str, key_column: str, caption_fields: Sequence[str], missing: MissingPolicy) -> Iterator[Row]:
     """The rows of a keyed caption file, recognised by its extension.
 
     Raises:
@@ -97,7 +89,7 @@ def file_rows(file: str, key_column: str, caption_fields: Sequence[str], missing
                 f"name the key column with --key-column (there are {', '.join(map(str, row))})"
             )
         key = str(row[key_column])
-        yield key, [missing.caption(partial(_of_row, row, f), key, file) for f in caption_fields]
+        yield key, [_caption(partial(_of_row, row, f), key, file, missing) for f in caption_fields]
 
 
 def _of_row(row: dict[str, Any], field: str) -> str | None:

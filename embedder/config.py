@@ -70,6 +70,8 @@ class EmbedConfig:
     """Precision of the model. auto: bfloat16 on CUDA, else float32."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Only for models whose code you have read."""
+    log_dir: Path | None = None
+    """Folder for rank-N.log and rank-N.json (run summary). Default: STORE.logs under a launcher, else none."""
     progress: bool = True
     """Show a progress bar."""
     json: bool = False

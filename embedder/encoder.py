@@ -3,7 +3,7 @@
 Shapes: n captions, D width of the vectors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from embedder.folder import Kind
+from embedder.logs import log
 from embedder.packing import pack
 from embedder.tokens import CaptionTokenizer, Tokens
+from store.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +70,50 @@ class Encoder:
         vectors = self.embed(self.tokenize(unique))
         return vectors[[row_of[caption] for caption in captions]]
 
-    def embed(self, tokens: Sequence[Tokens]) -> np.ndarray:
-        """(n, D) float32 vectors of tokenised captions, in their order."""
+    def embed(self, tokens: Sequence[Tokens], on_tokens: Callable[[int], None] | None = None) -> np.ndarray:
+        """(n, D) float32 vectors of tokenised captions, in their order.
+
+        A batch that does not fit the memory halves the token budget, for this and all later batches.
+        ``on_tokens`` hears after each batch how many tokens it held.
+
+        Raises:
+            ConfigError: not even one caption fits the memory.
+        """
         vectors = np.empty((len(tokens), self.dim), np.float32)
-        for batch in pack([len(t.ids) for t in tokens], self.batch_tokens):
-            vectors[batch] = self.forward([tokens[i] for i in batch])
+        lengths = np.array([len(t.ids) for t in tokens], np.int64)
+        batches = pack(lengths, self.batch_tokens)[::-1]
+        while batches:
+            batch = batches.pop()
+            found = self._try_forward([tokens[i] for i in batch])
+            if found is None:
+                self._halve(len(batch), int(lengths[batch].max()))
+                rest = np.concatenate([batch, *batches[::-1]])
+                batches = [rest[part] for part in pack(lengths[rest], self.batch_tokens)[::-1]]
+                continue
+            vectors[batch] = found
+            if on_tokens:
+                on_tokens(int(lengths[batch].sum()))
         return vectors
+
+    def _try_forward(self, batch: Sequence[Tokens]) -> np.ndarray | None:
+        """:meth:`forward`, or None where the memory was too small; what it had taken is free again."""
+        try:
+            return self.forward(batch)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            return None
+
+    def _halve(self, num_captions: int, longest: int) -> None:
+        if num_captions == 1:
+            raise ConfigError(
+                f"a single caption of {longest} tokens does not fit the memory of {self.device}; "
+                "shorten captions with --max-length, or compute in bfloat16 (--compute-dtype)"
+            )
+        self.batch_tokens = max(num_captions * longest // 2, longest)
+        log.warning("out of memory: going on with batches of %d tokens", self.batch_tokens)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @torch.inference_mode()
     def forward(self, batch: Sequence[Tokens]) -> np.ndarray:
@@ -91,3 +131,7 @@ class Encoder:
         tensors = [torch.from_numpy(array).to(self.device, non_blocking=True) for array in (ids, mask, text)]
         vectors: np.ndarray = self.network(*tensors).cpu().numpy()
         return vectors
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

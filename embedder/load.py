@@ -14,15 +14,17 @@ from embedder.tokens import CaptionTokenizer
 from store.errors import ConfigError
 
 
-def load_encoder(options: ModelOptions) -> Encoder:
+def load_encoder(options: ModelOptions, local_rank: int = 0) -> Encoder:
     """Load the model; weights only from safetensors, code of the model's folder only if trusted.
+
+    ``local_rank`` is the number of the GPU that ``auto`` takes.
 
     Raises:
         ConfigError: no such model, a model that lacks weights, or options that do not fit it.
     """
     folder = find_model(options.model, options.revision, options.trust_remote_code)
     kind: Kind = folder.kind() if options.kind == "auto" else options.kind
-    device = pick_device(options.device)
+    device = pick_device(options.device, local_rank)
     dtype = _compute_dtype(options.compute_dtype, device)
     tokenizer = _load_tokenizer(folder, options)
     lower_case = False
@@ -47,14 +49,15 @@ def load_encoder(options: ModelOptions) -> Encoder:
     )
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto`` is the first CUDA device, else Apple's, else the CPU.
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """``auto`` is the CUDA device of this rank, else Apple's, else the CPU.
 
     Raises:
         ConfigError: the device is not there.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        cuda = f"cuda:{local_rank % max(torch.cuda.device_count(), 1)}"
+        name = cuda if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

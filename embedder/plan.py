@@ -2,26 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xxhash
 
 import store
-from embedder.captions import Chunk
-from embedder.report import FieldReport
+from embedder.captions import ABSENT, Chunk
+from embedder.targets import Target
 from store.errors import StaleCaptionError
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A field of the store that this run fills, and its counts."""
-
-    caption_field: str
-    name: str
-    reader: Any
-    writer: Any
-    report: FieldReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +43,11 @@ def plan(chunks: Iterable[Chunk], targets: Sequence[Target]) -> Iterator[Step]:
     for chunk in chunks:
         blocks = []
         for column, target in enumerate(targets):
-            rows = [(key, captions[column]) for key, captions in chunk.rows if captions[column] is not None]
-            target.report.empty += len(chunk.rows) - len(rows)
-            if block := _missing(chunk.source, rows, target):  # type: ignore[arg-type]
+            rows = [(key, caption) for key, captions in chunk.rows if (caption := captions[column])]
+            absent = sum(captions[column] == ABSENT for _, captions in chunk.rows)
+            target.report.missing += absent
+            target.report.empty += len(chunk.rows) - len(rows) - absent
+            if block := _missing(chunk.source, rows, target):
                 blocks.append(block)
         settled = len(chunk.rows) * len(targets) - sum(len(b.keys) for b in blocks)
         yield Step(blocks, settled, chunk.last)

@@ -1,12 +1,15 @@
 """What a run did, for people and for programs."""
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+COUNTS = ("embedded", "reused", "deduplicated", "empty", "missing", "truncated")
 
 
 @dataclass(slots=True)
 class FieldReport:
-    """Counts of captions of one field. embedded + reused + empty = all samples that were read."""
+    """Counts of captions of one field. embedded + reused + empty + missing = all samples that were read."""
 
     name: str
     embedded: int = 0
@@ -16,7 +19,9 @@ class FieldReport:
     deduplicated: int = 0
     """Of the embedded: those that took the vector of an equal caption."""
     empty: int = 0
-    """Samples whose caption is null, blank or missing: they have no vector."""
+    """Samples whose caption is null or blank: they have no vector."""
+    missing: int = 0
+    """Samples that lack the caption field, where these are skipped: they have no vector."""
     truncated: int = 0
     """Of the embedded: those cut to the model's length."""
 
@@ -31,8 +36,6 @@ class Report:
     rank: int = 0
     world_size: int = 1
     fields: list[FieldReport] = field(default_factory=list)
-    missing: int = 0
-    """Of the empty: those whose sample has no such caption field."""
     tokens: int = 0
     """Tokens that went through the model, padding excluded."""
     seconds: float = 0.0
@@ -43,8 +46,11 @@ class Report:
         return sum(getattr(f, count) for f in self.fields)
 
     def as_dict(self) -> dict[str, Any]:
-        totals = {c: self.total(c) for c in ("embedded", "reused", "deduplicated", "empty", "truncated")}
-        return asdict(self) | totals
+        """The report as json values, with the sums over the fields."""
+        return asdict(self) | {count: self.total(count) for count in COUNTS}
+
+    def as_json(self) -> str:
+        return json.dumps(self.as_dict(), indent=2)
 
     def __str__(self) -> str:
         rate = self.total("embedded") / self.seconds if self.seconds else 0.0
@@ -53,13 +59,9 @@ class Report:
             f"{self.total('embedded')} captions embedded in {self.seconds:.1f} s "
             f"({rate:.0f} captions/s, {self.tokens} tokens) into {self.store}"
         )
-        if self.missing:
-            lines.append(f"{self.missing} captions counted as empty because their sample lacks the caption field")
-        return "\n".join(lines)
+        ours = f"rank {self.rank} of {self.world_size}: " if self.world_size > 1 else ""
+        return "\n".join(ours + line for line in lines)
 
 
 def _counts(f: FieldReport) -> str:
-    return (
-        f"{f.embedded} embedded, {f.reused} reused, {f.deduplicated} deduplicated, "
-        f"{f.empty} empty, {f.truncated} truncated"
-    )
+    return ", ".join(f"{getattr(f, count)} {count}" for count in COUNTS if count != "missing" or f.missing)

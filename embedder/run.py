@@ -1,114 +1,123 @@
 """One embedding run: captions in, blocks of keyed vectors committed to a store."""
 
+import dataclasses
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
-import store
-from embedder.captions import Chunk, Missing, chunks, file_rows, read_keys, shard_rows, source_name
+from embedder.captions import Chunk, chunks, file_rows, read_keys, shard_rows, source_name
 from embedder.config import EmbedConfig
 from embedder.encoder import Encoder
 from embedder.load import load_encoder
-from embedder.pipeline import Job, Window, Worker, ahead, commit, windows
-from embedder.plan import Target, plan
+from embedder.logs import log, log_to
+from embedder.pipeline import Worker, ahead
+from embedder.plan import plan
 from embedder.progress import Progress
-from embedder.report import FieldReport, Report
-from embedder.text import CAPTION
-from store.errors import StoreExistsError, StoreNotFoundError
+from embedder.ranks import Ranks
+from embedder.recent import Recent
+from embedder.report import Report
+from embedder.targets import Target, open_store, open_targets
+from embedder.window import Window, windows
+from store.errors import KeyclipError
 from store.shards import expand_shards
 
 # A window of this many batches leaves little padding: its batches are cut from captions sorted by length.
 _WINDOW_BATCHES = 16
+_RECENT_BYTES = 256 * 2**20
 
 
 def embed(config: EmbedConfig) -> Report:
     """Embed what the store lacks of the captions that ``config`` names. See :class:`EmbedConfig`.
 
-    Blocks are committed as they are finished; whatever stops the run loses at most the captions in flight.
+    Blocks are committed as they are finished; whatever stops the run loses at most the captions in flight. Under a
+    launcher this rank does its share, and the report is about that.
 
     Raises:
         KeyclipError: a wrong input or setting; blocks committed before stay.
     """
-    shards = expand_shards(config.shards) if config.shards else []
+    ranks = Ranks.from_environment()
+    logs = config.log_dir or (Path(f"{config.store}.logs") if ranks.world_size > 1 else None)
+    with log_to(logs / f"rank-{ranks.rank}.log" if logs else None):
+        try:
+            report = _embed(config, ranks)
+        except KeyclipError as error:
+            log.error("%s", error)
+            raise
+        log.info("%s", report)
+        if logs:
+            _write_summary(logs / f"rank-{ranks.rank}.json", config, report)
+        return report
+
+
+def _embed(config: EmbedConfig, ranks: Ranks) -> Report:
+    sources = expand_shards(config.shards) if config.shards else list(config.captions)
     listed = read_keys(config.keys) if config.keys else None
-    encoder = load_encoder(config.model_options())
-    targets = open_targets(_open_store(config), config, encoder)
+    encoder = load_encoder(config.model_options(), local_rank=ranks.local_rank)
+    opened = open_store(config.store, config.backend)
+    targets = open_targets(opened, encoder, config.field_prefix, config.caption_fields, config.dtype)
+    made = encoder.provenance
+    log.info("%s %s (%s) on %s: %s", made.kind, made.model, made.revision, encoder.device, [t.name for t in targets])
     report = Report(
-        model=encoder.provenance.model,
-        revision=encoder.provenance.revision,
+        model=made.model,
+        revision=made.revision,
         store=config.store,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
         fields=[t.report for t in targets],
     )
-    missing = Missing(config.missing)
-    sources = shards or list(config.captions)
-    with Progress(len(sources), enabled=config.progress) as progress:
-        started = time.perf_counter()
-        steps = plan(_read(config, sources, missing, listed), targets)
-        with ahead(windows(steps, encoder, _WINDOW_BATCHES * encoder.batch_tokens)) as ready:
-            _embed_windows(ready, encoder, report, progress)
-        report.seconds = time.perf_counter() - started
-        report.missing = missing.count
+    by_shard = len(sources) >= ranks.world_size and bool(config.shards)
+    own = ranks.share(sources) if by_shard else sources
+    started = time.perf_counter()
+    with Progress(len(own), enabled=config.progress and ranks.rank == 0) as progress:
+        read = _read(config, own, listed, Ranks() if by_shard else ranks)
+        _embed_chunks(read, targets, encoder, report, progress)
+    report.seconds = time.perf_counter() - started
     return report
 
 
-def _open_store(config: EmbedConfig) -> "store.Store":
-    try:
-        return store.open(config.store, mode="a")
-    except StoreNotFoundError:
-        try:
-            return store.create(config.store, backend=config.backend)
-        except StoreExistsError:  # another rank was faster
-            return store.open(config.store, mode="a")
-
-
-def open_targets(opened: "store.Store", config: EmbedConfig, encoder: Encoder) -> list[Target]:
-    """The fields of this run, one per caption field, made or reopened.
-
-    Raises:
-        SpecMismatchError: a field of this name was made by another model or in another way.
-    """
-    made = encoder.provenance
-    targets = []
-    for caption_field in config.caption_fields:
-        name = f"{config.field_prefix or encoder.short_name}/{caption_field.removeprefix('.')}"
-        spec = store.FieldSpec(
-            model=made.model,
-            revision=made.revision,
-            kind=made.kind,
-            template="" if made.template == CAPTION else made.template,
-            pooling=made.pooling,
-            max_length=made.max_length,
-            normalize=made.normalize,
-            caption_field=caption_field,
-            dim=made.dim,
-            dtype=config.dtype,
-        )
-        writer = opened.writer(name, spec)
-        targets.append(Target(caption_field, name, opened.field(name), writer, FieldReport(name)))
-    return targets
-
-
-def _read(config: EmbedConfig, sources: list[str], missing: Missing, listed: frozenset[str] | None) -> Iterator[Chunk]:
+def _read(config: EmbedConfig, sources: Sequence[str], listed: frozenset[str] | None, ranks: Ranks) -> Iterator[Chunk]:
+    """This rank's chunks of the sources; of the other ranks' only where a source ends."""
+    number = 0
     for source in sources:
         if config.shards:
-            rows = shard_rows(source, config.caption_fields, missing)
+            rows = shard_rows(source, config.caption_fields, config.missing)
         else:
-            rows = file_rows(source, config.key_column, config.caption_fields, missing)
-        yield from chunks(source_name(source), rows, config.block_size, listed)
+            rows = file_rows(source, config.key_column, config.caption_fields, config.missing)
+        for chunk in chunks(source_name(source), rows, config.block_size, listed):
+            if number % ranks.world_size == ranks.rank:
+                yield chunk
+            elif chunk.last:
+                yield Chunk(chunk.source, [], last=True)
+            number += 1
 
 
-def _embed_windows(ready: Iterator[Window], encoder: Encoder, report: Report, progress: Progress) -> None:
-    def write(item: tuple[Job, np.ndarray, Window]) -> None:
-        job, vectors, window = item
-        commit(job, vectors, window.tokens)
-        progress.advance(len(job.rows))
+def _embed_chunks(
+    read: Iterator[Chunk], targets: Sequence[Target], encoder: Encoder, report: Report, progress: Progress
+) -> None:
+    def write(item: tuple[Window, np.ndarray]) -> None:
+        window, vectors = item
+        for job in window.jobs:
+            block, report = job.block, job.block.target.report
+            block.target.writer.commit(block.name, block.keys, vectors[job.rows], block.hashes)
+            report.embedded += len(job.rows)
+            report.truncated += sum(window.tokens[row].truncated for row in job.rows)
+            progress.advance(len(job.rows))
 
-    with Worker(write) as writer:
+    recent = Recent(_RECENT_BYTES)
+    prepared = windows(plan(read, targets), encoder, _WINDOW_BATCHES * encoder.batch_tokens)
+    with ahead(prepared) as ready, Worker(write) as writer:
         for window in ready:
-            progress.read(window.settled + sum(len(j.rows) for j in window.jobs), window.ended)
-            progress.advance(window.settled)
-            vectors = encoder.embed(window.tokens)
-            report.tokens += window.num_tokens
-            for job in window.jobs:
-                writer.submit((job, vectors, window))
+            progress.read(window.num_captions, window.num_ended)
+            progress.advance(window.num_settled)
+            writer.submit((window, window.vectors(encoder, recent, progress.tokens)))
+    report.tokens = progress.num_tokens
+
+
+def _write_summary(file: Path, config: EmbedConfig, report: Report) -> None:
+    settings = {name: str(v) if isinstance(v, Path) else v for name, v in dataclasses.asdict(config).items()}
+    unfinished = file.with_suffix(".json.part")
+    unfinished.write_text(json.dumps(report.as_dict() | {"config": settings}, indent=2), encoding="utf-8")
+    unfinished.rename(file)

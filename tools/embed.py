@@ -1,7 +1,5 @@
 """``keyclip embed``: captions into fields of a store."""
 
-import json
-
 from embedder.config import EmbedConfig as Config
 from embedder.run import embed
 
@@ -10,4 +8,4 @@ __all__ = ["Config", "run"]
 
 def run(config: Config) -> None:
     report = embed(config)
-    print(json.dumps(report.as_dict(), indent=2) if config.json else report)
+    print(report.as_json() if config.json else report)

@@ -7,7 +7,8 @@ import tyro
 
 from store.errors import ConfigError
 from tools.reporting import html, inputs
-from tools.reporting.table import text_summary
+from tools.reporting.average import average_results
+from tools.reporting.table import text_table
 from tools.reporting.verdict import verdict
 
 
@@ -16,7 +17,8 @@ class Config:
     """Write one HTML file with a verdict, the result tables, loss curves, retrieved images and settings.
 
     Give it folders of training runs (config.json, log.jsonl) and json files that `keyclip eval` wrote, in the order in
-    which they shall appear. The file holds everything that it shows and loads nothing.
+    which they shall appear. Results named `ARM (seed N)` are averaged over the seeds of an arm. The file holds
+    everything that it shows and loads nothing.
 
     Example: keyclip report runs/stage1 runs/proclip results/clip.json results/proclip.json --output report.html
     """
@@ -38,7 +40,8 @@ def run(config: Config) -> int | None:
     runs, results = inputs.load(config.inputs)
     write(config.output, html.render(runs, results, config.title, config.notes))
     if results:
-        print(f"{verdict(results).headline}\n\n{text_summary(results)}\n")
+        arms = average_results(results)
+        print(f"{verdict(arms).headline}\n\n{text_table(arms)}\n")
     print(f"report: {config.output}")
     return None
 

@@ -84,3 +84,18 @@ def llama3_tokenizer() -> transformers.PreTrainedTokenizerFast:
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=bos, eos_token="<|eot_id|>", pad_token="<|eot_id|>", model_max_length=512
     )
+
+
+def save_llm(folder: Path, model_type: str = "llama", seed: int = 0, **changes: object) -> transformers.PreTrainedModel:
+    """A decoder LLM of random weights, 32 wide, saved with a language-model head and a Llama-3-like tokenizer."""
+    torch.manual_seed(seed)
+    tokenizer = llama3_tokenizer()
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape |= {"num_key_value_heads": 2, "head_dim": 8, "vocab_size": len(tokenizer), "max_position_embeddings": 512}
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": None}
+    config = transformers.AutoConfig.for_model(model_type, **(shape | ids | changes))
+    config.initializer_range = 0.2  # weights large enough that attention matters
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model

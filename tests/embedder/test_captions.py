@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embedder.captions import Missing, chunks, file_rows, read_keys, shard_rows, source_name
+from embedder.captions import ABSENT, chunks, file_rows, read_keys, shard_rows, source_name
 from store.errors import CaptionFieldError, ConfigError, DamagedShardError
 
 
 def test_rows_of_a_shard_hold_one_caption_per_field(make_shard):
     shard = make_shard("00000", {"k0": {"captions": ["one", "two"]}, "k1": {"captions": ["three", ""]}})
-    rows = list(shard_rows(shard, ["captions.1", "captions.0"], Missing("error")))
+    rows = list(shard_rows(shard, ["captions.1", "captions.0"], "error"))
     assert rows == [("k0", ["two", "one"]), ("k1", [None, "three"])]
 
 
@@ -21,22 +21,20 @@ def test_a_field_with_a_leading_dot_is_a_text_member(make_shard):
     shard = make_shard(
         "0", {"k0": {"c": "in json"}, "k1": {"c": "in json"}}, txt={"k0": b"in txt", "k1": b"caf\xe9 \n"}
     )
-    rows = list(shard_rows(shard, [".txt", "c"], Missing("error")))
+    rows = list(shard_rows(shard, [".txt", "c"], "error"))
     assert rows == [("k0", ["in txt", "in json"]), ("k1", ["caf\ufffd \n", "in json"])]
 
 
 def test_a_missing_field_names_the_shard_the_key_and_what_is_there(make_shard):
     shard = make_shard("00000", {"k0": {"caption": "one", "url": "u"}})
     with pytest.raises(CaptionFieldError, match=r"sample 'k0' of '.*00000.tar'.*'short'.*there are caption, url"):
-        list(shard_rows(shard, ["short"], Missing("error")))
+        list(shard_rows(shard, ["short"], "error"))
 
 
-def test_missing_fields_can_be_skipped_and_are_counted(make_shard):
+def test_missing_fields_can_be_skipped_and_are_told_from_empty_ones(make_shard):
     shard = make_shard("00000", {"k0": {"caption": "one"}, "k1": {}, "k2": {"caption": None}, "k3": {"caption": 7}})
-    missing = Missing("skip")
-    rows = list(shard_rows(shard, ["caption"], missing))
-    assert rows == [("k0", ["one"]), ("k1", [None]), ("k2", [None]), ("k3", [None])]
-    assert missing.count == 2  # k2 is there, though empty
+    rows = list(shard_rows(shard, ["caption"], "skip"))
+    assert rows == [("k0", ["one"]), ("k1", [ABSENT]), ("k2", [None]), ("k3", [ABSENT])]
 
 
 ROWS = [{"key": "a/0", "text": "a red cube"}, {"key": "b", "text": 'two "balls",\nand more'}, {"key": "c", "text": ""}]
@@ -69,7 +67,7 @@ WRITERS = {
 def test_keyed_files_of_every_format_give_the_same_rows(tmp_path, extension):
     path = tmp_path / f"captions{extension}"
     WRITERS[extension](path)
-    rows = list(file_rows(str(path), "key", ["text"], Missing("error")))
+    rows = list(file_rows(str(path), "key", ["text"], "error"))
     assert rows == [("a/0", ["a red cube"]), ("b", ['two "balls",\nand more']), ("c", [None])]
 
 
@@ -78,7 +76,7 @@ def test_a_keyed_file_without_the_caption_column_names_those_there_are(tmp_path,
     path = tmp_path / f"captions{extension}"
     WRITERS[extension](path)
     with pytest.raises(CaptionFieldError, match=r"'a/0'.*no caption field 'longSV'.*there are key, text"):
-        list(file_rows(str(path), "key", ["longSV"], Missing("error")))
+        list(file_rows(str(path), "key", ["longSV"], "error"))
 
 
 @pytest.mark.parametrize("extension", WRITERS)
@@ -86,18 +84,18 @@ def test_a_keyed_file_without_the_key_column_names_those_there_are(tmp_path, ext
     path = tmp_path / f"captions{extension}"
     WRITERS[extension](path)
     with pytest.raises(ConfigError, match=r"has no 'Image Path'; name the key column with --key-column .*key, text"):
-        list(file_rows(str(path), "Image Path", ["text"], Missing("error")))
+        list(file_rows(str(path), "Image Path", ["text"], "error"))
 
 
 def test_lists_in_parquet_are_reached_by_a_path(tmp_path):
     pq.write_table(pa.Table.from_pylist([{"key": 7, "captions": ["one", "two"]}]), tmp_path / "c.parquet")
-    rows = list(file_rows(str(tmp_path / "c.parquet"), "key", ["captions.1"], Missing("error")))
+    rows = list(file_rows(str(tmp_path / "c.parquet"), "key", ["captions.1"], "error"))
     assert rows == [("7", ["two"])]
 
 
 def test_a_huge_caption_in_csv_is_read(tmp_path):
     (tmp_path / "c.csv").write_text("key,text\nk," + "x" * 1_000_000 + "\n")
-    (_, [caption]) = next(iter(file_rows(str(tmp_path / "c.csv"), "key", ["text"], Missing("error"))))
+    (_, [caption]) = next(iter(file_rows(str(tmp_path / "c.csv"), "key", ["text"], "error")))
     assert len(caption) == 1_000_000
 
 
@@ -115,7 +113,7 @@ def test_unreadable_files_get_one_sentence(tmp_path, name, content, error, messa
     if name:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(error, match=message):
-        list(file_rows(str(tmp_path / (name or "absent.jsonl")), "key", ["text"], Missing("error")))
+        list(file_rows(str(tmp_path / (name or "absent.jsonl")), "key", ["text"], "error"))
 
 
 def test_chunks_keep_the_order_and_the_last_one_says_so():

@@ -72,6 +72,20 @@ def test_equal_captions_are_embedded_once(config, make_shard):
     assert report.fields[0].deduplicated == 14  # six different texts
 
 
+def test_a_caption_that_comes_again_much_later_is_not_computed_again(config, make_shard):
+    shard = make_shard("00000", samples(40))
+    report = embed(config(shard, caption_fields=("captions.1",), batch_tokens=1))  # a window per block
+    assert report.fields[0].deduplicated == 34
+    assert report.tokens == embed(config(shard, caption_fields=("captions.1",), field_prefix="other")).tokens
+
+
+def test_missing_fields_can_be_skipped_and_are_counted_apart_from_empty_ones(config, make_shard):
+    shard = make_shard("0", {"a": {"c": "a dog"}, "b": {"c": ""}, "d": {}})
+    report = embed(config(shard, caption_fields=("c",), missing="skip"))
+    assert (report.total("embedded"), report.total("empty"), report.total("missing")) == (1, 1, 1)
+    assert "1 embedded, 0 reused, 0 deduplicated, 1 empty, 1 missing, 0 truncated" in str(report)
+
+
 def test_the_same_command_again_embeds_nothing(config, make_shard):
     settings = config(make_shard("00000", samples(10)))
     embed(settings)

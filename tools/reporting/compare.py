@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tools.reporting.average import split_seed
 from tools.reporting.inputs import DIRECTIONS, Result
 
 RECALLS = ("R@1", "R@5", "R@10")
@@ -83,6 +84,39 @@ def summary(results: Sequence[Result]) -> Table:
     for key, label in (("top1", "top-1"), ("top5", "top-5")):
         columns.append((Column("zero-shot", label, True, True, f"zero-shot {label} accuracy"), _zeroshot(key)))
     return _table(results, columns)
+
+
+def ranges(per_seed: Sequence[Result]) -> dict[tuple[str, int], tuple[float, float]]:
+    """(arm, column of the summary) -> lowest and highest value over the arm's seeds; only where they differ."""
+    table = summary(per_seed)
+    found: dict[tuple[str, int], list[float]] = {}
+    for name, row in table.rows:
+        arm, seed = split_seed(name)
+        for index, value in enumerate(row):
+            if seed is not None and value is not None:
+                found.setdefault((arm, index), []).append(value)
+    return {place: (min(values), max(values)) for place, values in found.items() if min(values) < max(values)}
+
+
+def wins_by_seed(per_seed: Sequence[Result], subject: str) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
+    """(other arm, per column of the summary: in how many seeds ``subject`` is better, out of how many compared)."""
+    table = summary(per_seed)
+    own = {split_seed(name)[1]: name for name, _ in table.rows if split_seed(name)[0] == subject}
+    others: dict[str, list[tuple[str, str]]] = {}
+    for name, _ in table.rows:
+        arm, seed = split_seed(name)
+        if arm != subject and seed in own:
+            others.setdefault(arm, []).append((own[seed], name))
+    return [
+        (arm, tuple(_wins(table, index, pairs) for index in range(len(table.columns)))) for arm, pairs in others.items()
+    ]
+
+
+def _wins(table: Table, index: int, pairs: Sequence[tuple[str, str]]) -> tuple[int, int]:
+    values = dict(table.ranking(index))
+    compared = [(values[own], values[other]) for own, other in pairs if own in values and other in values]
+    higher = table.columns[index].higher_is_better
+    return sum(own != other and (own > other) == higher for own, other in compared), len(compared)
 
 
 def details(results: Sequence[Result]) -> list[tuple[str, Table]]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tools.reporting import examples, results, training
+from tools.reporting.average import average_results
 from tools.reporting.element import Markup, group, tag
 from tools.reporting.inputs import Result, Run
 from tools.reporting.style import STYLE
@@ -12,13 +13,15 @@ from tools.reporting.verdict import noise, verdict
 def render(runs: Sequence[Run], evaluations: Sequence[Result], title: str, notes: Sequence[str] = ()) -> str:
     """A complete HTML document that compares the arms and shows how they were trained.
 
-    It loads nothing from elsewhere: style, charts and pictures are inside. All texts are escaped. Equal inputs give
-    equal documents. ``notes`` are sentences that stand below the title.
+    Results named ``ARM (seed N)`` are averaged over the seeds of an arm. The document loads nothing from elsewhere:
+    style, charts and pictures are inside. All texts are escaped. Equal inputs give equal documents. ``notes`` are
+    sentences that stand below the title.
     """
+    arms = average_results(evaluations)
     sections = [
-        ("verdict", "Verdict", _verdict(evaluations) if evaluations else None),
-        ("results", "Results", results.section(evaluations) if evaluations else None),
-        ("examples", "Retrieved images", examples.section(evaluations)),
+        ("verdict", "Verdict", _verdict(arms, evaluations) if arms else None),
+        ("results", "Results", results.section(arms, evaluations) if arms else None),
+        ("examples", "Retrieved images", examples.section(arms)),
         ("training", "Training", training.curves(runs) if runs else None),
         ("settings", "Settings", training.settings(runs) if runs else None),
         ("sources", "Where this comes from", _sources(runs, evaluations)),
@@ -43,8 +46,8 @@ def render(runs: Sequence[Run], evaluations: Sequence[Result], title: str, notes
     return f"<!doctype html>\n{tag('html', tag('head', head), tag('body', body), lang='en')}\n"
 
 
-def _verdict(evaluations: Sequence[Result]) -> Markup:
-    judged = verdict(evaluations)
+def _verdict(arms: Sequence[Result], evaluations: Sequence[Result]) -> Markup:
+    judged = verdict(arms)
     lists = [
         tag("div", tag("h3", heading), tag("ul", [tag("li", line) for line in lines]), class_=kind)
         for heading, kind, lines in (
@@ -55,10 +58,15 @@ def _verdict(evaluations: Sequence[Result]) -> Markup:
     ]
     remarks = [tag("p", remark, class_="warning") for remark in _doubts(evaluations)]
     chance = noise(evaluations)
+    seeds = max(arm.num_seeds for arm in arms)
     return group(
         tag("p", judged.headline, class_="headline"),
+        tag("p", f"All numbers are means of {seeds} seeds; in small print the lowest and the highest.", class_="note")
+        if seeds > 1
+        else None,
         remarks,
         tag("div", lists, class_="columns") if lists else None,
+        results.seed_table(evaluations, judged.subject) if seeds > 1 else None,
         tag("p", chance, class_="note") if chance else None,
     )
 

@@ -30,7 +30,7 @@ class Result:
     """An evaluation of one arm. Recalls and accuracies are in [0, 1]; ranks start at 1, which is the best.
 
     ``retrieval`` maps caption set -> direction -> measure -> value; ``drift`` maps direction -> measure -> value.
-    ``checkpoint`` is None for the untouched CLIP.
+    ``checkpoint`` is None for the untouched CLIP. ``num_seeds`` is how many evaluations the numbers are means of.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Result:
     drift: Mapping[str, Mapping[str, float]] | None = None
     zeroshot: Mapping[str, float] | None = None
     examples: Sequence[Mapping[str, Any]] = field(default=())
+    num_seeds: int = 1
 
 
 def load(paths: Sequence[Path]) -> tuple[list[Run], list[Result]]:
@@ -104,8 +105,23 @@ def load_result(path: Path) -> Result:
         ConfigError: the file is absent, is not json, or lacks something; the message names the file and the place.
         FormatVersionError: its format is another one than ``keyclip-eval/1``.
     """
-    data = _json(path, "give a run folder or a json file that `keyclip eval` wrote")
-    version = data.get("format") if isinstance(data, dict) else None
+    return parse_result(_json(path, "give a run folder or a json file that `keyclip eval` wrote"), path)
+
+
+def as_results(items: Sequence[Result | Mapping[str, Any]]) -> list[Result]:
+    """Results as they are, and those that are still the json objects of ``keyclip eval`` parsed."""
+    return [
+        item if isinstance(item, Result) else parse_result(item, Path(f"{item.get('name')}.json")) for item in items
+    ]
+
+
+def parse_result(data: Any, path: Path) -> Result:
+    """A result from the json object that ``keyclip eval`` writes; ``path`` names it in messages.
+
+    Raises:
+        ConfigError, FormatVersionError: as :func:`load_result` does.
+    """
+    version = data.get("format") if isinstance(data, Mapping) else None
     if version is None:
         raise ConfigError(f"{str(path)!r} is no evaluation result; expected a json file that `keyclip eval` wrote")
     if version != EVAL_FORMAT:

@@ -1,27 +1,57 @@
 """The report's tables of results."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from tools.reporting.charts import bar
-from tools.reporting.compare import LEGEND, Table, details, summary
+from tools.reporting.compare import LEGEND, Table, details, ranges, summary, wins_by_seed
 from tools.reporting.element import Markup, group, tag
 from tools.reporting.inputs import Result
 
+Span = tuple[float, float]
+Spans = Mapping[tuple[str, int], Span]
+NO_SPANS: Spans = {}
 
-def section(results: Sequence[Result]) -> Markup:
-    """The summary with bars and its legend, then every measure in full."""
-    overview = summary(results)
+
+def section(arms: Sequence[Result], per_seed: Sequence[Result]) -> Markup:
+    """The summary with bars and its legend, then every measure in full. ``arms`` are the means of ``per_seed``."""
+    overview = summary(arms)
     shown = {word for column in overview.columns for word in (column.group, column.name)}
     legend = [group(tag("dt", word), tag("dd", meaning)) for word, meaning in LEGEND if word in shown]
-    full = [group(tag("h3", heading), html_table(table, bars=False)) for heading, table in details(results)]
-    return group(html_table(overview, bars=True), tag("dl", legend, class_="legend"), full)
+    full = [group(tag("h3", heading), html_table(table, bars=False)) for heading, table in details(arms)]
+    overview_table = html_table(overview, bars=True, spans=ranges(per_seed))
+    return group(overview_table, tag("dl", legend, class_="legend"), full)
 
 
-def html_table(table: Table, bars: bool) -> Markup:
-    """Arms as rows; the best of a column is bold and marked, arrows tell the good direction."""
-    spans = groupby(table.columns, key=lambda column: column.group)
-    groups = [tag("th", name, colspan=len(list(columns)), scope="colgroup", class_="group") for name, columns in spans]
+def seed_table(per_seed: Sequence[Result], subject: str) -> Markup | None:
+    """In how many seeds the arm ``subject`` is better than each other arm; None if there is but one seed."""
+    columns = summary(per_seed).columns
+    rows = [
+        tag("tr", tag("th", arm, scope="row"), [_count(won, compared) for won, compared in counts])
+        for arm, counts in wins_by_seed(per_seed, subject)
+        if max(compared for _, compared in counts) > 1
+    ]
+    if not rows:
+        return None
+    head = tag("tr", tag("th", "against", scope="col"), [tag("th", column.phrase, scope="col") for column in columns])
+    table = tag("table", tag("thead", head), tag("tbody", rows), class_="numbers")
+    return group(tag("h3", f"Seeds in which {subject} is better"), tag("div", table, class_="scroll"))
+
+
+def _count(won: int, compared: int) -> Markup:
+    if not compared:
+        return tag("td", "-", class_="missing")
+    return tag("td", f"{won} of {compared}", class_="best" if won == compared else None)
+
+
+def html_table(table: Table, bars: bool, spans: Spans = NO_SPANS) -> Markup:
+    """Arms as rows; the best of a column is bold and marked, arrows tell the good direction; ``spans`` are the lowest
+    and highest values over seeds.
+    """
+    grouped = groupby(table.columns, key=lambda column: column.group)
+    groups = [
+        tag("th", name, colspan=len(list(columns)), scope="colgroup", class_="group") for name, columns in grouped
+    ]
     names = [
         tag(
             "th",
@@ -35,7 +65,7 @@ def html_table(table: Table, bars: bool) -> Markup:
         tag(
             "tr",
             tag("th", arm, scope="row"),
-            [_cell(table, arm, index, value, bars) for index, value in enumerate(row)],
+            [_cell(table, arm, index, value, bars, spans.get((arm, index))) for index, value in enumerate(row)],
         )
         for arm, row in table.rows
     ]
@@ -48,7 +78,7 @@ def _opens_group(table: Table, index: int) -> bool:
     return index == 0 or table.columns[index].group != table.columns[index - 1].group
 
 
-def _cell(table: Table, arm: str, index: int, value: float | None, bars: bool) -> Markup:
+def _cell(table: Table, arm: str, index: int, value: float | None, bars: bool, span: Span | None) -> Markup:
     column = table.columns[index]
     best = table.is_best(arm, index)
     text = tag("strong", column.text(value), title="best") if best else column.text(value)
@@ -61,6 +91,7 @@ def _cell(table: Table, arm: str, index: int, value: float | None, bars: bool) -
         "td",
         text,
         bar(value / most, best) if bars else None,
+        tag("span", f"{column.text(span[0])} – {column.text(span[1])}", class_="span") if span else None,
         class_=" ".join(kinds) or None,
         title="the image encoder is the original one" if aside else None,
     )

@@ -61,6 +61,7 @@ td.aside, .missing { color: var(--soft); }
 .bar rect { fill: var(--accent-soft); }
 .bar .track { fill: var(--track); }
 .bar .best { fill: var(--good); }
+.span { display: block; color: var(--soft); font-size: .72rem; font-weight: normal; white-space: nowrap; }
 .legend { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem; margin: 1.1rem 0 0; }
 .legend > * { font-size: .9rem; }
 .legend dt { font-weight: 600; }

@@ -1,60 +1,29 @@
-"""Tables of results as plain text for terminals and as Markdown."""
+"""Tables of results as plain text for terminals and as Markdown.
+
+Results come parsed, or still as the json objects that ``keyclip eval`` writes.
+"""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
-from tools.reporting.compare import LEGEND, Table, details, summary
-from tools.reporting.inputs import Result
-
-
-def text_summary(results: Sequence[Result]) -> str:
-    """The arms side by side in the few measures that tell them apart, for the terminal, with a legend."""
-    table = summary(results)
-    shown = {word for column in table.columns for word in (column.group, column.name)}
-    legend = [f"{word}: {meaning}" for word, meaning in LEGEND if word in shown]
-    return "\n".join(
-        [text_table(table), "", *(line for text in legend for line in textwrap.wrap(text, 100, subsequent_indent="  "))]
-    )
+from tools.reporting.compare import LEGEND, RECALLS, Table, summary
+from tools.reporting.inputs import RETRIEVAL_MEASURES, Result, as_results
 
 
-def text_details(results: Sequence[Result]) -> str:
-    """Every recall and rank of every caption set and of the drift probe, for the terminal."""
-    return "\n\n".join(f"{heading}\n{text_table(table)}" for heading, table in details(results))
+def text_table(results: Sequence[Result | Mapping[str, Any]]) -> str:
+    """A single result with all its measures; several side by side in the measures that tell them apart.
+
+    In the comparison a ``*`` marks the best of a column, an arrow the good direction; a legend follows.
+    """
+    parsed = as_results(results)
+    return _single(parsed[0]) if len(parsed) == 1 else _comparison(parsed)
 
 
-def markdown_summary(results: Sequence[Result]) -> str:
-    """The same table as :func:`text_summary` as Markdown."""
-    return markdown_table(summary(results))
-
-
-def text_table(table: Table) -> str:
-    """Aligned columns under their groups. A ``*`` marks the best of a column, an arrow the good direction."""
-    lines = [["arm", *(f"{column.name} {column.arrow} " for column in table.columns)]]
-    for arm, values in table.rows:
-        cells = [
-            column.text(value) + ("*" if table.is_best(arm, index) else " ")
-            for index, (column, value) in enumerate(zip(table.columns, values, strict=True))
-        ]
-        lines.append([arm, *cells])
-    widths = [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
-    groups = " " * widths[0]
-    for group, span in groupby(range(len(table.columns)), key=lambda index: table.columns[index].group):
-        indices = [index + 1 for index in span]
-        width = sum(widths[index] for index in indices) + 2 * (len(indices) - 1)
-        widths[indices[0]] += max(0, len(group) - width)
-        groups += f"  {group:<{max(width, len(group))}}"
-    body = [
-        f"{line[0]:<{widths[0]}}  "
-        + "  ".join(f"{cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True))
-        for line in lines
-    ]
-    rule = "-" * max(len(line.rstrip()) for line in [groups, *body])
-    return "\n".join(line.rstrip() for line in [groups, body[0], rule, *body[1:]])
-
-
-def markdown_table(table: Table) -> str:
-    """A Markdown table; the best of a column is bold."""
+def markdown_table(results: Sequence[Result | Mapping[str, Any]]) -> str:
+    """The arms side by side as a Markdown table; the best of a column is bold."""
+    table = summary(as_results(results))
     header = ["arm", *(f"{column.group}: {column.name} {column.arrow}" for column in table.columns)]
     lines = [header, ["---", *("---:" for _ in table.columns)]]
     for arm, values in table.rows:
@@ -64,3 +33,59 @@ def markdown_table(table: Table) -> str:
         ]
         lines.append([arm, *cells])
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _single(result: Result) -> str:
+    title = f"{result.name}, {result.num_images:,} images"
+    lines = [[title, *(name.replace("_", " ") for name in RETRIEVAL_MEASURES)]]
+    for name, directions in [*result.retrieval.items(), *([("drift", result.drift)] if result.drift else [])]:
+        for way, values in directions.items():
+            shown = [f"{100 * values[m]:.1f} %" if m in RECALLS else f"{values[m]:.1f}" for m in RETRIEVAL_MEASURES]
+            lines.append([f"{name}, {way.replace('_', ' ')}", *shown])
+    text = "\n".join(_aligned(lines, _widths(lines)))
+    if result.zeroshot:
+        top1, top5, classes = (result.zeroshot[name] for name in ("top1", "top5", "num_classes"))
+        text += f"\nzero-shot over {classes:.0f} classes: top-1 {100 * top1:.1f} %, top-5 {100 * top5:.1f} %"
+    return text
+
+
+def _comparison(results: Sequence[Result]) -> str:
+    table = summary(results)
+    shown = {word for column in table.columns for word in (column.group, column.name)}
+    legend = [f"{word}: {meaning}" for word, meaning in LEGEND if word in shown]
+    wrapped = [line for text in legend for line in textwrap.wrap(text, 100, subsequent_indent="  ")]
+    return "\n".join([*_ruled(table), "", *wrapped])
+
+
+def _ruled(table: Table) -> list[str]:
+    """The table's lines: groups, names, a rule, and a line for each arm."""
+    lines = [["arm", *(f"{column.name} {column.arrow} " for column in table.columns)]]
+    for arm, values in table.rows:
+        cells = [
+            column.text(value) + ("*" if table.is_best(arm, index) else " ")
+            for index, (column, value) in enumerate(zip(table.columns, values, strict=True))
+        ]
+        lines.append([arm, *cells])
+    widths = _widths(lines)
+    groups = " " * widths[0]
+    for group, span in groupby(range(len(table.columns)), key=lambda index: table.columns[index].group):
+        indices = [index + 1 for index in span]
+        width = sum(widths[index] for index in indices) + 2 * (len(indices) - 1)
+        widths[indices[0]] += max(0, len(group) - width)
+        groups += f"  {group:<{max(width, len(group))}}"
+    names, *rows = _aligned(lines, widths)
+    rule = "-" * max(map(len, (groups.rstrip(), names, *rows)))
+    return [groups.rstrip(), names, rule, *rows]
+
+
+def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
+    return [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
+
+
+def _aligned(lines: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
+    """The first cell of each line to the left, the others to the right."""
+    aligned = []
+    for first, *cells in lines:
+        padded = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
+        aligned.append("  ".join([f"{first:<{widths[0]}}", *padded]).rstrip())
+    return aligned

@@ -51,7 +51,7 @@ def noise(results: Sequence[Result]) -> str | None:
 
 def _about(subject: str, table: Table) -> Verdict:
     wins, losses, best, compared = [], [], 0, 0
-    beaten: dict[str, list[bool]] = {}
+    beaten: dict[str, list[bool]] = {arm: [] for arm, _ in table.rows}
     for index, column in enumerate(table.columns):
         ranking = table.ranking(index)
         own = dict(ranking).get(subject)
@@ -60,7 +60,7 @@ def _about(subject: str, table: Table) -> Verdict:
         compared += 1
         for arm, value in ranking:
             if arm != subject and value != own:
-                beaten.setdefault(arm, []).append((own > value) == column.higher_is_better)
+                beaten[arm].append((own > value) == column.higher_is_better)
         first = ranking[0][1]
         line = f"{column.phrase}: {_value(column, own)}"
         others = [(arm, value) for arm, value in ranking if arm != subject]
@@ -74,7 +74,7 @@ def _about(subject: str, table: Table) -> Verdict:
             losses.append(f"{line}; {_named(column, others)} is {gap} better.")
     if not compared:
         return Verdict(f"{subject} shares no measure with another arm.")
-    pairs = ", ".join(f"{arm} in {sum(won)} of {len(won)}" for arm, won in beaten.items())
+    pairs = ", ".join(f"{arm} in {sum(won)} of {len(won)}" for arm, won in beaten.items() if won)
     measures = f"{best} of {compared} measure{'s' if compared > 1 else ''}"
     headline = f"{subject} is the best arm in {measures if best else f'none of {compared} measures'}."
     if pairs:

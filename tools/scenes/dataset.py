@@ -107,10 +107,10 @@ def _write_split(
     folder.mkdir(parents=True, exist_ok=True)
     first, num_shards = SPLITS[split][0], -(-num_samples // SAMPLES_PER_SHARD)
     shards = [folder / f"{first + number:05d}.tar" for number in range(num_shards)]
-    if others := sorted(set(folder.glob("*.tar")) - set(shards)):
+    if (held := sum(_stats(shard).get("count", 0) for shard in folder.glob("*.tar"))) > num_samples:
         raise ConfigError(
-            f"{str(folder)!r} holds shards beyond the {num_samples} samples asked for, such as {others[0].name}; "
-            "remove them or choose another --output"
+            f"{str(folder)!r} holds {held} samples, more than the {num_samples} asked for; ask for at least {held}, "
+            "or choose another --output"
         )
     for number, shard in enumerate(shards):
         count = min(SAMPLES_PER_SHARD, num_samples - number * SAMPLES_PER_SHARD)
@@ -138,12 +138,17 @@ def _tar(samples: Iterator[tuple[str, dict[str, bytes]]]) -> bytes:
 
 
 def _is_complete(shard: Path, count: int) -> bool:
-    try:
-        stats = json.loads(_stats_path(shard).read_bytes())
-        digest = hashlib.sha256(shard.read_bytes()).hexdigest()
-    except (OSError, ValueError):
+    stats = _stats(shard)
+    if stats.get("count") != count or not shard.exists():
         return False
-    return bool(stats == {"count": count, "sha256": digest})
+    return bool(stats.get("sha256") == hashlib.sha256(shard.read_bytes()).hexdigest())
+
+
+def _stats(shard: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(_stats_path(shard).read_bytes()))
+    except (OSError, ValueError):
+        return {}
 
 
 def _stats_path(shard: Path) -> Path:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.tools.reporting.fixtures import ARMS, directions, result
-from tools.reporting.compare import details, summary, unmoved
+from tools.reporting.average import average_results
+from tools.reporting.compare import details, ranges, summary, unmoved, wins_by_seed
 from tools.reporting.inputs import Result
-from tools.reporting.table import markdown_summary, text_details, text_summary
+from tools.reporting.table import markdown_table, text_table
 from tools.reporting.verdict import noise, verdict
 
 
@@ -86,7 +87,7 @@ def test_the_text_table_reads_as_written_by_hand():
         arm("CLIP", drift=None, retrieval={"short": directions(0.1, 40.0)}),
         arm("ProCLIP", drift=None, retrieval={"short": directions(0.125, 40.0)}),
     ]
-    assert text_summary(two).split("\n\n")[0] == "\n".join(
+    assert text_table(two).split("\n\n")[0] == "\n".join(
         [
             "         short               zero-shot",
             "arm      recall ↑   rank ↓   top-1 ↑   top-5 ↑",
@@ -98,32 +99,73 @@ def test_the_text_table_reads_as_written_by_hand():
 
 
 def test_the_legend_explains_only_what_is_shown(arms):
-    assert "drift: retrieval between" in text_summary(arms)
-    shown = text_summary([arm("CLIP", drift=None)])
+    assert "drift: retrieval between" in text_table(arms)
+    shown = text_table([arm("CLIP", drift=None), arm("ProCLIP", drift=None)])
     assert "drift" not in shown
     assert "recall: mean of R@1, R@5 and R@10" in shown
 
 
 def test_long_group_names_do_not_shift_the_columns():
     sets = {"longSV_captions of another model": directions(0.1, 9), "raw": directions(0.1, 9)}
-    assert text_summary([arm("A", drift=None, zeroshot=None, retrieval=sets)]).split("\n\n")[0] == "\n".join(
+    two = [arm(name, drift=None, zeroshot=None, retrieval=sets) for name in "AB"]
+    assert text_table(two).split("\n\n")[0] == "\n".join(
         [
             "     longSV_captions of another model  raw",
             "arm                recall ↑   rank ↓   recall ↑   rank ↓",
             "--------------------------------------------------------",
             "A                    20.0 %      9.5     20.0 %      9.5",
+            "B                    20.0 %      9.5     20.0 %      9.5",
         ]
     )
 
 
-def test_text_details_has_one_table_per_caption_set(arms):
-    text = text_details(arms)
-    assert [line for line in text.splitlines() if line.startswith(("Retrieval", "Drift"))] == [
-        "Retrieval, short",
-        "Retrieval, long",
-        "Drift probe",
+def test_a_single_result_is_shown_in_full():
+    single = arm("CLIP", retrieval={"short": directions(0.1, 40.0)}, drift=None)
+    assert text_table([single]) == "\n".join(
+        [
+            "CLIP, 500 images         R@1     R@5    R@10  mean rank  median rank",
+            "short, image to text  10.0 %  20.0 %  30.0 %       40.0          7.0",
+            "short, text to image  10.0 %  20.0 %  30.0 %       41.0          7.0",
+            "zero-shot over 120 classes: top-1 30.0 %, top-5 50.0 %",
+        ]
+    )
+
+
+def test_the_json_objects_of_eval_can_be_shown_as_they_are(arms):
+    assert text_table([result(name) for name in ARMS]) == text_table(arms)
+
+
+def seeds_of(name, ranks, **changes):
+    retrieval = [{"short": directions(0.1, rank)} for rank in ranks]
+    return [
+        arm(f"{name} (seed {seed})", retrieval=value, drift=None, zeroshot=None, **changes)
+        for seed, value in enumerate(retrieval)
     ]
-    assert "33.2*" in text
+
+
+def test_seeds_of_an_arm_are_averaged():
+    averaged = average_results([*seeds_of("A", [10, 20, 60]), *seeds_of("B", [5, 6, 7]), arm("C")])
+    assert [(item.name, item.num_seeds) for item in averaged] == [("A", 3), ("B", 3), ("C", 1)]
+    assert averaged[0].retrieval["short"]["image_to_text"]["mean_rank"] == 30.0
+    assert averaged[0].retrieval["short"]["text_to_image"]["mean_rank"] == 31.0
+    assert averaged[2].drift == arm("C").drift
+
+
+def test_what_a_seed_lacks_is_not_averaged():
+    full = [arm("A (seed 0)"), arm("A (seed 1)", drift=None, zeroshot=None, retrieval={"long": directions(0.1, 9)})]
+    (averaged,) = average_results(full)
+    assert (list(averaged.retrieval), averaged.drift, averaged.zeroshot) == (["long"], None, None)
+
+
+def test_ranges_hold_the_lowest_and_highest_seed():
+    found = ranges([*seeds_of("A", [10, 20, 60]), arm("B", drift=None, zeroshot=None)])
+    assert found == {("A", 1): (10.5, 60.5)}  # the recalls of the seeds are equal
+
+
+def test_wins_are_counted_seed_by_seed_and_ties_are_no_wins():
+    per_seed = [*seeds_of("A", [10, 20, 60]), *seeds_of("B", [11, 20, 50])]
+    # recalls are equal everywhere; of the ranks A is better in seed 0, level in 1, worse in 2
+    assert wins_by_seed(per_seed, "A") == [("B", ((0, 3), (1, 3)))]
 
 
 def test_the_markdown_table_has_bold_bests_and_escaped_bars():
@@ -131,7 +173,7 @@ def test_the_markdown_table_has_bold_bests_and_escaped_bars():
         arm("a|b", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 40.0)}),
         arm("ProCLIP", drift=None, zeroshot=None, retrieval={"short": directions(0.125, 39.0)}),
     ]
-    assert markdown_summary(two).splitlines() == [
+    assert markdown_table(two).splitlines() == [
         "| arm | short: recall ↑ | short: rank ↓ |",
         "| --- | ---: | ---: |",
         "| a\\|b | 20.0 % | 40.5 |",
@@ -143,7 +185,7 @@ def test_the_verdict_says_where_proclip_wins_and_where_it_does_not(arms):
     judged = verdict(arms)
     assert judged.headline == (
         "ProCLIP is the best arm in 6 of 7 measures. "
-        "Taken in pairs, it beats CLIP in 5 of 6, stage 1 only in 6 of 6, LLM2CLIP in 7 of 7."
+        "Taken in pairs, it beats CLIP in 5 of 6, LLM2CLIP in 7 of 7, stage 1 only in 6 of 6."
     )
     assert judged.subject == "ProCLIP"
     assert "mean rank on short: 33.8; next is CLIP with 40.5." in judged.wins

@@ -254,3 +254,25 @@ def test_a_long_log_is_thinned_but_keeps_its_highest_and_lowest_values(tmp_path)
     heights = [float(point.split(",")[1]) for point in line.attributes["points"].split()]
     assert 1000 <= len(heights) <= 2000
     assert (min(heights), max(heights)) == (pytest.approx(10.0), pytest.approx(164.0))
+
+
+def test_seeds_are_averaged_and_counted():
+    arms = [
+        arm(f"{name} (seed {seed})", retrieval={"short": directions(0.1, rank)}, drift=None, zeroshot=None)
+        for seed, ranks in enumerate([(30, 20), (40, 50), (50, 20)])
+        for name, rank in zip(("LLM2CLIP", "ProCLIP"), ranks, strict=True)
+    ]
+    document = parse(render([], arms, "x"))
+    verdict = section(document, "verdict")
+    assert "All numbers are means of 3 seeds" in verdict.text
+    assert "Seeds in which ProCLIP is better" in verdict.text
+    assert verdict.one("table").table() == [
+        ["against", "recall on short", "mean rank on short"],
+        ["LLM2CLIP", "0 of 3", "2 of 3"],
+    ]
+    rows = section(document, "results").all("table")[0].table()
+    assert rows[2:] == [
+        ["LLM2CLIP", "20.0 %", "40.530.5 – 50.5"],
+        ["ProCLIP", "20.0 %", "30.520.5 – 50.5"],
+    ]
+    assert len(section(document, "sources").one("table").all("tr")) == 1 + 6

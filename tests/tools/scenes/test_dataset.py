@@ -84,8 +84,12 @@ def test_a_split_can_grow_but_not_shrink(tmp_path):
     dataset.write(tmp_path, {"test": 12})
     grown = dataset.write(tmp_path, {"test": 25})["test"]
     assert [len(samples_of(path)) for path in grown] == [10, 10, 5]
-    with pytest.raises(ConfigError, match=r"beyond the 10 samples asked for, such as 90001.tar; remove them"):
-        dataset.write(tmp_path, {"test": 10})
+    for fewer in (24, 10):
+        with pytest.raises(
+            ConfigError, match=rf"holds 25 samples, more than the {fewer} asked for; ask for at least 25"
+        ):
+            dataset.write(tmp_path, {"test": fewer})
+    assert [len(samples_of(path)) for path in grown] == [10, 10, 5]
 
 
 def test_a_folder_made_with_other_settings_is_refused(tmp_path):

@@ -1,0 +1,20 @@
+"""``deepspeed --num_gpus N --module embedder ...``: ``keyclip embed`` by as many ranks as the launcher starts.
+
+torchrun (``-m embedder``), srun and mpirun (``python -m embedder``) do as well. Ranks divide the shards and need no
+connection to each other.
+"""
+
+import sys
+
+from embedder.config import EmbedConfig
+from embedder.run import embed
+from store.command import run_command
+
+
+def run(config: EmbedConfig) -> None:
+    report = embed(config)
+    sys.stdout.write(f"{report.as_json() if config.json else report}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(EmbedConfig, run, sys.argv[1:], "embedder"))
