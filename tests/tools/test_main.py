@@ -42,7 +42,7 @@ def test_every_command_teaches_itself(capsys, words):
     assert caught.value.code == 0
     out = capsys.readouterr().out
     assert f"usage: keyclip {' '.join(words)}" in out
-    assert "Example:" in module.Config.__doc__
+    assert f"keyclip {' '.join(words)} " in module.Config.__doc__
     assert inspect.cleandoc(module.Config.__doc__).split(".")[0] in " ".join(out.split())
 
 
