@@ -1,6 +1,7 @@
 """The loop: batch -> stage -> backward -> step -> log -> checkpoint."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,8 @@ from trainer.engine import learning_rate_at, make_engine, start_ranks, stop_rank
 from trainer.loader import batches, make_plan
 from trainer.resume import load_training_state, save_training_state
 from trainer.stage import Stage
+
+REPORT_AFTER_SECONDS = 5
 
 
 class DivergedError(KeyclipError, ArithmeticError):
@@ -36,8 +39,11 @@ def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage
             run_folder.prepare(config.output, stage_name, config)
         dist.barrier()
         torch.manual_seed(config.seed)
-        stage = build(config)
-        _Run(config, stage, rank, ranks, device).run()
+        _Run(config, build(config), rank, ranks, device).run()
+    except KeyclipError:
+        if rank > 0:  # most errors meet every rank; the launcher ends this one when rank 0 has reported
+            time.sleep(REPORT_AFTER_SECONDS)
+        raise
     finally:
         stop_ranks()
 
@@ -55,8 +61,16 @@ class _Run:
         if self.rank == 0:
             run_folder.trim_log(self.config.output, first)
             self._announce(first)
-        quiet = self.rank > 0
-        bar = tqdm(total=self.total_steps, initial=first, desc=self.stage.name, unit="step", disable=quiet)
+        quiet, interval = self.rank > 0, 0.1 if sys.stderr.isatty() else 30.0  # a log file needs no animation
+        bar = tqdm(
+            total=self.total_steps,
+            initial=first,
+            desc=self.stage.name,
+            unit="step",
+            disable=quiet,
+            mininterval=interval,
+            maxinterval=interval,
+        )
         with bar, _Log(self.config, self.rank) as log:
             self._steps(first, bar, log)
         if self.rank == 0:
