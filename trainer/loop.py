@@ -26,12 +26,17 @@ class DivergedError(KeyclipError, ArithmeticError):
     """The loss is not finite."""
 
 
+class RankLostError(KeyclipError, ConnectionError):
+    """Another rank stopped."""
+
+
 def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage]) -> None:
     """Run a stage to its end, from its newest checkpoint where there is one.
 
     Raises:
         ConfigError: settings that do not fit each other, the data or the run that the folder holds.
         DivergedError: the loss became NaN or infinite.
+        RankLostError: another rank stopped.
     """
     rank, ranks, device = start_ranks(config)
     try:
@@ -43,6 +48,11 @@ def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage
     except KeyclipError:
         if rank > 0:  # most errors meet every rank; the launcher ends this one when rank 0 has reported
             time.sleep(REPORT_AFTER_SECONDS)
+        raise
+    except RuntimeError as error:
+        if "by peer" in str(error):  # gloo: the connection was closed, or reset, by peer
+            time.sleep(REPORT_AFTER_SECONDS)
+            raise RankLostError("another rank stopped; it says why") from error
         raise
     finally:
         stop_ranks()
