@@ -130,4 +130,9 @@ class Stage1(Stage):
         }
         self.data = data
         self.module = InheritanceObjective(Adapter(**shape), config.structure, config.scaling)
-        self.info = {"adapter": shape, "fields": list(config.fields), "num_missing": data.num_missing}
+        self.info = {
+            "adapter": shape,
+            "embedder": data.captions.made_by,
+            "fields": list(config.fields),
+            "num_missing": data.num_missing,
+        }

@@ -182,11 +182,12 @@ class Stage2(Stage):
     def __init__(self, config: Stage2Config) -> None:
         tower = load_image_tower(config.clip)
         data = PairData(config, tower)
-        adapter, shape = _start_adapter(config, data.join.dim, tower.dim)
+        adapter, shape = _start_adapter(config, data.join, tower.dim)
         self.config, self.data = config, data
         self.module = self.objective = ContrastiveObjective(config, adapter, tower.model)
         self.info = {
             "adapter": shape,
+            "embedder": data.join.made_by,
             "clip": config.clip,
             "fields": list(config.fields),
             "left_out": data.samples.counts,
@@ -222,8 +223,14 @@ def update_ema(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
         average.lerp_(value.to(average.dtype), 1 - momentum)
 
 
-def _start_adapter(config: Stage2Config, dim_in: int, dim_out: int) -> tuple[Adapter, dict[str, int]]:
-    """A fresh adapter, or stage 1's. Raises: CheckpointError: of another stage, or for vectors of another width."""
+def _start_adapter(config: Stage2Config, join: Join, dim_out: int) -> tuple[Adapter, dict[str, int]]:
+    """A fresh adapter, or stage 1's.
+
+    Raises:
+        CheckpointError: not of stage 1, or for vectors or a joint space of another width.
+        ConfigError: trained on vectors of another model.
+    """
+    dim_in = join.dim
     if config.stage1 is None:
         shape = {
             "dim_in": dim_in,
@@ -242,6 +249,7 @@ def _start_adapter(config: Stage2Config, dim_in: int, dim_out: int) -> tuple[Ada
             f"the adapter of {str(checkpoint)!r} maps {shape['dim_in']} to {shape['dim_out']} dimensions; fields "
             f"{', '.join(config.fields)} and CLIP {config.clip!r} need {dim_in} to {dim_out}"
         )
+    join.require_made_by(info["embedder"], f"the adapter of {str(checkpoint)!r}")
     adapter = Adapter(**shape)
     weights = read_tensors(checkpoint, "model")
     adapter.load_state_dict({name.removeprefix("adapter."): tensor for name, tensor in weights.items()})
