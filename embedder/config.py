@@ -91,19 +91,4 @@ class EmbedConfig:
 
     def model_options(self) -> ModelOptions:
         """The settings that concern the model."""
-        return ModelOptions(
-            model=self.model,
-            kind=self.kind,
-            revision=self.revision,
-            template=self.template,
-            instruction=self.instruction,
-            pooling=self.pooling,
-            normalize=self.normalize,
-            max_length=self.max_length,
-            batch_tokens=self.batch_tokens,
-            device=self.device,
-            compute_dtype=self.compute_dtype,
-            attention=self.attention,
-            adapters=self.adapters,
-            trust_remote_code=self.trust_remote_code,
-        )
+        return ModelOptions.of(self)
