@@ -87,10 +87,13 @@ class Join:
             rows[places] = self.vectors([keys[i] for i in places], int(which))
         return rows
 
+    def caption_hashes(self, keys: Sequence[str], which: int) -> np.ndarray:
+        """Hashes of the captions that one field was made from: (n,) uint64, in the order of ``keys``."""
+        return self._fields[which].caption_hashes(keys)
+
     def check_captions(self, keys: Sequence[str], captions: Sequence[str | None], which: int) -> None:
         """Raises: StaleCaptionError: a caption is not the one that was embedded under its key."""
-        hashes = self._fields[which].caption_hashes(keys)
-        for key, caption, stored in zip(keys, captions, hashes, strict=True):
+        for key, caption, stored in zip(keys, captions, self.caption_hashes(keys, which), strict=True):
             if caption is not None and store.caption_hash(caption) != int(stored):
                 raise StaleCaptionError(
                     f"the caption of sample {key!r} is not the one that field {self.fields[which]!r} of store "
