@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from store.errors import CheckpointError, ConfigError
 from trainer.adapter import Adapter
+from trainer.images import BrokenImageError
 from trainer.join import Join
 from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
 from trainer.samples import ShardSamples
@@ -93,11 +94,19 @@ def image_features(tower: Tower, samples: ShardSamples, device: torch.device) ->
     """
     model = tower.model.to(device)
     rows = []
+
+    def pixels(position: int, payload: bytes) -> np.ndarray:
+        try:
+            return tower.transform.evaluate(payload)
+        except BrokenImageError as error:
+            raise samples.broken(position, error) from error
+
     with ThreadPoolExecutor() as decoders:
         for start in tqdm(range(0, len(samples), BATCH), "images", unit="batch", leave=False):
-            payloads = [samples.image(i) for i in range(start, min(start + BATCH, len(samples)))]
-            pixels = np.stack(list(decoders.map(tower.transform.evaluate, payloads)))
-            rows.append(model.normalized(torch.from_numpy(pixels).to(device)).cpu())
+            positions = range(start, min(start + BATCH, len(samples)))
+            payloads = [samples.image(i) for i in positions]
+            batch = np.stack(list(decoders.map(pixels, positions, payloads)))
+            rows.append(model.normalized(torch.from_numpy(batch).to(device)).cpu())
     return torch.cat(rows)
 
 

@@ -5,7 +5,7 @@ Legend: B batch, C/H/W image, D embedder width, E joint width.
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from store.errors import CheckpointError, ConfigError
+from store.errors import CaptionFieldError, CheckpointError, ConfigError
 from trainer.adapter import Adapter
 from trainer.config import RunConfig, require
+from trainer.images import BrokenImageError
 from trainer.join import Join, Missing
 from trainer.master_weights import clamp_master
 from trainer.objectives import (
@@ -65,7 +66,7 @@ class Stage2Config(RunConfig):
     missing: Missing = "error"
     """What to do with a sample that lacks a vector in some field: refuse to start, or leave it out and count it."""
     check_captions: bool = True
-    """Compare each loaded sample's caption with the hash stored beside its vector."""
+    """Compare each loaded sample's caption, where the shard carries it, with the hash stored beside its vector."""
     distill_weight: float = 1.0
     """Weight w of the self-distillation; 0 leaves it out."""
     structure: bool = True
@@ -90,6 +91,8 @@ class Stage2Config(RunConfig):
         require(self.distill_weight >= 0, "distill_weight", self.distill_weight, "at least 0")
         require(0 <= self.ema_momentum <= 1, "ema_momentum", self.ema_momentum, "between 0 and 1")
         require(0 < self.min_crop <= 1, "min_crop", self.min_crop, "above 0 and at most 1")
+        require(self.num_blocks >= 0, "num_blocks", self.num_blocks, "at least 0")
+        require(self.expansion >= 1, "expansion", self.expansion, "at least 1")
         if self.field_weights is not None and (
             len(self.field_weights) != len(self.fields) or min(self.field_weights) < 0 or sum(self.field_weights) <= 0
         ):
@@ -140,7 +143,7 @@ class PairData:
     """Images of indexed shards with caption vectors of a store."""
 
     def __init__(self, config: Stage2Config, tower: Tower) -> None:
-        self.config, self.transform = config, tower.transform
+        self.config, self.transform = config, replace(tower.transform, min_scale=config.min_crop)
         self.join = Join(config.store, config.fields)
         self.samples = ShardSamples(config.shards, config.keys)
         covered = self.join.covered([key.decode() for key in self.samples.keys], config.missing)
@@ -158,7 +161,10 @@ class PairData:
         for row, (sample, place) in enumerate(zip(samples.tolist(), places.tolist(), strict=True)):
             random = generator(self.config.seed, 1, epoch, place)
             draws[row] = random.choice(len(self.probability), p=self.probability)
-            images.append(self.transform.train(self.samples.image(sample), random))
+            try:
+                images.append(self.transform.train(self.samples.image(sample), random))
+            except BrokenImageError as error:
+                raise self.samples.broken(sample, error) from error
         keys = [self.samples.key(sample) for sample in samples]
         if self.config.check_captions:
             self._check(samples, keys, draws)
@@ -169,9 +175,18 @@ class PairData:
 
     def _check(self, samples: np.ndarray, keys: list[str], draws: np.ndarray) -> None:
         for which in np.unique(draws):
-            rows = [row for row in np.flatnonzero(draws == which) if self.samples.has_json(samples[row])]
-            captions = [self.samples.caption(samples[row], self.join.caption_field(which)) for row in rows]
+            rows = np.flatnonzero(draws == which)
+            captions = [self._caption(samples[row], self.join.caption_field(which)) for row in rows]
             self.join.check_captions([keys[row] for row in rows], captions, int(which))
+
+    def _caption(self, sample: int, caption_field: str) -> str | None:
+        """The caption that the shard carries; None where it carries none, since captions may come from elsewhere."""
+        if not self.samples.has_json(sample):
+            return None
+        try:
+            return self.samples.caption(sample, caption_field)
+        except CaptionFieldError:
+            return None
 
 
 class Stage2(Stage):
