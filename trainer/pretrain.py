@@ -20,7 +20,7 @@ from torch import nn
 from store.errors import ConfigError
 from store.shards import caption_at, iter_samples, load_json
 from trainer.config import RunConfig, require
-from trainer.images import CLIP_MEAN, CLIP_STD, ImageTransform
+from trainer.images import CLIP_MEAN, CLIP_STD, BrokenImageError, ImageTransform
 from trainer.master_weights import clamp_master
 from trainer.objectives import INITIAL_LOGIT_SCALE, MAX_LOGIT_SCALE, bounded_logit_scale, contrastive
 from trainer.order import generator
@@ -68,6 +68,7 @@ class PretrainConfig(RunConfig):
         require(self.image_size % self.patch_size == 0, "image_size", self.image_size, "a multiple of patch_size")
         require(self.width % 64 == 0, "width", self.width, "a multiple of 64")
         require(self.vocabulary >= 300, "vocabulary", self.vocabulary, "at least 300 (256 bytes and special tokens)")
+        require(0 < self.min_crop <= 1, "min_crop", self.min_crop, "above 0 and at most 1")
         require(bool(self.caption_fields), "caption_fields", self.caption_fields, "at least one path into the json")
 
 
@@ -107,7 +108,10 @@ class CaptionedData:
         for sample, place in zip(samples.tolist(), places.tolist(), strict=True):
             random = generator(self.config.seed, 1, epoch, place)
             captions.append(self._caption(sample, random))
-            images.append(self.transform.train(self.samples.image(sample), random))
+            try:
+                images.append(self.transform.train(self.samples.image(sample), random))
+            except BrokenImageError as error:
+                raise self.samples.broken(sample, error) from error
         tokens = self.tokenizer(captions, padding=True, truncation=True, max_length=CONTEXT_LENGTH, return_tensors="pt")
         return {
             "image": torch.from_numpy(np.stack(images)),
