@@ -51,10 +51,18 @@ def split_keys(joined: bytes) -> list[str]:
 
 
 def hash_keys(keys: Sequence[str]) -> NDArray[np.uint64]:
-    """XXH3-128 of the keys: (n, 2) uint64. Raises InvalidKeysError as :func:`join_keys` does."""
+    """XXH3-128 of the keys: (n, 2) uint64.
+
+    Raises:
+        InvalidKeysError: a key is not text, or ``keys`` is a single one.
+    """
     if isinstance(keys, str):
         raise InvalidKeysError(f"keys must be a sequence of sample keys, not the one text {keys!r:.100}")
-    return key_hashes(join_keys(keys).split(b"\0")) if len(keys) else np.zeros((0, 2), np.uint64)
+    try:
+        return key_hashes(map(str.encode, keys))
+    except (TypeError, UnicodeEncodeError):
+        join_keys(keys)  # raises, and names the key
+        raise
 
 
 def _utf8(text: str, what: str) -> bytes:

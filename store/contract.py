@@ -5,16 +5,17 @@ caller sees of reading (missing keys, output types, errors) is here, once.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from store.batch import hash_keys
+from store.batch import Batch, hash_keys, join_keys, make_batch
 from store.dtypes import OUTPUTS, STORAGE, decode, default_output, has_scales
-from store.errors import InvalidVectorsError, MissingKeysError
+from store.errors import InvalidVectorsError, MissingKeysError, ReadOnlyError
 from store.keytable import ABSENT, Places
 from store.spec import FieldInfo, FieldSpec
 
@@ -24,6 +25,7 @@ DECODE_ROWS = 256
 Missing = Literal["error", "mask"]
 Found = NDArray[np.bool_]
 Vectors = NDArray[Any]
+Progress = Callable[[str, int, int], None]
 
 
 class Snapshot(ABC):
@@ -44,6 +46,10 @@ class Snapshot(ABC):
     @abstractmethod
     def block_places(self, block: str) -> Places:
         """Places of a block's rows, in its own order. Raises BlockNotFoundError."""
+
+    @abstractmethod
+    def block_digest(self, block: str) -> bytes:
+        """The block's :attr:`store.batch.Batch.content_digest`. Raises BlockNotFoundError."""
 
     @abstractmethod
     def locate(self, hashes: NDArray[np.uint64]) -> Places:
@@ -193,6 +199,27 @@ class Field(ABC):
             keys, places = snapshot.block_keys(block), snapshot.block_places(block)
             return keys, self._fill(snapshot, places, self._output(len(keys), None, dtype))
 
+    def read_batch(self, block: str) -> Batch:
+        """A block just as it is stored, for copying it to a field of the same dtype; raises as :meth:`read_block`."""
+        with self.snapshot() as snapshot:
+            keys, places = snapshot.block_keys(block), snapshot.block_places(block)
+            rows = np.empty((len(keys), self.spec.dim), STORAGE[self.spec.dtype])
+            snapshot.take_rows(places, rows)
+            return Batch(
+                block=block,
+                keys=keys,
+                joined_keys=join_keys(keys),
+                hashes=hash_keys(keys),
+                caption_hashes=snapshot.take_caption_hashes(places),
+                rows=rows,
+                scales=snapshot.take_scales(places) if has_scales(self.spec.dtype) else None,
+            )
+
+    def block_digest(self, block: str) -> bytes:
+        """16 bytes that tell whether two blocks hold the same keys and captions. Raises BlockNotFoundError."""
+        with self.snapshot() as snapshot:
+            return snapshot.block_digest(block)
+
     def _output(self, count: int, out: Vectors | None, dtype: DTypeLike | None) -> Vectors:
         shape = (count, self.spec.dim)
         wanted = np.dtype(dtype) if dtype is not None else out.dtype if out is not None else None
@@ -237,7 +264,6 @@ class Writer(ABC):
     name: str
     spec: FieldSpec
 
-    @abstractmethod
     def commit(self, block: str, keys: Sequence[str], vectors: Vectors, caption_hashes: ArrayLike) -> bool:
         """Store a block, atomically and durably: after the return it survives a crash; before, nothing of it is seen.
 
@@ -255,13 +281,32 @@ class Writer(ABC):
             BlockExistsError: the block is there with other keys or captions.
             InvalidKeysError, InvalidVectorsError: the arguments cannot be stored.
             StoreFullError: the disk is full; nothing of the block was stored.
+            FieldNotFoundError: the field was dropped meanwhile.
         """
+        return self.commit_batch(make_batch(self.spec, block, keys, vectors, caption_hashes))
+
+    @abstractmethod
+    def commit_batch(self, batch: Batch) -> bool:
+        """Store a block that :func:`store.batch.make_batch` made for this spec; as :meth:`commit`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Damage:
+    """Something in a store that is not what was written."""
+
+    field: str
+    block: str | None
+    """The block that cannot be trusted; None if it is the field's index or the store's own records."""
+    what: str
+    """One clause."""
 
 
 class Store(ABC):
     """A place that holds fields. Safe to pickle, to fork and to use from threads."""
 
+    backend: str
     path: str
+    """Folder or URL."""
     mode: Literal["r", "a"]
 
     @abstractmethod
@@ -281,3 +326,32 @@ class Store(ABC):
             ReadOnlyError: the store was opened with mode ``r``.
             InvalidKeysError: the name is empty or too long.
         """
+
+    @abstractmethod
+    def verify(self, progress: Progress | None = None) -> list[Damage]:
+        """Read everything and compare it with its checksums; also that every key leads to its vector.
+
+        Args:
+            progress: called after each block with (field, blocks done, blocks in all).
+        """
+
+    @abstractmethod
+    def repair(self, progress: Progress | None = None) -> list[Damage]:
+        """Drop the damaged blocks, so that the embedder's next run fills exactly them, and mend what can be.
+
+        Returns:
+            What was damaged before. Raises ReadOnlyError if the store was opened for reading.
+        """
+
+    @abstractmethod
+    def drop_blocks(self, name: str, blocks: Sequence[str]) -> None:
+        """Remove blocks from a field: all or, if one is absent, none (BlockNotFoundError)."""
+
+    @abstractmethod
+    def drop_field(self, name: str) -> None:
+        """Remove a field and give its space back at once. Raises FieldNotFoundError, ReadOnlyError."""
+
+    def require_writable(self) -> None:
+        """Raises ReadOnlyError if the store was opened for reading."""
+        if self.mode != "a":
+            raise ReadOnlyError(f"the store {self.path!r} was opened for reading; open it with mode='a' to write")

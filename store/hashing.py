@@ -19,12 +19,12 @@ def caption_hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
 
 
 def key_hashes(encoded_keys: Iterable[bytes]) -> NDArray[np.uint64]:
-    """XXH3-128 of every key: (n, 2) uint64, the high half first, in order.
+    """XXH3-128 of every key: (n, 2) uint64, the 16 bytes of the digest read as two little-endian numbers.
 
     With 30 million keys the chance that any two share a hash is about 1e-24, so a hash stands for its key.
     """
     digests = b"".join(map(xxhash.xxh3_128_digest, encoded_keys))
-    return np.frombuffer(digests, dtype=">u8").reshape(-1, 2).astype(np.uint64)
+    return np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
 
 
 def checksum(*parts: bytes | NDArray[np.uint8]) -> int:

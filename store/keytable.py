@@ -1,8 +1,8 @@
 """A table from key hashes to places, searched in bulk without a Python step per key.
 
-Rows ``(high, low, place)`` of uint64 stand sorted by ``high``. A directory tells where the rows whose ``high`` begins
-with given bits start, so that a lookup touches one directory entry and about one row, wherever the key is and however
-many there are.
+Rows ``(first, second, place)`` stand sorted by ``first``. A directory tells where the rows whose ``first`` begins with
+given bits start, so that a lookup touches one directory entry and about one row, wherever the key is and however many
+there are. The columns lie apart: most comparisons need ``first`` alone.
 """
 
 from collections.abc import Sequence
@@ -13,88 +13,138 @@ import numpy as np
 from numpy.typing import NDArray
 
 ABSENT = -1
+MERGE_RATIO = 8
+MAX_ROWS = 2**24
+"""Tables are not merged beyond this size (about 0.5 GB), so that no merge needs much memory."""
 
 Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
 
 def directory_bits(count: int) -> int:
-    """Bits of ``high`` that the directory of ``count`` rows resolves: so many that an entry has one row or less."""
-    return max(1, (int(count) - 1).bit_length())
+    """Bits of ``first`` that the directory of ``count`` rows resolves: so many that an entry has one row or less."""
+    return max(1, (count - 1).bit_length())
 
 
 def table_bytes(count: int) -> int:
-    """Bytes of a table of ``count`` rows: the rows, then the directory of 2^bits + 1 uint32."""
+    """Bytes of a table of ``count`` rows: 24 a row, then the directory of 2^bits + 1 uint32."""
     return 24 * count + 4 * ((1 << directory_bits(count)) + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyTable:
-    """Sorted rows (n, 3) uint64 of (high, low, place) and their directory (2^bits + 1,) uint32."""
+    """``first`` (n,) uint64 sorted, ``rest`` (n, 2) uint64 of (second, place), ``directory`` (2^bits + 1,) uint32."""
 
-    rows: NDArray[np.uint64]
+    first: NDArray[np.uint64]
+    rest: NDArray[np.uint64]
     directory: NDArray[np.uint32]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.first)
 
     @classmethod
     def build(cls, hashes: Hashes, places: Places) -> Self:
-        """A table of hashes (n, 2) uint64 and their places (n,) int64, which must not be negative."""
-        return cls.from_rows(np.column_stack([hashes, places.astype(np.uint64)]))
+        """A table of hashes (n, 2) uint64, all different, and their places (n,) int64, which must not be negative."""
+        return cls._sorted(hashes[:, 0], np.column_stack([hashes[:, 1], places.astype(np.uint64)]))
 
     @classmethod
     def merge(cls, tables: Sequence["KeyTable"]) -> Self:
-        """One table with the rows of all; the sort is stable and quick on runs that are sorted already."""
-        return cls.from_rows(np.concatenate([table.rows for table in tables]))
+        """One table with the rows of all."""
+        return cls._sorted(np.concatenate([t.first for t in tables]), np.concatenate([t.rest for t in tables]))
+
+    def only(self, kept: NDArray[np.bool_]) -> "KeyTable":
+        """The table of the rows where ``kept`` (n,) is true."""
+        return self._sorted(self.first[kept], self.rest[kept])
 
     @classmethod
-    def from_rows(cls, rows: NDArray[np.uint64]) -> Self:
-        """A table of rows (n, 3) in any order."""
-        rows = rows[np.argsort(rows[:, 0], kind="stable")]
-        bits = directory_bits(len(rows))
-        buckets = (rows[:, 0] >> np.uint64(64 - bits)).astype(np.int64)
-        directory = np.zeros(2**bits + 1, dtype=np.uint32)
+    def _sorted(cls, first: NDArray[np.uint64], rest: NDArray[np.uint64]) -> Self:
+        order = np.argsort(first, kind="stable")  # quick where it meets runs that are sorted already
+        first, rest = first[order], rest[order]
+        bits = directory_bits(len(first))
+        directory = np.zeros(2**bits + 1, np.uint32)
+        buckets = (first >> np.uint64(64 - bits)).view(np.int64)
         np.cumsum(np.bincount(buckets, minlength=2**bits), out=directory[1:])
-        return cls(rows, directory)
+        return cls(first, rest, directory)
 
     @classmethod
     def from_bytes(cls, data: NDArray[np.uint8], count: int) -> Self:
-        """View bytes written by :meth:`parts` without copying."""
-        rows = data[: 24 * count].view("<u8").reshape(count, 3)
-        return cls(rows, data[24 * count : table_bytes(count)].view("<u4"))
+        """View the bytes of :meth:`parts` without copying."""
+        first, rest = data[: 8 * count].view("<u8"), data[8 * count : 24 * count].view("<u8").reshape(count, 2)
+        return cls(first, rest, data[24 * count : table_bytes(count)].view("<u4"))
 
-    def parts(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The little-endian bytes of rows and directory, to be stored one after the other."""
-        rows = np.ascontiguousarray(self.rows, dtype="<u8").view(np.uint8).reshape(-1)
-        return rows, np.ascontiguousarray(self.directory, dtype="<u4").view(np.uint8)
+    def parts(self) -> tuple[NDArray[np.uint8], ...]:
+        """The bytes of first, rest and directory, to be stored one after the other; little-endian."""
+        columns = (self.first.astype("<u8"), self.rest.astype("<u8").reshape(-1), self.directory.astype("<u4"))
+        return tuple(column.view(np.uint8) for column in columns)
+
+    @property
+    def places(self) -> Places:
+        """The places of all rows (n,), in the table's order."""
+        return self.rest[:, 1].view(np.int64)
 
     def locate(self, hashes: Hashes) -> Places:
         """Places (n,) int64 of hashes (n, 2) uint64; ABSENT where a hash is not in the table."""
-        found = np.full(len(hashes), ABSENT, dtype=np.int64)
-        buckets = (hashes[:, 0] >> np.uint64(64 - directory_bits(len(self)))).astype(np.int64)
-        row = self.directory.take(buckets).astype(np.int64)
-        end = self.directory.take(buckets + 1)
-        todo = np.flatnonzero(row < end)
-        if len(todo) < len(hashes):
-            row, end, hashes = row[todo], end[todo], hashes[todo]
-        while len(todo):
-            candidates = self.rows.take(row, axis=0)
-            hit = (candidates[:, :2] == hashes).all(axis=1)
-            found[todo[hit]] = candidates[hit, 2].view(np.int64)
-            row += 1
-            left = ~hit & (row < end)
-            todo, row, end, hashes = todo[left], row[left], end[left], hashes[left]
+        if not len(self):
+            return np.full(len(hashes), ABSENT, np.int64)
+        first = np.ascontiguousarray(hashes[:, 0])
+        bucket = (first >> np.uint64(64 - directory_bits(len(self)))).view(np.int64)
+        row = self._find_first(first, bucket)
+        rest = self.rest.take(row, axis=0, mode="clip")
+        same_first = self.first.take(row, mode="clip") == first
+        same_second = rest[:, 0] == hashes[:, 1]
+        found = np.where(same_first & same_second, rest[:, 1].view(np.int64), ABSENT)
+        if (clash := same_first & ~same_second).any():
+            for i in clash.nonzero()[0]:  # once in 10^7 tables of a million keys
+                found[i] = self._scan(hashes[i], row[i], self.directory[bucket[i] + 1])
         return found
+
+    def _find_first(self, first: NDArray[np.uint64], bucket: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """The row in each bucket that has ``first``, or any row at all."""
+        row = self.directory.take(bucket)
+        todo = (self.first.take(row, mode="clip") != first).nonzero()[0]
+        at, end, first = row[todo], self.directory.take(bucket[todo] + 1), first[todo]
+        while len(todo):
+            at = at + np.uint32(1)
+            left = (at < end).nonzero()[0]
+            todo, at, end, first = todo[left], at[left], end[left], first[left]
+            row[todo] = at
+            left = (self.first.take(at) != first).nonzero()[0]
+            todo, at, end, first = todo[left], at[left], end[left], first[left]
+        return row
+
+    def _scan(self, pair: Hashes, row: int, end: int) -> int:
+        match = (self.first[row:end] == pair[0]) & (self.rest[row:end, 0] == pair[1])
+        return int(self.rest[row:end, 1][match][0]) if match.any() else ABSENT
 
 
 def locate_in(tables: Sequence[KeyTable], hashes: Hashes) -> Places:
     """Places (n,) int64 of hashes (n, 2) in several tables, searched in the order given."""
-    found = np.full(len(hashes), ABSENT, dtype=np.int64)
+    if len(tables) == 1:
+        return tables[0].locate(hashes)
+    found = np.full(len(hashes), ABSENT, np.int64)
     todo = np.arange(len(hashes))
     for table in tables:
+        found[todo] = table.locate(hashes[todo])
+        todo = todo[found[todo] == ABSENT]
         if not len(todo):
             break
-        found[todo] = table.locate(hashes[todo])
-        todo = np.flatnonzero(found == ABSENT)
     return found
+
+
+def largest_first(tables: Sequence[KeyTable]) -> list[KeyTable]:
+    """Tables in the order in which a lookup finds most keys soonest."""
+    return sorted(tables, key=len, reverse=True)
+
+
+def num_to_merge(counts: Sequence[int], new: int) -> int:
+    """How many of the last tables, of ``counts`` keys, a new one of ``new`` keys takes in.
+
+    A table takes in predecessors that are less than MERGE_RATIO times as large: so a field has few tables, each much
+    larger than the next, and a key is rewritten about MERGE_RATIO times while the field grows to any size.
+    """
+    merged = 0
+    for count in reversed(counts):
+        if count >= MERGE_RATIO * new or count + new > MAX_ROWS:
+            break
+        merged, new = merged + 1, new + count
+    return merged

@@ -1,36 +1,57 @@
 """Making and opening stores, whichever backend keeps them."""
 
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from store.contract import Store
-from store.errors import ConfigError, StoreExistsError, StoreNotFoundError
+from store.errors import ConfigError, FormatVersionError, StoreExistsError, StoreNotFoundError
+from store.files import make_folder
+from store.on_lmdb import layout
+from store.on_lmdb import store as on_lmdb
+from store.on_zarr import documents
+from store.on_zarr import store as on_zarr
+from store.on_zarr.bucket import Bucket, LocalBucket
 
 Backend = Literal["lmdb", "zarr"]
+_VERSIONS = {layout.FORMAT: layout.VERSION, documents.FORMAT: documents.VERSION}
 
 
 def create(path: str | Path, backend: Backend = "lmdb") -> Store:
     """Make an empty store and open it for writing.
 
+    Args:
+        path: a folder that is not there yet, or for ``zarr`` also a URL such as ``s3://bucket/cc3m.store``.
+        backend: ``lmdb`` for one machine; ``zarr`` for many writer hosts and for object storage.
+
     Raises:
         StoreExistsError: something is at ``path`` already.
-        ConfigError: there is no such backend.
+        ConfigError: there is no such backend, or it cannot be at a URL.
     """
-    place = Path(path).absolute()
-    if place.exists() or place.is_symlink():
+    if backend not in get_args(Backend):
+        raise ConfigError(f"there is no backend {backend!r}; expected {' or '.join(get_args(Backend))}")
+    place = _place(path)
+    if isinstance(place, str):
+        if backend != "zarr":
+            raise ConfigError(f"an LMDB store must be on a local disk; give backend='zarr' for {place!r}")
+        made = on_zarr.create(_remote(place))
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        free = not (place.exists() or place.is_symlink())
+        if backend == "lmdb":
+            made = free and make_folder(place, on_lmdb.fill)
+        else:
+            made = free and on_zarr.create(LocalBucket(str(place)))
+    if not made:
         raise StoreExistsError(f"{str(place)!r} exists already; open it with mode='a', or choose another path")
-    if backend != "lmdb":
-        raise ConfigError(f"there is no backend {backend!r}; expected lmdb or zarr")
-    from store.on_lmdb import store as on_lmdb
-
-    on_lmdb.create(str(place))
-    return open(place, mode="a")
+    return open(path, mode="a")
 
 
 def open(path: str | Path, mode: Literal["r", "a"] = "r", check: bool = True) -> Store:
     """Open a store; cheap, and the result can be sent to other processes, forked or spawned.
 
     Args:
+        path: folder or URL of a store.
         mode: ``r`` to read, ``a`` to read and write.
         check: compare every chunk of 4 MiB with its checksum when a process first reads from it.
 
@@ -40,17 +61,50 @@ def open(path: str | Path, mode: Literal["r", "a"] = "r", check: bool = True) ->
     """
     if mode not in ("r", "a"):
         raise ConfigError(f"mode is {mode!r}; expected 'r' to read or 'a' to read and write")
-    place = Path(path).absolute()
-    if not (place / "data.mdb").is_file():
+    place = _place(path)
+    bucket: Bucket = _remote(place) if isinstance(place, str) else LocalBucket(str(place))
+    document, attributes = bucket.read(["store.json", documents.DOCUMENT])
+    about = _json(document.tobytes()) if document is not None else {}
+    if attributes is not None:
+        about = documents.attributes_of(attributes.tobytes())
+    if (version := _VERSIONS.get(about.get("format", ""))) is None:
         raise StoreNotFoundError(_nothing_at(place))
-    from store.on_lmdb.store import LmdbStore
+    if about.get("version") != version:
+        raise FormatVersionError(
+            f"the store {str(place)!r} has format {about.get('version')}, this keyclip reads format {version}; "
+            "open it with the version that wrote it, or a newer one"
+        )
+    if about["format"] == documents.FORMAT:
+        return on_zarr.ZarrStore(bucket, str(place), mode, check)
+    return on_lmdb.LmdbStore(str(place), mode, check)
 
-    return LmdbStore(str(place), mode, check)
+
+def _place(path: str | Path) -> Path | str:
+    """An absolute path, or a URL as it is."""
+    if isinstance(path, str) and "://" in path:
+        return Path(path.removeprefix("file://")).absolute() if path.startswith("file://") else path.rstrip("/")
+    return Path(path).absolute()
 
 
-def _nothing_at(place: Path) -> str:
+def _remote(url: str) -> Bucket:
+    from store.on_zarr.remote import RemoteBucket  # fsspec takes longer to import than all the rest
+
+    return RemoteBucket(url)
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _nothing_at(place: Path | str) -> str:
+    if isinstance(place, str):
+        return f"there is no store at {place!r}; make one with store.create(..., backend='zarr')"
     if place.exists():
-        return f"{str(place)!r} is not a store: it holds no data.mdb"
-    beside = sorted(entry.parent.name for entry in place.parent.glob("*/data.mdb"))
-    there = f"the stores in {str(place.parent)!r} are {', '.join(beside)}" if beside else "make one with store.create"
-    return f"there is no store at {str(place)!r}; {there}"
+        return f"{str(place)!r} is not a store: it holds neither a store.json nor a zarr.json of keyclip"
+    beside = {file.parent.name for name in ("store.json", "zarr.json") for file in place.parent.glob(f"*/{name}")}
+    there = f"the stores in {str(place.parent)!r} are {', '.join(sorted(beside))}"
+    return f"there is no store at {str(place)!r}; {there if beside else 'make one with store.create'}"

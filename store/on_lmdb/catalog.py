@@ -4,7 +4,6 @@ A :class:`Catalog` is built from the field's record and grows as blocks are comm
 facts are arrays, so that a lookup of a thousand keys is a handful of numpy calls however many blocks there are.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,8 @@ _NONE = np.zeros(0, np.int64)
 class Catalog:
     """Blocks, chunks and index of one field as of one commit. A place is ``block << 32 | row``."""
 
-    def __init__(self, env: Environment, name: str, packed: bytes, check: bool) -> None:
+    def __init__(self, env: Environment, packed: bytes, check: bool) -> None:
         self.env = env
-        self.name = name
         self.packed = packed
         self.record = FieldRecord.unpack(packed)
         self.check = check
@@ -45,72 +43,63 @@ class Catalog:
 
     def load(self, transaction: Any, earlier: "Catalog | None" = None) -> None:
         """Read the block records and the index, of ``earlier`` only what came since."""
-        known = 0
-        if earlier and self._continues(earlier.record):
-            known = earlier.record.next_block
-            self.blocks, self.numbers = dict(earlier.blocks), dict(earlier.numbers)
-        records = self._read_records(transaction, known)
-        self.blocks.update(records)
-        self.numbers.update((record.name, number) for number, record in records.items())
-        self._add_chunks(earlier if known else None, known, records)
-        self._load_index(transaction, earlier if known else None)
+        if earlier and not self._continues(earlier.record):
+            earlier = None
+        first = earlier.record.next_block if earlier else 0
+        records = {}
+        with transaction.cursor(db=self.env.database(layout.BLOCKS)) as cursor:
+            there = cursor.set_range(layout.number_key(first))
+            while there:
+                records[int.from_bytes(cursor.key(), "big")] = BlockRecord.unpack(bytes(cursor.value()))
+                there = cursor.next()
+        self.add_blocks(records, earlier)
+        self.load_index(transaction, earlier)
 
     def _continues(self, earlier: FieldRecord) -> bool:
-        same = (earlier.field_id, earlier.epoch) == (self.record.field_id, self.record.epoch)
-        return same and earlier.next_block <= self.record.next_block
+        return earlier.epoch == self.record.epoch and earlier.next_block <= self.record.next_block
 
-    def _read_records(self, transaction: Any, first: int) -> dict[int, BlockRecord]:
-        records = {}
-        prefix = layout.field_key(self.record.field_id)
-        with transaction.cursor(db=self.env.database(layout.BLOCKS)) as cursor:
-            there = cursor.set_range(layout.block_key(self.record.field_id, first))
-            while there and bytes(cursor.key()[:4]) == prefix:
-                number = int.from_bytes(cursor.key()[4:], "big")
-                records[number] = BlockRecord.unpack(bytes(cursor.value()))
-                there = cursor.next()
-        return records
-
-    def _add_chunks(self, earlier: "Catalog | None", known: int, records: dict[int, BlockRecord]) -> None:
-        size = self.record.rows_per_chunk
+    def add_blocks(self, records: dict[int, BlockRecord], earlier: "Catalog | None" = None) -> None:
+        """Take in the blocks of ``earlier`` and the new ``records``, by number."""
+        before = earlier or self
+        known = earlier.record.next_block if earlier else 0
         new = self.record.next_block - known
         first_chunk, head_page = np.full(new, -1, np.int64), np.zeros(new, np.int64)
         block: list[int] = []
         page: list[int] = []
         rows: list[int] = []
-        start = len(earlier.chunk_page) if earlier else 0
+        size = self.record.rows_per_chunk
         for number, record in records.items():
-            first_chunk[number - known] = start + len(page)
+            first_chunk[number - known] = len(before.chunk_page) + len(page)
             head_page[number - known] = record.pages[0]
             page += record.pages[1:]
             block += [number] * (len(record.pages) - 1)
             rows += [min(size, record.count - at) for at in range(0, record.count, size)]
-        before: Any = earlier or Catalog.__new__(Catalog)
-        for name, added in (
-            ("first_chunk", first_chunk),
-            ("head_page", head_page),
-            ("head_known", np.zeros(new, np.bool_)),
-            ("chunk_block", np.array(block, np.int64)),
-            ("chunk_page", np.array(page, np.int64)),
-            ("chunk_rows", np.array(rows, np.int64)),
-            ("chunk_known", np.zeros(len(page), np.bool_)),
-        ):
-            setattr(self, name, np.concatenate([getattr(before, name), added]) if earlier else added)
+        self.blocks = before.blocks | records
+        self.numbers = before.numbers | {record.name: number for number, record in records.items()}
+        self.first_chunk = np.concatenate([before.first_chunk, first_chunk])
+        self.head_page = np.concatenate([before.head_page, head_page])
+        self.head_known = np.concatenate([before.head_known, np.zeros(new, np.bool_)])
+        self.chunk_block = np.concatenate([before.chunk_block, np.array(block, np.int64)])
+        self.chunk_page = np.concatenate([before.chunk_page, np.array(page, np.int64)])
+        self.chunk_rows = np.concatenate([before.chunk_rows, np.array(rows, np.int64)])
+        self.chunk_known = np.concatenate([before.chunk_known, np.zeros(len(page), np.bool_)])
 
-    def _load_index(self, transaction: Any, earlier: "Catalog | None") -> None:
+    def load_index(self, transaction: Any, earlier: "Catalog | None" = None) -> None:
+        """Open the segments of the index, of ``earlier`` the same ones again."""
         have = dict(zip(earlier.record.segments, earlier.tables, strict=True)) if earlier else {}
         self.tables = [have.get(s) or self._open_segment(transaction, s) for s in self.record.segments]
 
     def _open_segment(self, transaction: Any, segment: Segment) -> KeyTable:
-        header = segment_header(self.record.field_id, segment)
-        key = layout.block_key(self.record.field_id, segment.number)
+        header = segment_header(segment)
+        key = layout.number_key(segment.number)
         try:
             page = self.env.find(transaction, layout.INDEX, key, header, segment.page, self.check)
         except DamagedBlockError as error:
             raise DamagedBlockError(
-                f"segment {segment.number} of the index of field {self.name!r} in {self.env.path!r} is damaged: "
-                f"{error}; run `keyclip store repair`"
+                f"segment {segment.number} of the index of field {self.record.name!r} is damaged: {error}; "
+                "run `keyclip store repair`"
             ) from error
-        return KeyTable.from_bytes(self.env.value_at(page, header)[layout.HEADER.size :], segment.count)
+        return KeyTable.from_bytes(self.env.payload_at(page, header), segment.count)
 
     def require_chunks(self, transaction: Any, chunks: NDArray[np.int64]) -> None:
         """Confirm chunks before their first use.
@@ -134,30 +123,29 @@ class Catalog:
         if known.all():
             return
         for block in np.unique(blocks[~known]).tolist():
-            header = self.blocks[block].head(self.record.field_id, block)
+            header = self.blocks[block].head(block)
             self.head_page[block] = self._find(transaction, header, int(self.head_page[block]))
             self.head_known[block] = True
 
     def chunk_header(self, block: int, part: int, count: int) -> ValueHeader:
         """The header that a chunk must have."""
-        return layout.chunk_header(self.record.field_id, self.record.spec, block, part, count)
+        return layout.chunk_header(self.record.spec, block, part, count)
 
     def _find(self, transaction: Any, header: ValueHeader, page: int) -> int:
-        key = layout.value_key(header.field_id, header.block, header.part)
+        key = layout.value_key(header.number, header.part)
         try:
             return self.env.find(transaction, layout.VALUES, key, header, page, self.check)
         except DamagedBlockError as error:
             what = "head" if header.part == layout.HEAD else f"chunk {header.part}"
             raise DamagedBlockError(
-                f"block {self.blocks[header.block].name!r} of field {self.name!r} in {self.env.path!r} is damaged "
-                f"in its {what}: {error}; run `keyclip store repair`, then embed its captions again"
+                f"block {self.blocks[header.number].name!r} of field {self.record.name!r} is damaged in its {what}: "
+                f"{error}; run `keyclip store repair`, then embed its captions again"
             ) from error
 
     def head_payload(self, transaction: Any, block: int) -> NDArray[np.uint8]:
         """Caption hashes (8 bytes each) and keys of a block."""
         self.require_heads(transaction, np.array([block]))
-        header = self.blocks[block].head(self.record.field_id, block)
-        return self.env.value_at(int(self.head_page[block]), header)[layout.HEADER.size :]
+        return self.env.payload_at(int(self.head_page[block]), self.blocks[block].head(block))
 
     def chunks_of(self, places: Places) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Chunk and row within it of every place."""
@@ -171,16 +159,11 @@ class Catalog:
         return row_bytes(self.record.spec.dtype, self.record.spec.dim)
 
 
-def segment_header(field_id: int, segment: Segment) -> ValueHeader:
+def segment_header(segment: Segment) -> ValueHeader:
     """The header that a segment of the index must have."""
-    return ValueHeader(field_id, segment.number, layout.HEAD, segment.count, table_bytes(segment.count))
+    return ValueHeader(segment.number, layout.HEAD, segment.count, table_bytes(segment.count))
 
 
 def places_of(block: int, count: int) -> Places:
     """Places of all rows of a block."""
     return (block << 32) + np.arange(count, dtype=np.int64)
-
-
-def largest_first(tables: Sequence[KeyTable]) -> list[KeyTable]:
-    """Tables in the order in which a lookup finds most keys soonest."""
-    return sorted(tables, key=len, reverse=True)

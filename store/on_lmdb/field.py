@@ -1,8 +1,8 @@
 """Reading a field: rows are gathered straight from the memory map, all at once.
 
-Every row begins on a multiple of ``unit`` bytes after the first payload of the file, where ``unit`` divides both the
-page and the row. The file is therefore seen as one array of rows that overlap at steps of ``unit``, and a gather is a
-single numpy call, whichever blocks the rows are in.
+Every row begins on a multiple of ``unit`` bytes in the file, where ``unit`` divides both the page and the row. The file
+is therefore seen as one array of rows that overlap at steps of ``unit``, and a gather is a single numpy call, whichever
+blocks the rows are in.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import math
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 from store.batch import split_keys
 from store.contract import Field, Snapshot
 from store.errors import BlockNotFoundError, FieldNotFoundError
-from store.keytable import Places, locate_in
+from store.keytable import Places, largest_first, locate_in
 from store.on_lmdb import layout
-from store.on_lmdb.catalog import ROW_MASK, Catalog, largest_first, places_of
-from store.on_lmdb.environment import Environment, environment
+from store.on_lmdb.catalog import ROW_MASK, Catalog, places_of
+from store.on_lmdb.environment import Environment
+from store.on_lmdb.layout import FieldRecord
+from store.on_lmdb.registry import environment
 
 N = TypeVar("N", bound=np.generic)
 
@@ -36,6 +39,11 @@ class LmdbSnapshot(Snapshot):
         self._transaction = transaction
         self._catalog = catalog
 
+    @property
+    def record(self) -> FieldRecord:
+        """The field's record."""
+        return self._catalog.record
+
     def count(self) -> int:
         return self._catalog.record.num_vectors
 
@@ -47,6 +55,9 @@ class LmdbSnapshot(Snapshot):
         count = self._catalog.blocks[number].count
         return split_keys(self._catalog.head_payload(self._transaction, number)[8 * count :].tobytes())
 
+    def block_digest(self, block: str) -> bytes:
+        return self._catalog.blocks[self._number(block)].content_digest
+
     def block_places(self, block: str) -> Places:
         number = self._number(block)
         return places_of(number, self._catalog.blocks[number].count)
@@ -56,7 +67,7 @@ class LmdbSnapshot(Snapshot):
             return self._catalog.numbers[block]
         except KeyError:
             raise BlockNotFoundError(
-                f"field {self._catalog.name!r} has no block {block!r} among its {len(self._catalog.numbers)}"
+                f"field {self._catalog.record.name!r} has no block {block!r} among its {len(self._catalog.numbers)}"
             ) from None
 
     def locate(self, hashes: NDArray[np.uint64]) -> Places:
@@ -70,8 +81,8 @@ class LmdbSnapshot(Snapshot):
         catalog.require_chunks(self._transaction, chunk)
         size = catalog.row_bytes
         unit = math.gcd(env.page_bytes, size)
-        at = catalog.chunk_page[chunk] * (env.page_bytes // unit) + row * (size // unit)
-        data = env.file(0)[layout.PAYLOAD_AT :]
+        at = (catalog.chunk_page[chunk] + 1) * (env.page_bytes // unit) + row * (size // unit)
+        data = env.file(0)
         if unit >= TAKE_UNIT:
             if size > unit:
                 at = (at[:, None] + np.arange(size // unit)).reshape(-1)
@@ -82,79 +93,76 @@ class LmdbSnapshot(Snapshot):
             out.reshape(-1).view(f"V{size}")[:] = rows[at]
 
     def take_scales(self, places: Places) -> NDArray[np.float32]:
-        catalog, env = self._catalog, self._catalog.env
+        catalog = self._catalog
         chunk, row = catalog.chunks_of(places)
         catalog.require_chunks(self._transaction, chunk)
         after_rows = -(-catalog.chunk_rows[chunk] * catalog.row_bytes // 4)
-        return self._numbers(np.float32, catalog.chunk_page[chunk] * (env.page_bytes // 4) + after_rows + row)
+        return self._numbers(np.float32, catalog.chunk_page[chunk], after_rows + row)
 
     def take_caption_hashes(self, places: Places) -> NDArray[np.uint64]:
-        catalog, env = self._catalog, self._catalog.env
         block = places >> 32
-        catalog.require_heads(self._transaction, block)
-        return self._numbers(np.uint64, catalog.head_page[block] * (env.page_bytes // 8) + (places & ROW_MASK))
+        self._catalog.require_heads(self._transaction, block)
+        return self._numbers(np.uint64, self._catalog.head_page[block], places & ROW_MASK)
 
-    def _numbers(self, dtype: type[N], at: NDArray[np.int64]) -> NDArray[N]:
-        data = self._catalog.env.file(0)[layout.PAYLOAD_AT :]
-        size = np.dtype(dtype).itemsize
-        return data[: len(data) // size * size].view(dtype)[at]
+    def _numbers(self, dtype: type[N], page: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[N]:
+        """Numbers by their index in the payloads that begin after ``page``."""
+        env = self._catalog.env
+        numbers: NDArray[N] = env.file(0).view(dtype)  # the file is a whole number of pages
+        found: NDArray[N] = numbers[(page + 1) * (env.page_bytes // numbers.itemsize) + index]
+        return found
 
 
 class LmdbField(Field):
     """A field of an LMDB store."""
 
-    def __init__(self, path: str, name: str, check: bool) -> None:
-        self.path = path
+    def __init__(self, store_path: str, folder: Path, name: str, check: bool) -> None:
         self.name = name
+        self._store_path = store_path
+        self._folder = folder
         self._check = check
-        self._reset()
+        self._forget()
         with self.snapshot() as snapshot:
-            self.spec = snapshot._catalog.record.spec
+            self.spec = snapshot.record.spec
 
-    def _reset(self) -> None:
+    def _forget(self) -> None:
         self._process = -1
         self._environment: Environment | None = None
         self._catalog: Catalog | None = None
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "name": self.name, "spec": self.spec, "_check": self._check}
+        own = ("_process", "_environment", "_catalog", "_lock")
+        return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._reset()
+        self._forget()
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[LmdbSnapshot]:
         env = self._current_environment()
         with env.read() as transaction:
-            packed = transaction.get(self.name.encode(), db=env.database(layout.FIELDS))
-            if packed is None:
-                raise no_field(self.name, self.path, field_names(env, transaction))
+            packed = transaction.get(layout.FIELD, db=env.database(layout.META))
             catalog = self._catalog
             if catalog is None or catalog.packed != packed:
                 with self._lock:
-                    catalog = Catalog(env, self.name, bytes(packed), self._check)
+                    catalog = Catalog(env, bytes(packed), self._check)
+                    if catalog.record.dropped:
+                        raise self._gone()
                     catalog.load(transaction, self._catalog)
                     self._catalog = catalog
             yield LmdbSnapshot(transaction, catalog)
 
     def _current_environment(self) -> Environment:
         if self._process != os.getpid():
-            self._reset()
-            self._environment = environment(self.path)
+            self._forget()
+            try:
+                self._environment = environment(self._folder)
+            except FileNotFoundError:
+                raise self._gone() from None
             self._process = os.getpid()
         assert self._environment is not None
         return self._environment
 
-
-def field_names(env: Environment, transaction: Any) -> list[str]:
-    """Names of all fields, sorted."""
-    with transaction.cursor(db=env.database(layout.FIELDS)) as cursor:
-        return sorted(bytes(name).decode() for name in cursor.iternext(values=False))
-
-
-def no_field(name: str, path: str, names: list[str]) -> FieldNotFoundError:
-    """The error for a field that is not there."""
-    there = f"there are {', '.join(map(repr, names))}" if names else "it has no fields yet"
-    return FieldNotFoundError(f"the store {path!r} has no field {name!r}; {there}")
+    def _gone(self) -> FieldNotFoundError:
+        return FieldNotFoundError(f"field {self.name!r} was dropped from the store {self._store_path!r}")

@@ -5,13 +5,12 @@ other thread was inside LMDB at the moment of the fork. So operations pass a gat
 """
 
 import contextlib
-import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 
 class Gate:
-    """Counts operations under way; a fork waits until there are none and holds back new ones."""
+    """Counts operations under way. Whoever shuts it waits until there are none and holds back new ones."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.Lock())
@@ -19,7 +18,7 @@ class Gate:
 
     @contextlib.contextmanager
     def passing(self) -> Iterator[None]:
-        """An operation; must not fork itself."""
+        """An operation; must neither fork nor shut the gate itself."""
         with self._changed:
             self._inside += 1
         try:
@@ -29,6 +28,15 @@ class Gate:
                 self._inside -= 1
                 if not self._inside:
                     self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Something that no operation may see, such as moving a memory map."""
+        self.shut()
+        try:
+            yield
+        finally:
+            self.open()
 
     def shut(self) -> None:
         """Wait until nothing is under way, and let nothing begin."""
@@ -41,11 +49,5 @@ class Gate:
         self._changed.release()
 
 
-def guard_forks(gate: Gate, in_child: Callable[[], None]) -> None:
-    """Shut ``gate`` around every fork of this process; the child runs ``in_child`` before anything else passes."""
-
-    def after_in_child() -> None:
-        in_child()
-        gate.open()
-
-    os.register_at_fork(before=gate.shut, after_in_parent=gate.open, after_in_child=after_in_child)
+GATE = Gate()
+"""The gate of this process."""

@@ -1,25 +1,29 @@
-"""An LMDB store: a folder with ``data.mdb`` and ``lock.mdb``."""
+"""An LMDB store: a folder with ``store.json`` and one LMDB environment per field.
 
-import os
-import shutil
-import tempfile
+With an environment each, fields are written at the same time, and a dropped field gives its space back at once.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from store.batch import check_name
-from store.contract import Store
+from store.contract import Damage, Progress, Store
 from store.dtypes import has_scales, row_bytes
-from store.errors import ReadOnlyError, StoreExistsError
-from store.on_lmdb import layout
-from store.on_lmdb.environment import Environment, environment
-from store.on_lmdb.field import LmdbField, field_names
+from store.errors import FieldNotFoundError
+from store.files import remove_durably, write_flushed
+from store.naming import folder_name
+from store.on_lmdb import layout, upkeep
+from store.on_lmdb.field import LmdbField
 from store.on_lmdb.layout import FieldRecord
-from store.on_lmdb.writer import LmdbWriter
+from store.on_lmdb.registry import environment
+from store.on_lmdb.writer import LmdbWriter, read_record
 from store.spec import FieldInfo, FieldSpec
 
 
 class LmdbStore(Store):
-    """Opens nothing but what the current process needs, when it needs it."""
+    """Opens nothing but the fields that the current process needs, when it needs them."""
 
     backend = "lmdb"
 
@@ -27,36 +31,52 @@ class LmdbStore(Store):
         self.path = path
         self.mode = mode
         self._check = check
-        self._process = -1
-        self._env: Environment | None = None
-        self._environment()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "mode": self.mode, "_check": self._check, "_process": -1, "_env": None}
+    def _folder(self, name: str) -> Path:
+        return Path(self.path, "fields", folder_name(name))
 
-    def _environment(self) -> Environment:
-        if self._process != os.getpid() or self._env is None:
-            self._env = environment(self.path)
-            self._process = os.getpid()
-        return self._env
+    def _records(self) -> Iterator[tuple[Path, FieldRecord]]:
+        for file in sorted(Path(self.path, "fields").glob("[!.]*/data.mdb")):
+            env = environment(file.parent)
+            with env.read() as transaction:
+                record = read_record(transaction, env)
+            if not record.dropped:
+                yield file.parent, record
 
     def fields(self) -> dict[str, FieldInfo]:
-        env = self._environment()
-        infos = {}
-        with env.read() as transaction:
-            for name in field_names(env, transaction):
-                packed = transaction.get(name.encode(), db=env.database(layout.FIELDS))
-                infos[name] = _info(FieldRecord.unpack(bytes(packed)))
-        return infos
+        return dict(sorted((record.name, _info(record)) for _, record in self._records()))
 
     def field(self, name: str) -> LmdbField:
-        self._environment()
-        return LmdbField(self.path, name, self._check)
+        return LmdbField(self.path, self._existing(name), name, self._check)
 
     def writer(self, name: str, spec: FieldSpec) -> LmdbWriter:
-        if self.mode != "a":
-            raise ReadOnlyError(f"the store {self.path!r} was opened for reading; open it with mode='a' to write")
-        return LmdbWriter(self.path, check_name(name, "field"), spec)
+        self.require_writable()
+        return LmdbWriter(self.path, self._folder(check_name(name, "field")), name, spec)
+
+    def _existing(self, name: str) -> Path:
+        folder = self._folder(name)
+        if not (folder / "data.mdb").exists():
+            names = list(self.fields())
+            there = f"there are {', '.join(map(repr, names))}" if names else "it has no fields yet"
+            raise FieldNotFoundError(f"the store {self.path!r} has no field {name!r}; {there}")
+        return folder
+
+    def verify(self, progress: Progress | None = None) -> list[Damage]:
+        return [damage for name in self.fields() for damage in upkeep.verify(self._folder(name), progress)]
+
+    def repair(self, progress: Progress | None = None) -> list[Damage]:
+        self.require_writable()
+        return [damage for name in self.fields() for damage in upkeep.repair(self._folder(name), progress)]
+
+    def drop_blocks(self, name: str, blocks: Sequence[str]) -> None:
+        self.require_writable()
+        upkeep.drop_blocks(self._existing(name), blocks)
+
+    def drop_field(self, name: str) -> None:
+        self.require_writable()
+        folder = self._existing(name)
+        upkeep.mark_dropped(folder)
+        remove_durably(folder)
 
 
 def _info(record: FieldRecord) -> FieldInfo:
@@ -69,25 +89,8 @@ def _info(record: FieldRecord) -> FieldInfo:
     )
 
 
-def create(path: str) -> None:
-    """Make an empty store at ``path``: built beside it and moved there, so that no crash leaves half a store.
-
-    Raises:
-        StoreExistsError: something is at ``path`` already.
-    """
-    parent = Path(path).parent
-    parent.mkdir(parents=True, exist_ok=True)
-    unfinished = tempfile.mkdtemp(prefix=f".{Path(path).name}.", dir=parent)
-    try:
-        Path(unfinished).chmod(0o755)
-        env = Environment(unfinished, create=True)
-        version = str(layout.VERSION).encode()
-        env.write(lambda transaction: transaction.put(b"version", version, db=env.database(layout.META)))
-        env.close()
-        Path(unfinished).rename(path)
-    except OSError as error:
-        if Path(path).exists():
-            raise StoreExistsError(f"{path!r} exists already; a store is never overwritten") from error
-        raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+def fill(folder: Path) -> None:
+    """Make the files of an empty store in an empty folder."""
+    (folder / "fields").mkdir()
+    document = {"format": layout.FORMAT, "version": layout.VERSION}
+    write_flushed(folder / "store.json", json.dumps(document).encode())

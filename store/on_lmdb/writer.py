@@ -7,89 +7,111 @@ at any moment leaves either the state before or the state after.
 import dataclasses
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from store.batch import Batch, make_batch
+from store.batch import Batch
+from store.conflicts import require_new_keys, require_same_block
 from store.contract import Writer
-from store.errors import BlockExistsError, DuplicateKeyError, FieldNotFoundError
-from store.keytable import ABSENT, KeyTable, locate_in
+from store.errors import FieldNotFoundError
+from store.files import make_folder
+from store.keytable import KeyTable, largest_first, locate_in, num_to_merge
 from store.on_lmdb import layout
-from store.on_lmdb.catalog import Catalog, largest_first, places_of, segment_header
-from store.on_lmdb.environment import Environment, environment, page_of
+from store.on_lmdb.catalog import Catalog, places_of, segment_header
+from store.on_lmdb.environment import Environment, page_of
 from store.on_lmdb.layout import BlockRecord, FieldRecord, Segment, ValueHeader
+from store.on_lmdb.registry import environment
 from store.spec import FieldSpec
 
-MAX_SEGMENT = 2**24
-"""Segments are not merged beyond this many keys (about 0.5 GB), so that no merge needs much memory."""
-MERGE_RATIO = 4
-"""A segment takes in its predecessors that are less than this many times as large: few segments, few rewrites."""
+
+def create_field(folder: Path, name: str, spec: FieldSpec) -> None:
+    """Make the environment of an empty field, unless there is one."""
+
+    def fill(unfinished: Path) -> None:
+        env = Environment(unfinished, create=True)
+        record = FieldRecord(name, spec, layout.rows_per_chunk(spec))
+        env.write(lambda transaction: write_record(transaction, env, record))
+        env.close()
+        # Whoever may read the data must be able to register as a reader.
+        mode = (unfinished / "data.mdb").stat().st_mode
+        (unfinished / "lock.mdb").chmod(mode | (mode & 0o444) >> 1)
+
+    make_folder(folder, fill)
+
+
+def read_record(transaction: Any, env: Environment) -> FieldRecord:
+    """The field's record as of this transaction."""
+    return FieldRecord.unpack(bytes(transaction.get(layout.FIELD, db=env.database(layout.META))))
+
+
+def write_record(transaction: Any, env: Environment, record: FieldRecord) -> None:
+    """Replace the field's record."""
+    transaction.put(layout.FIELD, record.pack(), db=env.database(layout.META))
 
 
 class LmdbWriter(Writer):
     """A writer of one field of an LMDB store. Writers of all processes take turns."""
 
-    def __init__(self, path: str, name: str, spec: FieldSpec) -> None:
-        self.path = path
+    def __init__(self, store_path: str, folder: Path, name: str, spec: FieldSpec) -> None:
         self.name = name
         self.spec = spec
-        self._lock = threading.Lock()
+        self._store_path = store_path
+        self._folder = folder
+        self._forget()
+        if not folder.exists():
+            create_field(folder, name, spec)
+        with self._current_environment().read() as transaction:
+            read_record(transaction, self._current_environment()).spec.require_same(spec, name)
+
+    def _forget(self) -> None:
         self._process = -1
-        self._env: Environment | None = None
+        self._environment: Environment | None = None
         self._catalog: Catalog | None = None
-        self._environment().write(self._create)
+        self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "name": self.name, "spec": self.spec}
+        own = ("_process", "_environment", "_catalog", "_lock")
+        return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        self.__dict__.update(state)
+        self._forget()
 
-    def _environment(self) -> Environment:
+    def _current_environment(self) -> Environment:
         if self._process != os.getpid():
-            self._env, self._catalog, self._lock = environment(self.path), None, threading.Lock()
+            self._forget()
+            try:
+                self._environment = environment(self._folder)
+            except FileNotFoundError:
+                raise self._gone() from None
             self._process = os.getpid()
-        assert self._env is not None
-        return self._env
+        assert self._environment is not None
+        return self._environment
 
-    def _create(self, transaction: Any) -> None:
-        env = self._environment()
-        if (packed := self._read_record(transaction)) is not None:
-            FieldRecord.unpack(packed).spec.require_same(self.spec, self.name)
-            return
-        meta = env.database(layout.META)
-        field_id = int(bytes(transaction.get(b"next_field", b"0", db=meta)))
-        transaction.put(b"next_field", str(field_id + 1).encode(), db=meta)
-        self._write_record(transaction, FieldRecord(field_id, self.spec, layout.rows_per_chunk(self.spec)))
+    def _gone(self) -> FieldNotFoundError:
+        return FieldNotFoundError(f"field {self.name!r} was dropped from the store {self._store_path!r}")
 
-    def _read_record(self, transaction: Any) -> bytes | None:
-        packed = transaction.get(self.name.encode(), db=self._environment().database(layout.FIELDS))
-        return None if packed is None else bytes(packed)
-
-    def _write_record(self, transaction: Any, record: FieldRecord) -> None:
-        transaction.put(self.name.encode(), record.pack(), db=self._environment().database(layout.FIELDS))
-
-    def commit(self, block: str, keys: Sequence[str], vectors: NDArray[Any], caption_hashes: ArrayLike) -> bool:
-        batch = make_batch(self.spec, block, keys, vectors, caption_hashes)
-        env = self._environment()
+    def commit_batch(self, batch: Batch) -> bool:
+        env = self._current_environment()
         with self._lock:
-            return env.write(lambda transaction: self._commit(transaction, batch))
+            return env.write(lambda transaction: self._commit(transaction, env, batch), batch.rows.nbytes + 2**20)
 
-    def _commit(self, transaction: Any, batch: Batch) -> bool:
-        catalog = self._load(transaction)
+    def _commit(self, transaction: Any, env: Environment, batch: Batch) -> bool:
+        catalog = self._load(transaction, env)
         if batch.block in catalog.numbers:
-            self._require_same(catalog, batch)
+            require_same_block(self.name, batch, catalog.blocks[catalog.numbers[batch.block]].content_digest)
             return False
-        self._require_new_keys(transaction, catalog, batch)
+        places = locate_in(largest_first(catalog.tables), batch.hashes)
+        require_new_keys(self.name, batch, places, lambda place: catalog.blocks[place >> 32].name)
         record = catalog.record
         number = record.next_block
-        pages = self._put_values(transaction, record, number, batch)
+        pages = _put_values(transaction, env, record, number, batch)
         block = BlockRecord(batch.block, len(batch), len(batch.joined_keys), batch.content_digest, tuple(pages))
-        database = self._environment().database(layout.BLOCKS)
-        transaction.put(layout.block_key(record.field_id, number), block.pack(), db=database)
+        transaction.put(layout.number_key(number), block.pack(), db=env.database(layout.BLOCKS))
         record = dataclasses.replace(
             record,
             num_vectors=record.num_vectors + len(batch),
@@ -98,76 +120,58 @@ class LmdbWriter(Writer):
         )
         if len(batch):
             table = KeyTable.build(batch.hashes, places_of(number, len(batch)))
-            record = self._put_index(transaction, record, catalog.tables, table)
-        self._write_record(transaction, record)
+            record = add_to_index(transaction, env, record, catalog.tables, table)
+        write_record(transaction, env, record)
         return True
 
-    def _load(self, transaction: Any) -> Catalog:
-        packed = self._read_record(transaction)
-        if packed is None:
-            raise FieldNotFoundError(f"field {self.name!r} was dropped from {self.path!r} while writing to it")
+    def _load(self, transaction: Any, env: Environment) -> Catalog:
+        packed = bytes(transaction.get(layout.FIELD, db=env.database(layout.META)))
         if self._catalog is None or self._catalog.packed != packed:
-            catalog = Catalog(self._environment(), self.name, packed, check=False)
-            catalog.record.spec.require_same(self.spec, self.name)
+            catalog = Catalog(env, packed, check=True)
+            if catalog.record.dropped:
+                raise self._gone()
             catalog.load(transaction, self._catalog)
             self._catalog = catalog
         return self._catalog
 
-    def _require_same(self, catalog: Catalog, batch: Batch) -> None:
-        if catalog.blocks[catalog.numbers[batch.block]].content_digest != batch.content_digest:
-            raise BlockExistsError(
-                f"block {batch.block!r} of field {self.name!r} is there already with other keys or captions; "
-                "commit under another name, or drop the block first"
-            )
 
-    def _require_new_keys(self, transaction: Any, catalog: Catalog, batch: Batch) -> None:
-        places = locate_in(largest_first(catalog.tables), batch.hashes)
-        if len(there := np.flatnonzero(places != ABSENT)):
-            other = catalog.blocks[int(places[there[0]]) >> 32].name
-            more = f" (and {len(there) - 1} more keys)" if len(there) > 1 else ""
-            raise DuplicateKeyError(
-                f"key {batch.keys[there[0]]!r}{more} of block {batch.block!r} is in field {self.name!r} already, "
-                f"in block {other!r}; keys are unique in a field: datasets whose keys collide need a store each"
-            )
+def _put_values(transaction: Any, env: Environment, record: FieldRecord, number: int, batch: Batch) -> Iterable[int]:
+    """Store head and chunks; yields the pages at which they begin."""
+    head = ValueHeader(number, layout.HEAD, len(batch), 8 * len(batch) + len(batch.joined_keys))
+    hashes = batch.caption_hashes.astype("<u8").view(np.uint8)
+    key = layout.value_key(number, layout.HEAD)
+    yield _put(transaction, env, layout.VALUES, key, head, hashes, batch.joined_keys)
+    for part, start in enumerate(range(0, len(batch), record.rows_per_chunk), start=1):
+        rows = batch.rows[start : start + record.rows_per_chunk]
+        header = layout.chunk_header(record.spec, number, part, len(rows))
+        parts: list[NDArray[np.uint8] | bytes] = [rows.reshape(-1).view(np.uint8)]
+        if batch.scales is not None:
+            parts.append(bytes(layout.scales_at(record.spec, len(rows)) - rows.nbytes))
+            parts.append(batch.scales[start : start + len(rows)].astype("<f4").view(np.uint8))
+        yield _put(transaction, env, layout.VALUES, layout.value_key(number, part), header, *parts)
 
-    def _put_values(self, transaction: Any, record: FieldRecord, number: int, batch: Batch) -> list[int]:
-        head = ValueHeader(record.field_id, number, layout.HEAD, len(batch), 8 * len(batch) + len(batch.joined_keys))
-        hashes = batch.caption_hashes.astype("<u8").view(np.uint8)
-        pages = [self._put(transaction, layout.VALUES, head, hashes, batch.joined_keys)]
-        for part, start in enumerate(range(0, len(batch), record.rows_per_chunk), start=1):
-            rows = batch.rows[start : start + record.rows_per_chunk]
-            header = layout.chunk_header(record.field_id, record.spec, number, part, len(rows))
-            parts: list[NDArray[np.uint8] | bytes] = [rows.reshape(-1).view(np.uint8)]
-            if batch.scales is not None:
-                parts.append(bytes(layout.scales_at(record.spec, len(rows)) - rows.nbytes))
-                parts.append(batch.scales[start : start + len(rows)].astype("<f4").view(np.uint8))
-            pages.append(self._put(transaction, layout.VALUES, header, *parts))
-        return pages
 
-    def _put(self, transaction: Any, where: bytes, header: ValueHeader, *parts: NDArray[np.uint8] | bytes) -> int:
-        env = self._environment()
-        database = env.database(where)
-        if where == layout.VALUES:
-            key = layout.value_key(header.field_id, header.block, header.part)
-        else:
-            key = layout.block_key(header.field_id, header.block)
-        transaction.put(key, header.value(env.page_bytes, *parts), db=database, overwrite=False)
-        return page_of(transaction.get(key, db=database))
+def _put(
+    transaction: Any, env: Environment, where: bytes, key: bytes, header: ValueHeader, *parts: NDArray[np.uint8] | bytes
+) -> int:
+    database = env.database(where)
+    transaction.put(key, header.value(env.page_bytes, *parts).data, db=database, overwrite=False)
+    return page_of(transaction.get(key, db=database))
 
-    def _put_index(
-        self, transaction: Any, record: FieldRecord, tables: Sequence[KeyTable], table: KeyTable
-    ) -> FieldRecord:
-        segments, tables = list(record.segments), list(tables)
-        merged = [table]
-        total = len(table)
-        while segments and segments[-1].count < MERGE_RATIO * total and segments[-1].count + total <= MAX_SEGMENT:
-            total += segments[-1].count
-            merged.append(tables.pop())
-            old = segments.pop()
-            key = layout.block_key(record.field_id, old.number)
-            transaction.delete(key, db=self._environment().database(layout.INDEX))
-        table = KeyTable.merge(merged) if len(merged) > 1 else table
-        segment = Segment(record.next_segment, len(table), page=0)
-        page = self._put(transaction, layout.INDEX, segment_header(record.field_id, segment), *table.parts())
-        segments.append(dataclasses.replace(segment, page=page))
-        return dataclasses.replace(record, next_segment=record.next_segment + 1, segments=tuple(segments))
+
+def add_to_index(
+    transaction: Any, env: Environment, record: FieldRecord, tables: Sequence[KeyTable], table: KeyTable
+) -> FieldRecord:
+    """Store a new segment, merged with its predecessors as :func:`num_to_merge` says; returns the new record."""
+    segments = list(record.segments)
+    kept = len(segments) - num_to_merge([segment.count for segment in segments], len(table))
+    if merged := segments[kept:]:
+        table = KeyTable.merge([*tables[kept:], table])
+    for segment in merged:
+        transaction.delete(layout.number_key(segment.number), db=env.database(layout.INDEX))
+    del segments[kept:]
+    segment = Segment(record.next_segment, len(table), page=0)
+    key = layout.number_key(segment.number)
+    page = _put(transaction, env, layout.INDEX, key, segment_header(segment), *table.parts())
+    segments.append(dataclasses.replace(segment, page=page))
+    return dataclasses.replace(record, next_segment=record.next_segment + 1, segments=tuple(segments))

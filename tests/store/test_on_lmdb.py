@@ -1,7 +1,310 @@
 """The LMDB backend: the contract, and what only LMDB has."""
 
-from tests.store.contract_suite import ContractSuite
+import multiprocessing
+import os
+import resource
+import shutil
+import threading
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+
+import store
+from store import errors
+from store.on_lmdb import environment as environment_module
+from store.on_lmdb import layout
+from store.on_lmdb.environment import Environment
+from store.on_lmdb.registry import environment
+from tests.store.contract.integrity import Integrity
+from tests.store.contract.processes import Processes
+from tests.store.contract.reading import Reading
+from tests.store.contract.stores import StoresAndFields
+from tests.store.contract.writing import Writing
+from tests.store.examples import DIM, make_block, make_spec
 
 
-class TestLmdbContract(ContractSuite):
+class TestLmdbContract(StoresAndFields, Reading, Writing, Processes, Integrity):
     backend = "lmdb"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "some.store"
+
+
+def fill(path, blocks=3, count=40, **changes):
+    spec = make_spec(**changes)
+    writer = store.create(path).writer("f", spec)
+    for i in range(blocks):
+        writer.commit(f"b{i}", *make_block(f"b{i}", count, dim=spec.dim))
+    return store.open(path, mode="a")
+
+
+def assert_holds(field, blocks, count=40):
+    assert field.blocks() == [f"b{i}" for i in range(blocks)]
+    for i in range(blocks):
+        keys, vectors, hashes = make_block(f"b{i}", count, dim=field.spec.dim)
+        np.testing.assert_array_equal(field.get(keys), vectors)
+        np.testing.assert_array_equal(field.caption_hashes(keys), hashes)
+
+
+def in_child(function, *arguments, method="spawn"):
+    """Run a function in another process; its result, or the repr of its error."""
+    context = multiprocessing.get_context(method)
+    queue = context.Queue()
+    process = context.Process(target=_call, args=(queue, function, arguments))
+    process.start()
+    result = queue.get(timeout=60)
+    process.join(60)
+    return result
+
+
+def _call(queue, function, arguments):
+    try:
+        queue.put(function(*arguments))
+    except Exception as error:  # noqa: BLE001 - sent to the parent
+        queue.put(repr(error))
+
+
+# --- values in the memory map
+
+
+def test_rows_begin_on_page_boundaries(path):
+    fill(path, dim=2048, count=3)
+    env = environment(path / "fields" / "f")
+    with env.read() as transaction:
+        records = [layout.BlockRecord.unpack(bytes(v)) for _, v in transaction.cursor(db=env.database(layout.BLOCKS))]
+    stored = np.fromfile(path / "fields" / "f" / "data.mdb", np.float16).reshape(-1, env.page_bytes // 2)
+    for i, record in enumerate(records):
+        np.testing.assert_array_equal(stored[record.pages[1] + 1], make_block(f"b{i}", 1, dim=2048)[1][0])
+
+
+def test_a_compacting_copy_by_lmdb_itself_stays_readable(path, tmp_path):
+    """Compaction moves values, so the page numbers in the records lead elsewhere."""
+    written = fill(path, blocks=9, count=400, dim=64)
+    written.drop_blocks("f", ["b0", "b1", "b2"])
+    copy = tmp_path / "copy.store"
+    (copy / "fields" / "f").mkdir(parents=True)
+    shutil.copy(path / "store.json", copy)
+    environment(path / "fields" / "f")._lmdb.copy(str(copy / "fields" / "f"), compact=True)
+    field = store.open(copy).field("f")
+    for i in range(3, 9):
+        keys, vectors, _ = make_block(f"b{i}", 400, dim=64)
+        np.testing.assert_array_equal(field.get(keys), vectors)
+    assert store.open(copy).verify() == []
+    writer = store.open(copy, mode="a").writer("f", make_spec(dim=64))
+    writer.commit("b9", *make_block("b9", 400, dim=64))
+    np.testing.assert_array_equal(field.get(make_block("b9", 400)[0]), make_block("b9", 400, dim=64)[1])
+
+
+def test_chunks_hold_four_megabytes_at_most():
+    assert layout.rows_per_chunk(make_spec(dim=4096, dtype="float16")) == 512
+    assert layout.rows_per_chunk(make_spec(dim=4095, dtype="float32")) == 256
+    assert layout.rows_per_chunk(make_spec(dim=2**23, dtype="float32")) == 1
+    assert layout.rows_per_chunk(make_spec(dim=1, dtype="int8")) == 65536
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_blocks_of_many_chunks_are_read_across_their_borders(path, monkeypatch, dtype):
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 64)
+    written = fill(path, blocks=3, count=101, dtype=dtype, dim=5)
+    assert layout.rows_per_chunk(make_spec(dtype=dtype, dim=5)) in (4, 8)
+    field = written.field("f")
+    for i in range(3):
+        keys, vectors, _ = make_block(f"b{i}", 101, dim=5)
+        order = np.random.default_rng(i).permutation(101)
+        got = field.get([keys[j] for j in order])
+        np.testing.assert_allclose(got, vectors[order].astype(np.float32), atol=4 if dtype == "int8" else 0)
+        np.testing.assert_array_equal(field.read_block(f"b{i}")[1], field.get(keys))
+    assert written.verify() == []
+
+
+def test_the_index_stays_in_few_segments(path):
+    writer = store.create(path).writer("f", make_spec(dim=1))
+    for i in range(100):
+        writer.commit(f"b{i}", *make_block(f"b{i}", 3, dim=1))
+    env = environment(path / "fields" / "f")
+    with env.read() as transaction:
+        record = layout.FieldRecord.unpack(bytes(transaction.get(layout.FIELD, db=env.database(layout.META))))
+    assert sum(segment.count for segment in record.segments) == 300
+    assert len(record.segments) <= 4
+
+
+# --- growing, filling up, reading without rights
+
+
+def test_the_map_grows_by_itself_in_writers_and_in_readers_beside_them(path, monkeypatch):
+    monkeypatch.setattr(environment_module, "RESERVED_BYTES", 2**18)
+    writer = store.create(path).writer("f", make_spec(dim=1024))
+    field = store.open(path).field("f")
+    for i in range(8):
+        writer.commit(f"b{i}", *make_block(f"b{i}", 40, dim=1024))
+        assert_holds(field, i + 1)
+
+
+def test_a_reader_follows_a_map_that_another_process_has_grown(path, monkeypatch):
+    monkeypatch.setattr(environment_module, "RESERVED_BYTES", 2**18)
+    field = fill(path, blocks=1, dim=1024).field("f")
+    assert_holds(field, 1)
+    assert in_child(_commit_blocks, str(path), range(1, 30)) is True
+    assert_holds(field, 30)
+
+
+def _commit_blocks(path, numbers):
+    writer = store.open(path, mode="a").writer("f", make_spec(dim=1024))
+    return all(writer.commit(f"b{i}", *make_block(f"b{i}", 40, dim=1024)) for i in numbers)
+
+
+def test_a_full_disk_is_a_clear_error_and_leaves_the_store_intact(path):
+    fill(path, blocks=1, dim=1024)
+    failure, blocks = in_child(_commit_until_full, str(path), 4 * 2**20)
+    assert "StoreFullError" in failure
+    assert "no space left" in failure
+    assert blocks > 3
+    reopened = store.open(path, mode="a")
+    assert_holds(reopened.field("f"), blocks)
+    assert reopened.verify() == []
+    assert reopened.writer("f", make_spec(dim=1024)).commit(f"b{blocks}", *make_block(f"b{blocks}", 40, dim=1024))
+    assert_holds(store.open(path).field("f"), blocks + 1)
+
+
+def _commit_until_full(path, limit):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    opened = store.open(path, mode="a")
+    writer = opened.writer("f", make_spec(dim=1024))
+    for i in range(1, 1000):
+        try:
+            writer.commit(f"b{i}", *make_block(f"b{i}", 40, dim=1024))
+        except errors.StoreFullError as error:
+            assert_holds(opened.field("f"), i)
+            return repr(error), i
+    return "never full", 1000
+
+
+def test_little_address_space_suffices(path):
+    fill(path)
+    assert in_child(_read_within, str(path), 2**32) == make_block("b1", 3)[1].tolist()
+
+
+def _read_within(path, limit):
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    return store.open(path).field("f").get(make_block("b1", 3)[0]).tolist()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+class TestOthersRights:
+    """Root may write anything, so these read as another user, who may not see Python's own files: hence forks."""
+
+    @pytest.fixture
+    def path(self):
+        folder = Path("/tmp") / f"keyclip-rights-{os.getpid()}"
+        folder.mkdir(mode=0o755)
+        yield folder / "some.store"
+        shutil.rmtree(folder)
+
+    def test_who_may_only_read_can_read_and_is_refused_to_write(self, path):
+        fill(path)
+        assert in_child(_read_as_nobody, str(path), method="fork") == make_block("b1", 3)[1].tolist()
+        assert "ReadOnlyError" in in_child(_write_as_nobody, str(path), method="fork")
+
+    def test_a_frozen_store_is_read_without_locks(self, path):
+        fill(path)
+        for file in path.rglob("*"):
+            file.chmod(0o555 if file.is_dir() else 0o444)
+        assert in_child(_read_as_nobody, str(path), method="fork") == make_block("b1", 3)[1].tolist()
+
+    def test_a_reader_who_cannot_register_beside_writers_is_refused_with_the_remedy(self, path):
+        fill(path)
+        (path / "fields" / "f" / "lock.mdb").chmod(0o644)
+        assert "chmod a+w" in in_child(_read_as_nobody, str(path), method="fork")
+
+
+def _read_as_nobody(path):
+    os.setuid(65534)
+    return store.open(path).field("f").get(make_block("b1", 3)[0]).tolist()
+
+
+def _write_as_nobody(path):
+    os.setuid(65534)
+    return store.open(path, mode="a").writer("f", make_spec()).commit("x", *make_block("x", 3))
+
+
+# --- processes
+
+
+def test_a_fork_while_another_thread_commits_leaves_both_processes_working(path):
+    opened = fill(path, blocks=1)
+    field, writer = opened.field("f"), opened.writer("f", make_spec())
+    stop = threading.Event()
+
+    def commit():
+        number = 1
+        while not stop.is_set():
+            writer.commit(f"b{number}", *make_block(f"b{number}", 40))
+            number += 1
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    context = multiprocessing.get_context("fork")
+    try:
+        for _ in range(10):
+            process = context.Process(target=_use, args=(field, writer))
+            process.start()
+            process.join(60)
+            assert process.exitcode == 0
+    finally:
+        stop.set()
+        thread.join()
+    assert {block for block in field.blocks() if block.startswith("child")} == {"child"}
+    assert opened.verify() == []
+
+
+def _use(field, writer):
+    writer.commit("child", *make_block("child", 5))
+    np.testing.assert_array_equal(field.get(make_block("b0", 40)[0]), make_block("b0", 40)[1])
+
+
+def test_an_environment_is_closed_when_nobody_uses_it(path):
+    opened = fill(path)
+    field = opened.field("f")
+    field.get(["b0/0"])
+    with pytest.raises(lmdb.Error, match="already open"):
+        Environment(path / "fields" / "f")
+    del field, opened
+    Environment(path / "fields" / "f").close()
+
+
+# --- dropping
+
+
+def test_a_dropped_field_gives_its_space_back_and_its_users_are_told(path):
+    opened = fill(path, blocks=2, count=1000, dim=256)
+    opened.writer("g", make_spec()).commit("b0", *make_block("b0", 2))
+    field, writer = opened.field("f"), opened.writer("f", make_spec(dim=256))
+    opened.drop_field("f")
+    assert list(opened.fields()) == ["g"]
+    assert sum(file.stat().st_size for file in path.rglob("data.mdb")) < 100_000
+    with pytest.raises(errors.FieldNotFoundError, match="was dropped"):
+        field.get(["b0/0"])
+    with pytest.raises(errors.FieldNotFoundError, match="was dropped"):
+        writer.commit("b9", *make_block("b9", 2, dim=256))
+    opened.writer("f", make_spec(dim=2)).commit("b0", *make_block("b0", 2, dim=2))
+    assert opened.field("f").get(["b0/1"]).shape == (1, 2)
+
+
+def test_readers_follow_when_blocks_are_dropped_and_written_again(path):
+    opened = fill(path)
+    field = opened.field("f")
+    assert field.contains(["b1/0", "b2/0"]).all()
+    opened.drop_blocks("f", ["b1"])
+    assert field.contains(["b0/0", "b1/0", "b2/0"]).tolist() == [True, False, True]
+    assert field.blocks() == ["b0", "b2"]
+    keys, _, hashes = make_block("b1", 40)
+    opened.writer("f", make_spec()).commit("b1", keys, np.ones((40, DIM)), hashes)
+    assert field.get(["b1/3"]).tolist() == [[1] * DIM]
+    assert field.blocks() == ["b0", "b2", "b1"]
+    with pytest.raises(errors.BlockNotFoundError, match="no block 'nope'"):
+        opened.drop_blocks("f", ["b0", "nope"])
+    assert "b0/0" in field

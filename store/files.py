@@ -1,0 +1,118 @@
+"""Local files that survive a crash: written beside their place, flushed, then moved there in one step."""
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from store.errors import StoreFullError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers that mean: no room."""
+
+
+def store_full(place: object) -> StoreFullError:
+    """The error for a full disk."""
+    return StoreFullError(
+        f"no space left for {str(place)!r}; everything committed before is intact: free some space and run the same "
+        "command again"
+    )
+
+
+@contextlib.contextmanager
+def full_disk_is_told(place: object) -> Iterator[None]:
+    """Turn the system's errors for a full disk into StoreFullError."""
+    try:
+        yield
+    except StoreFullError:
+        raise
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise store_full(place) from error
+
+
+def has_room(path: Path, size: int) -> bool:
+    """Whether the file at ``path`` could grow by ``size`` bytes, given free space, quotas and limits."""
+    try:
+        with tempfile.TemporaryFile(dir=path.parent) as probe:
+            os.posix_fallocate(probe.fileno(), path.stat().st_size, size)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        return False
+    return True
+
+
+def flush(place: Path) -> None:
+    """Make a file's content, or a folder's entries, durable."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_flushed(path: Path, data: bytes | memoryview) -> None:
+    """Write a file and flush it; its folder's entry is the caller's to flush."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def move_new(source: Path, target: Path) -> bool:
+    """Move a folder to a place where nothing is, durably; False if something is there, ``source`` then stays.
+
+    An empty folder in the way is replaced.
+    """
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            return False
+        raise
+    flush(target.parent)
+    return True
+
+
+def make_folder(target: Path, fill: Callable[[Path], None]) -> bool:
+    """Make a folder whose content appears all at once: ``fill`` gets an empty folder, moved to ``target`` afterwards.
+
+    Returns:
+        False if ``target`` was there already; then nothing changes.
+
+    Raises:
+        StoreFullError: no space left on the disk.
+    """
+    with full_disk_is_told(target):
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
+        try:
+            unfinished.chmod(0o777 & ~_umask())
+            fill(unfinished)
+            flush(unfinished)
+            return move_new(unfinished, target)
+        finally:
+            remove_folder(unfinished)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and everything in it, if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_durably(folder: Path) -> None:
+    """Remove a folder so that it is gone all at once: a crash leaves at most a hidden remainder beside it."""
+    hidden = Path(tempfile.mkdtemp(prefix=".removed-", dir=folder.parent))
+    folder.rename(hidden / "it")
+    flush(folder.parent)
+    remove_folder(hidden)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,23 @@
+"""Folder names for fields and blocks, whose own names may be any text."""
+
+import string
+import urllib.parse
+
+import xxhash
+
+_PLAIN = string.ascii_letters + string.digits + "-_."
+_LONGEST = 180
+"""Longer ones are cut and told apart by a hash; common filesystems end at 255 bytes."""
+
+
+def folder_name(name: str) -> str:
+    """A folder name for ``name``: the name itself where that is safe, ``%XX`` for every other byte of its UTF-8.
+
+    ``minilm/captions.0`` becomes ``minilm%2Fcaptions.0``. Different names get different folders.
+    """
+    quoted = urllib.parse.quote(name, safe=_PLAIN).replace("~", "%7E")
+    if quoted.startswith(".") or quoted == "zarr.json":  # hidden files and Zarr's documents stand beside the folders
+        quoted = quoted.replace(".", "%2E", 1)
+    if len(quoted) <= _LONGEST:
+        return quoted
+    return f"{quoted[:_LONGEST]}~{xxhash.xxh3_128_hexdigest(name.encode())}"

@@ -1,0 +1,109 @@
+"""Checking and mending a field of a Zarr store: verify, repair, drop blocks."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from store.contract import Damage, Progress
+from store.errors import BlockNotFoundError, DamagedBlockError
+from store.hashing import key_hashes
+from store.keytable import KeyTable
+from store.naming import folder_name
+from store.on_zarr import documents
+from store.on_zarr.bucket import Bucket
+from store.on_zarr.chunks import Chunks
+from store.on_zarr.documents import DOCUMENT, BlockRecord
+from store.spec import FieldSpec
+
+ABANDONED_SECONDS = 24 * 3600
+"""Arrays that no block claims after so long were left by a writer that died."""
+
+Found = tuple[str, Damage]
+"""Folder name of the block, and what is wrong."""
+
+
+def verify(bucket: Bucket, folder: str, name: str, spec: FieldSpec, progress: Progress | None = None) -> list[Damage]:
+    """Everything in a field that is not what was written."""
+    return [damage for _, damage in _check(bucket, folder, name, spec, progress)]
+
+
+def repair(bucket: Bucket, folder: str, name: str, spec: FieldSpec, progress: Progress | None = None) -> list[Damage]:
+    """Drop the damaged blocks and what dead writers left behind; returns the damage."""
+    found = list(_check(bucket, folder, name, spec, progress))
+    for block in {block for block, _ in found}:
+        _drop(bucket, folder, block)
+    _remove_abandoned(bucket, folder)
+    return [damage for _, damage in found]
+
+
+def drop_blocks(bucket: Bucket, folder: str, name: str, blocks: Sequence[str]) -> None:
+    """Remove blocks by name. Raises BlockNotFoundError, before anything is removed."""
+    there = _block_folders(bucket, folder)
+    for block in blocks:
+        if folder_name(block) not in there:
+            raise BlockNotFoundError(f"field {name!r} has no block {block!r} among its {len(there)}")
+    for block in blocks:
+        _drop(bucket, folder, folder_name(block))
+
+
+def _block_folders(bucket: Bucket, folder: str) -> list[str]:
+    return sorted(bucket.children(f"{folder}/blocks", DOCUMENT).versions)
+
+
+def _drop(bucket: Bucket, folder: str, block: str) -> None:
+    record = bucket.read([f"{folder}/blocks/{block}/{DOCUMENT}"])[0]
+    bucket.remove(f"{folder}/blocks/{block}", DOCUMENT)
+    data = documents.attributes_of(record.tobytes()).get("data") if record is not None else None
+    if data in bucket.children(f"{folder}/data", DOCUMENT).versions:
+        bucket.remove(f"{folder}/data/{data}", DOCUMENT)
+
+
+def _remove_abandoned(bucket: Bucket, folder: str) -> None:
+    records = bucket.read([f"{folder}/blocks/{block}/{DOCUMENT}" for block in _block_folders(bucket, folder)])
+    claimed = {documents.attributes_of(record.tobytes())["data"] for record in records if record is not None}
+    for data in bucket.children(f"{folder}/data", DOCUMENT).versions:
+        written = int(data.partition("-")[0])
+        if data not in claimed and time.time() - written > ABANDONED_SECONDS:
+            bucket.remove(f"{folder}/data/{data}", DOCUMENT)
+
+
+def _check(bucket: Bucket, folder: str, name: str, spec: FieldSpec, progress: Progress | None) -> Iterator[Found]:
+    blocks = _block_folders(bucket, folder)
+    chunks = Chunks(bucket, folder, name, check=True)
+    tables: list[tuple[str, KeyTable]] = []
+    for done, block in enumerate(blocks, start=1):
+        answer = bucket.read([f"{folder}/blocks/{block}/{DOCUMENT}"])[0]
+        if answer is not None:
+            try:
+                record = BlockRecord.unpack(answer.tobytes())
+                _require_whole(bucket, chunks, f"{folder}/data", record, spec)
+                _require_unique(chunks, record, tables)
+            except DamagedBlockError as error:
+                named = documents.attributes_of(answer.tobytes()).get("name")
+                yield block, Damage(field=name, block=named, what=str(error))
+        if progress:
+            progress(name, done, len(blocks))
+
+
+def _require_whole(bucket: Bucket, chunks: Chunks, data: str, record: BlockRecord, spec: FieldSpec) -> None:
+    expected = record.arrays(spec)
+    answers = bucket.read([f"{data}/{record.data}/{array}/{DOCUMENT}" for array in expected])
+    for (array, document), answer in zip(expected.items(), answers, strict=True):
+        if answer is None or answer.tobytes() != document:
+            raise DamagedBlockError(f"the document of its {array} is not what was written")
+    for array, sums in record.checksums.items():
+        for number in range(len(sums)):
+            chunks.get([(record, array, number)], keep=False)
+
+
+def _require_unique(chunks: Chunks, record: BlockRecord, tables: list[tuple[str, KeyTable]]) -> None:
+    """That no earlier block has a key of this one; ``tables`` grows by this block's."""
+    if not record.count:
+        return
+    keys = chunks.get([(record, "keys", 0)], keep=False)[0].tobytes().split(b"\0")
+    hashes = key_hashes(keys)
+    for other, table in tables:
+        if len(twice := np.flatnonzero(table.locate(hashes) >= 0)):
+            raise DamagedBlockError(f"its key {keys[twice[0]].decode()!r} is also in block {other!r}")
+    tables.append((record.name, KeyTable.build(hashes, np.arange(record.count))))
