@@ -122,5 +122,6 @@ def test_ten_kills_over_real_shards_end_with_the_vectors_of_an_uninterrupted_run
         np.testing.assert_array_equal(found.caption_hashes(keys), expected.caption_hashes(keys))
         a, b = expected.get(keys, dtype=np.float32), found.get(keys, dtype=np.float32)
         assert np.abs(a - b).max() < 1e-3
-        print(f"{name}: {len(keys)} keys, {(a == b).all(axis=1).mean():.4f} of the vectors equal to the bit")
-    print(f"{total} captions, killed {killed} times; the last run:\n{finished.stdout}")
+        equal = (a == b).all(axis=1).mean()
+        print(f"{name}: {len(keys)} keys, {equal:.4f} of the vectors equal to the bit")  # noqa: T201
+    print(f"{total} captions, killed {killed} times; the last run:\n{finished.stdout}")  # noqa: T201
