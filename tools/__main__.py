@@ -14,6 +14,7 @@ from store.command import exit_status, run_command
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("embed",): ("tools.embed", "embed captions into a field of a store; again: only what is missing"),
     ("serve",): ("tools.serve", "serve a model over HTTP; keyed captions go into a store"),
+    ("bench", "embed"): ("tools.bench_embed", "the embedder beside the usual ways, as ratios"),
     ("eval",): ("tools.eval", "retrieval, zero-shot classification and drift of a CLIP or a checkpoint"),
     ("prompts",): ("tools.prompts", "class prompts of a zero-shot task as keyed captions, for embed"),
     ("report",): ("tools.report", "one self-contained HTML file that compares runs"),
