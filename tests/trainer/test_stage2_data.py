@@ -128,7 +128,21 @@ def test_a_broken_image_is_named(settings, tmp_path):
         load(data, [0, 1])
     message = str(caught.value)
     assert message.startswith(f"sample '{KEYS[1]}' of shard '{shard}': image cannot be decoded")
-    assert message.endswith("; download it again, or leave it out with --keys")
+    assert message.endswith("; download it again, or leave it out with --keys, or with --broken skip")
+
+
+def test_broken_images_are_left_out_and_counted_when_asked(settings, tmp_path):
+    members = [*sample_members(KEYS[0]), (f"{KEYS[1]}.jpg", b"torn"), (f"{KEYS[1]}.json", b"{}")]
+    shard = write_tar(tmp_path / "a.tar", members)
+    batch = load(make_data(settings, shards=(shard,), broken="skip"), [0, 1])
+    assert len(batch["image"]) == len(batch["caption"]) == 1
+    assert batch["num_skipped"] == 1
+
+
+def test_a_batch_without_any_image_is_an_error(settings, tmp_path):
+    shard = write_tar(tmp_path / "a.tar", [(f"{KEYS[1]}.jpg", b"torn"), (f"{KEYS[1]}.json", b"{}")])
+    with pytest.raises(BrokenImageError, match="every image of a batch is broken|images of a batch are broken"):
+        load(make_data(settings, shards=(shard,), broken="skip"), [0])
 
 
 def test_loader_workers_find_store_and_shards_that_the_parent_has_read(settings):
