@@ -141,7 +141,7 @@ def test_broken_images_are_left_out_and_counted_when_asked(settings, tmp_path):
 
 def test_a_batch_without_any_image_is_an_error(settings, tmp_path):
     shard = write_tar(tmp_path / "a.tar", [(f"{KEYS[1]}.jpg", b"torn"), (f"{KEYS[1]}.json", b"{}")])
-    with pytest.raises(BrokenImageError, match="every image of a batch is broken|images of a batch are broken"):
+    with pytest.raises(BrokenImageError, match="images of a batch are broken"):
         load(make_data(settings, shards=(shard,), broken="skip"), [0])
 
 
