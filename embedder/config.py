@@ -57,7 +57,7 @@ class EmbedConfig:
     max_length: int | None = None
     """Tokens a caption may have, template included. Default: the model's own limit."""
     batch_tokens: int | None = None
-    """Tokens of one forward pass, padding included. Default: 4096 on a CPU, 65536 on a GPU."""
+    """Tokens of one forward pass, padding included. Default: 1024 on a CPU, 32768 on a GPU."""
     attention: Literal["auto", "bidirectional", "causal"] = "auto"
     """Which tokens a decoder LLM sees. auto: bidirectional, as in LLM2Vec."""
     adapters: tuple[str, ...] = ()
@@ -91,19 +91,4 @@ class EmbedConfig:
 
     def model_options(self) -> ModelOptions:
         """The settings that concern the model."""
-        return ModelOptions(
-            model=self.model,
-            kind=self.kind,
-            revision=self.revision,
-            template=self.template,
-            instruction=self.instruction,
-            pooling=self.pooling,
-            normalize=self.normalize,
-            max_length=self.max_length,
-            batch_tokens=self.batch_tokens,
-            device=self.device,
-            compute_dtype=self.compute_dtype,
-            attention=self.attention,
-            adapters=self.adapters,
-            trust_remote_code=self.trust_remote_code,
-        )
+        return ModelOptions.of(self)

@@ -1,7 +1,8 @@
 """Which model makes the vectors, and what may be changed of what its own files say."""
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from embedder.text import CAPTION
 from store.errors import ConfigError
@@ -31,6 +32,11 @@ class ModelOptions:
     adapters: tuple[str, ...] = ()
     """Folders or hub ids of PEFT adapters, merged into the weights one after another."""
     trust_remote_code: bool = False
+
+    @classmethod
+    def of(cls, config: Any) -> "ModelOptions":
+        """The options that a command's config holds under the same names."""
+        return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
 
     def length(self, limit: int, default: int | None = None) -> int:
         """The tokens a caption may have, for a model that takes ``limit``.

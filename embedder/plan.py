@@ -47,13 +47,18 @@ def plan(chunks: Iterable[Chunk], targets: Sequence[Target]) -> Iterator[Step]:
             absent = sum(captions[column] == ABSENT for _, captions in chunk.rows)
             target.report.missing += absent
             target.report.empty += len(chunk.rows) - len(rows) - absent
-            if block := _missing(chunk.source, rows, target):
+            if block := missing_block(chunk.source, rows, target):
                 blocks.append(block)
         settled = len(chunk.rows) * len(targets) - sum(len(b.keys) for b in blocks)
         yield Step(blocks, settled, chunk.last)
 
 
-def _missing(source: str, rows: Sequence[tuple[str, str]], target: Target) -> Block | None:
+def missing_block(source: str, rows: Sequence[tuple[str, str]], target: Target) -> Block | None:
+    """The rows (sample key, caption) of which the field has no vector yet, or None; counts those that it has.
+
+    Raises:
+        StaleCaptionError: a key is in the field with the vector of another caption.
+    """
     if not rows:
         return None
     keys = [key for key, _ in rows]

@@ -87,6 +87,8 @@ def _read_settings(file: Path) -> Mapping[str, Any]:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"the settings file {str(file)!r} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the settings file {str(file)!r} is not UTF-8 text: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"the settings file {str(file)!r} is not YAML: {error}") from error
     if not isinstance(settings, dict):

@@ -11,13 +11,13 @@ import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Self, cast
 
 import braceexpand
 
 from store.errors import CaptionFieldError, DamagedShardError, ShardNotFoundError
 
-_MEMBER = re.compile(r"((?:.*/)?[^./][^.]*)\.([^/]+)")
+_MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 
 
 def is_remote(shard: str) -> bool:
@@ -78,6 +78,20 @@ def split_member(name: str) -> tuple[str, str] | None:
     return (match[1], match[2].lower()) if match else None
 
 
+class CheckedTarInfo(tarfile.TarInfo):
+    """Member headers read with care: ``tarfile`` alone takes a damaged or missing header for the end of the tar."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Raises tarfile.ReadError for anything but a member's header or the tar's end mark, a block of zeros."""
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf and not any(buf):
+                raise
+            raise tarfile.ReadError(f"{error} where a member or the end mark was expected") from error
+
+
 def iter_samples(shard: str, extensions: Iterable[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Yield ``(key, {extension: bytes})`` for every sample, reading only the members with these extensions.
 
@@ -91,7 +105,7 @@ def iter_samples(shard: str, extensions: Iterable[str]) -> Iterator[tuple[str, d
     current: str | None = None
     members: dict[str, bytes] = {}
     try:
-        with _open(shard) as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
+        with _open(shard) as stream, tarfile.open(fileobj=stream, mode="r|*", tarinfo=CheckedTarInfo) as tar:
             for info in tar:
                 parts = split_member(info.name) if info.isfile() else None
                 if parts is None:

@@ -23,7 +23,7 @@ from store.errors import CheckpointError, ConfigError
 
 CHECKPOINT_FORMAT = "keyclip-checkpoint/1"
 # Settings that may differ when a run goes on: they change speed or bookkeeping, not results.
-MAY_DIFFER = {"output", "workers", "threads", "log_every", "checkpoint_every", "keep_checkpoints"}
+MAY_DIFFER = {"output", "workers", "threads", "log_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"}
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -33,6 +33,8 @@ def plain(config: Any) -> dict[str, Any]:
 
 def prepare(run: Path, stage: str, config: Any) -> None:
     """Make the run's folder, or check that the run there is this one.
+
+    A start that came to no checkpoint does not bind: it may have failed for the very setting that is now another.
 
     Raises:
         ConfigError: the folder holds a run of another stage or with other settings, or other files.
@@ -46,11 +48,13 @@ def prepare(run: Path, stage: str, config: Any) -> None:
             for name in sorted(set(there) | set(settings))
             if name not in MAY_DIFFER and there.get(name) != settings.get(name)
         ]
-        if differing:
+        if differing and list_checkpoints(run):
             raise ConfigError(
                 f"{str(run)!r} holds a run with other settings ({'; '.join(differing)}); "
                 "give the same settings to continue it, or another --output"
             )
+        if differing:
+            shutil.rmtree(run / "tokenizer", ignore_errors=True)  # pretrain made it from the settings there
     elif run.exists() and any(run.iterdir()):
         raise ConfigError(f"{str(run)!r} exists and holds no run of this command; give another --output")
     run.mkdir(parents=True, exist_ok=True)
@@ -78,7 +82,7 @@ def trim_log(run: Path, step: int) -> None:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError):
             continue
     file.write_text("".join(kept), encoding="utf-8")
 
@@ -89,20 +93,29 @@ def save_checkpoint(
     """Write ``{name: tensors}`` as ``name.safetensors`` and ``info`` as ``checkpoint.json``; drop old checkpoints."""
     folder = run / "checkpoints" / f"step-{info['step']:08d}"
     temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left_over in folder.parent.glob(".step-*"):  # of a process that was killed
+        shutil.rmtree(left_over)
     temporary.mkdir(parents=True)
     for name, tensors in files.items():
         contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
         save_file(contiguous, temporary / f"{name}.safetensors", metadata={"format": "pt"})
         _sync(temporary / f"{name}.safetensors")
     write_json(temporary / "checkpoint.json", {"format": CHECKPOINT_FORMAT, **info})
+    _sync(temporary)
     if folder.exists():  # the same step again, after a resume from an older checkpoint
-        shutil.rmtree(folder)
+        _remove(folder)
     temporary.replace(folder)
     _sync(folder.parent)
     for old in list_checkpoints(run)[:-keep]:
-        shutil.rmtree(old)
+        _remove(old)
     return folder
+
+
+def _remove(checkpoint: Path) -> None:
+    """Out of sight first, so that a kill on the way leaves nothing torn under a checkpoint's name."""
+    hidden = checkpoint.with_name(f".{checkpoint.name}.old")
+    checkpoint.replace(hidden)
+    shutil.rmtree(hidden)
 
 
 def _sync(path: Path) -> None:
@@ -139,9 +152,10 @@ def read_checkpoint_info(checkpoint: Path) -> dict[str, Any]:
         info = json.loads((checkpoint / "checkpoint.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"the checkpoint {str(checkpoint)!r} cannot be read: {error}") from error
-    if info.get("format") != CHECKPOINT_FORMAT:
+    found = info.get("format") if isinstance(info, dict) else None
+    if found != CHECKPOINT_FORMAT:
         raise CheckpointError(
-            f"the checkpoint {str(checkpoint)!r} is of format {info.get('format')!r}; this version reads "
+            f"the checkpoint {str(checkpoint)!r} is of format {found!r}; this version reads "
             f"{CHECKPOINT_FORMAT!r}; load it with the keyclip version that wrote it"
         )
     return info

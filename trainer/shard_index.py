@@ -8,6 +8,7 @@ import hashlib
 import os
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from store.errors import ConfigError, DamagedShardError, KeyclipError
-from store.shards import is_remote, split_member
+from store.shards import CheckedTarInfo, is_remote, split_member
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 _FORMAT = 1
@@ -74,9 +75,9 @@ def index_shard(shard: str, cache: Path) -> ShardIndex:
     file = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
     if file.exists():
         try:
-            with np.load(file, allow_pickle=False) as saved:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
                 return ShardIndex(saved["keys"], saved["image"], saved["json"], int(saved["num_without_image"]))
-        except (OSError, ValueError, KeyError):
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             file.unlink(missing_ok=True)  # a cache can always be made again
     index = _read_index(shard, status.st_size)
     _save(file, index)
@@ -126,7 +127,7 @@ def _samples(shard: str, num_bytes: int) -> Iterator[tuple[str, dict[str, tuple[
     current: str | None = None
     members: dict[str, tuple[int, int]] = {}
     try:
-        with tarfile.open(shard, mode="r:") as tar:
+        with tarfile.open(shard, mode="r:", tarinfo=CheckedTarInfo) as tar:
             for info in tar:
                 parts = split_member(info.name) if info.isfile() else None
                 if parts is None:

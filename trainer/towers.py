@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import nn
 
 from store.errors import ConfigError
@@ -61,14 +63,21 @@ def load_image_tower(clip: str) -> Tower:
         config = AutoConfig.from_pretrained(clip)
         if config.model_type != "clip":
             raise ConfigError(f"{clip!r} holds a model of type {config.model_type!r}; expected 'clip'")
+        shape = config.vision_config
+        shape.projection_dim = config.projection_dim  # CLIPModel goes by this one; the tower's own may be another
         with _quiet():
-            vision = CLIPVisionModelWithProjection.from_pretrained(clip, dtype=torch.float32)
+            loaded: Any = CLIPVisionModelWithProjection.from_pretrained(
+                clip, config=shape, dtype=torch.float32, output_loading_info=True
+            )
         settings = cached_file(clip, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if isinstance(error, ConfigError):
             raise
         reason = str(error).split("\n")[0]
         raise ConfigError(f"no CLIP can be loaded from {clip!r} (a folder or a hub id): {reason}") from error
+    vision, found = loaded
+    if found["missing_keys"]:
+        raise ConfigError(f"{clip!r} holds no weights for {sorted(found['missing_keys'])[0]!r} of the image tower")
     transform = load_transform(Path(settings) if settings else None, config.vision_config.image_size)
     return Tower(ImageTower(vision), config.projection_dim, transform)
 

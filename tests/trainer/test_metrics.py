@@ -63,7 +63,7 @@ def test_retrieval_with_several_captions_of_an_image():
     text = F.normalize(torch.tensor([[1.0, 0.5], [0.5, 1.0], [0.6, 0.8]]), dim=-1)
     result = retrieval(image, text, torch.tensor([0, 0, 1]))
     # image 0 scores the texts 0.894, 0.447, 0.6: its first text is on top
-    # image 1 scores them 0.447, 0.894, 0.8: its text is second
+    # image 1 scores them 0.447, 0.894, 0.8: its own text is second
     assert result["image_to_text"]["R@1"] == 0.5
     assert result["image_to_text"]["mean_rank"] == 1.5
     # text 0 prefers image 0 (right), text 1 image 1 (wrong), text 2 image 1 (right)

@@ -1,0 +1,209 @@
+"""The routes of the service."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from embedder.encoder import Encoder
+from embedder.service import schema
+from embedder.service.batching import Batcher, ClosedError, OverloadedError
+from embedder.service.config import ServeConfig
+from embedder.service.fields import FieldWriter
+from embedder.service.guard import Guard, Measure
+from embedder.service.metrics import Metrics
+from embedder.targets import open_store
+from store.errors import (
+    ConfigError,
+    InvalidKeysError,
+    KeyclipError,
+    SpecMismatchError,
+    StaleCaptionError,
+    StoreFullError,
+)
+
+
+class UnknownModelError(KeyclipError, LookupError):
+    """The service has another model."""
+
+
+class BadRequestError(ConfigError):
+    """The request cannot be answered as it is."""
+
+
+_STATUS: dict[type[KeyclipError], int] = {
+    OverloadedError: 503,
+    ClosedError: 503,
+    UnknownModelError: 404,
+    StaleCaptionError: 409,
+    SpecMismatchError: 409,
+    StoreFullError: 507,
+    InvalidKeysError: 400,
+    ConfigError: 400,
+}
+_ERRORS: dict[int | str, dict[str, Any]] = {code: {"model": schema.ErrorAnswer} for code in (400, 401, 413, 503)}
+
+
+def create_app(config: ServeConfig, encoder: Encoder) -> FastAPI:
+    """The service as an ASGI application; its end waits for what was accepted.
+
+    Raises:
+        ConfigError: a token is needed and not set.
+    """
+    metrics = Metrics()
+    batcher = Batcher(encoder, metrics, config.max_pending_tokens, config.linger_ms / 1000)
+    fields = None
+    if config.store is not None:
+        fields = FieldWriter(encoder, batcher, open_store(config.store, config.backend), config.dtype)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(batcher.close)
+
+    app = FastAPI(
+        title="keyclip", description="Caption embeddings, and keyed captions into a store.", lifespan=lifespan
+    )
+    app.add_middleware(Guard, token=config.token(), max_request_bytes=config.max_request_bytes)
+    if config.is_loopback():  # a web page must not reach this service under a name of its own
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", config.host])
+    app.add_middleware(Measure, metrics=metrics)
+    _add_errors(app)
+    _add_status(app, config, encoder, batcher, metrics)
+    _add_embeddings(app, config, encoder, batcher, metrics)
+    if fields is not None:
+        _add_fields(app, config, fields, metrics)
+    return app
+
+
+def _add_errors(app: FastAPI) -> None:
+    def answer(status: int, message: str, kind: str) -> JSONResponse:
+        # escapes: the message may quote what the client sent, half surrogate pairs included
+        safe = message.encode("utf-8", "backslashreplace").decode()
+        headers = {"Retry-After": "1"} if status == 503 else None
+        body = schema.ErrorAnswer(error=schema.ErrorBody(message=safe, type=kind))
+        return JSONResponse(body.model_dump(), status, headers)
+
+    @app.exception_handler(KeyclipError)
+    async def known(request: Request, error: KeyclipError) -> JSONResponse:
+        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+        return answer(status, str(error), "invalid_request_error" if status < 500 else "server_error")
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]  # its "input" is left out: it can be huge, or not text at all
+        place = ".".join(map(str, first["loc"][1:])) or "body"
+        return answer(400, f"{place}: {first['msg']}", "invalid_request_error")
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        return answer(error.status_code, str(error.detail), "invalid_request_error")
+
+
+def _add_status(app: FastAPI, config: ServeConfig, encoder: Encoder, batcher: Batcher, metrics: Metrics) -> None:
+    made = encoder.provenance
+
+    @app.get("/healthz")
+    async def health() -> schema.Health:
+        """Whether the service answers, and with which model."""
+        return schema.Health(
+            model=made.model,
+            revision=made.revision,
+            dim=made.dim,
+            device=str(encoder.device),
+            store=config.store,
+            pending_tokens=batcher.pending_tokens,
+        )
+
+    @app.get("/metrics", response_class=Response)
+    async def prometheus() -> Response:
+        """Counters in Prometheus' text format."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        """The one model, as OpenAI's API lists models."""
+        return {"object": "list", "data": [{"id": made.model, "object": "model", "created": 0, "owned_by": "keyclip"}]}
+
+
+def _add_embeddings(app: FastAPI, config: ServeConfig, encoder: Encoder, batcher: Batcher, metrics: Metrics) -> None:
+    names = {encoder.provenance.model, encoder.short_name}
+
+    @app.post("/v1/embeddings", responses=_ERRORS)
+    async def embeddings(request: schema.EmbeddingsRequest) -> schema.EmbeddingsAnswer:
+        """Vectors of texts, in their order. Nothing is stored."""
+        texts = [request.input] if isinstance(request.input, str) else request.input
+        _check_texts(texts, config.max_captions)
+        if request.model not in names:
+            raise UnknownModelError(f"no model {request.model!r} here; there is {encoder.provenance.model!r}")
+        if request.dimensions not in (None, encoder.dim):
+            raise BadRequestError(f"dimensions: the vectors of this model have {encoder.dim} numbers")
+        unique = list(dict.fromkeys(texts))
+        tokens = await asyncio.to_thread(encoder.tokenize, unique)
+        vectors = await asyncio.wrap_future(batcher.submit(tokens))
+        row_of = {text: row for row, text in enumerate(unique)}
+        rows = [row_of[text] for text in texts]
+        count = sum(len(tokens[row].ids) for row in rows)
+        metrics.captions.labels("answered").inc(len(texts))
+        return schema.EmbeddingsAnswer(
+            data=[
+                schema.Embedding(index=i, embedding=_encoded(vectors[row], request.encoding_format))
+                for i, row in enumerate(rows)
+            ],
+            model=encoder.provenance.model,
+            usage=schema.Usage(prompt_tokens=count, total_tokens=count),
+        )
+
+
+def _check_texts(texts: list[str], most: int) -> None:
+    if not texts:
+        raise BadRequestError("input: expected at least one text")
+    if len(texts) > most:
+        raise BadRequestError(f"input: {len(texts)} texts are more than the {most} of one request; split it")
+    if any(not text.strip() for text in texts):
+        raise BadRequestError("input: a text is empty or blank; leave it out, since it has no vector")
+
+
+def _encoded(vector: np.ndarray, encoding_format: str) -> list[float] | str:
+    if encoding_format == "base64":
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    values: list[float] = vector.tolist()
+    return values
+
+
+def _add_fields(app: FastAPI, config: ServeConfig, fields: FieldWriter, metrics: Metrics) -> None:
+    conflicts: dict[int | str, dict[str, Any]] = {409: {"model": schema.ErrorAnswer}}
+
+    @app.post("/v1/fields/{field:path}/captions", responses=_ERRORS | conflicts)
+    async def captions(field: str, request: schema.CaptionsRequest) -> schema.CaptionsAnswer:
+        """Embed and commit keyed captions; answered when they are durable. The same request again changes nothing."""
+        if len(request.captions) > config.max_captions:
+            raise BadRequestError(f"captions: more than the {config.max_captions} of one request; split it")
+        wanted: dict[str, str] = {}
+        empty = 0
+        for item in request.captions:
+            caption: str = item.caption or ""
+            if not caption.strip():
+                empty += 1
+            elif wanted.setdefault(item.key, caption) != caption:
+                raise BadRequestError(f"captions: key {item.key!r} comes with two different captions")
+        report = await fields.add(field, wanted)
+        for outcome in ("embedded", "reused", "truncated"):
+            metrics.captions.labels(outcome).inc(getattr(report, outcome))
+        metrics.captions.labels("empty").inc(empty)
+        return schema.CaptionsAnswer(
+            field=field,
+            embedded=report.embedded,
+            reused=report.reused,
+            deduplicated=report.deduplicated,
+            empty=empty,
+            truncated=report.truncated,
+        )

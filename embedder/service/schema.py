@@ -1,0 +1,91 @@
+"""Bodies of requests and answers."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("expected text")
+    return value
+
+
+# Pydantic's own str refuses half surrogate pairs; they are taken here as everywhere else.
+Text = Annotated[Any, AfterValidator(_text), WithJsonSchema({"type": "string"})]
+
+
+class EmbeddingsRequest(BaseModel):
+    """OpenAI's request; ``user`` and other extras are ignored."""
+
+    input: Text | list[Text] = Field(
+        description="A text, or texts; token ids are not taken.", union_mode="left_to_right"
+    )
+    model: str
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(None, description="Only the model's own number.")
+
+
+class Embedding(BaseModel):
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str = Field(description="Numbers, or the base64 of little-endian float32.")
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsAnswer(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class KeyedCaption(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    key: Text = Field(description="Sample key.")
+    caption: Text | None = Field(description="Null and blank captions are counted as empty and get no vector.")
+
+
+class CaptionsRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    captions: list[KeyedCaption]
+
+
+class CaptionsAnswer(BaseModel):
+    """What was done; ``embedded`` vectors are new and committed."""
+
+    field: str
+    embedded: int
+    reused: int
+    deduplicated: int
+    empty: int
+    truncated: int
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+    model: str
+    revision: str
+    dim: int
+    device: str
+    store: str | None
+    pending_tokens: int
+
+
+class ErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorAnswer(BaseModel):
+    """OpenAI's form of an error."""
+
+    error: ErrorBody

@@ -1,0 +1,62 @@
+"""Folders of sentence-transformers, read without that library, give the vectors that it gives."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from embedder.load import load_encoder
+from embedder.options import ModelOptions
+from store.errors import ConfigError
+from tests.embedder.models import MINILM
+
+CAPTIONS = ["  A dog runs.  ", "two cats and a ball on a sofa, seen from above", "a", "word " * 400]
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    return pytest.importorskip("sentence_transformers")
+
+
+def ours(folder, **changes):
+    return load_encoder(ModelOptions(model=str(folder), device="cpu", **changes))
+
+
+def test_minilm_gives_the_same_vectors(theirs):
+    expected = theirs.SentenceTransformer(str(MINILM), device="cpu").encode(CAPTIONS)
+    np.testing.assert_allclose(ours(MINILM).encode(CAPTIONS), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "lasttoken"])
+@pytest.mark.parametrize("dense", [False, True], ids=["", "dense"])
+def test_every_pooling_with_and_without_a_dense_layer_gives_the_same_vectors(theirs, tmp_path, pooling, dense):
+    transformer = theirs.models.Transformer(str(MINILM), max_seq_length=64)
+    modules = [transformer, theirs.models.Pooling(384, pooling_mode=pooling)]
+    if dense:
+        torch.manual_seed(0)
+        modules.append(theirs.models.Dense(384, 24, activation_function=torch.nn.Tanh()))
+    model = theirs.SentenceTransformer(modules=modules, device="cpu")
+    model.save(str(tmp_path / "folder"))
+    encoder = ours(tmp_path / "folder")
+    assert (encoder.provenance.max_length, encoder.provenance.normalize) == (64, False)
+    assert encoder.dim == (24 if dense else 384)
+    np.testing.assert_allclose(encoder.encode(CAPTIONS), model.encode(CAPTIONS), atol=2e-5)
+
+
+def test_an_instruction_is_the_prompt_of_sentence_transformers(theirs):
+    model = theirs.SentenceTransformer(str(MINILM), device="cpu")
+    expected = model.encode(CAPTIONS[:3], prompt="query: ")
+    np.testing.assert_allclose(ours(MINILM, instruction="query: ").encode(CAPTIONS[:3]), expected, atol=1e-5)
+
+
+def test_an_unknown_module_is_refused(tmp_path):
+    for file in MINILM.iterdir():
+        if file.is_file():
+            (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "modules.json").unlink()
+    modules = [{"type": "sentence_transformers.models.Transformer", "path": ""}]
+    modules += [{"type": "sentence_transformers.models.WordWeights", "path": "1_WordWeights"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ConfigError, match=r"module 'WordWeights' in the modules.json of .* is not implemented"):
+        ours(tmp_path)
