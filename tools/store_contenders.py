@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import itertools
 import os
 import tarfile
 from abc import ABC, abstractmethod
@@ -213,20 +214,19 @@ class TarSidecar(Contender):
                     tar.addfile(info, io.BytesIO(row.astype(np.float32).tobytes()))
 
     def open(self) -> None:
-        self.samples: Iterator[Any] = iter(())
+        self.samples = self._samples()
 
-    def _forever(self) -> Iterator[Any]:
-        import webdataset
+    def _samples(self) -> Iterator[dict[str, Any]]:
+        from webdataset.tariterators import group_by_keys, tar_file_iterator
 
-        while True:
-            tars = [str(file) for file in sorted(self.place.iterdir())]
-            yield from webdataset.WebDataset(tars, shardshuffle=False, empty_check=False)
+        for tar in itertools.cycle(sorted(self.place.iterdir())):
+            with tar.open("rb") as stream:
+                members = ({**member, "__url__": str(tar)} for member in tar_file_iterator(stream))
+                yield from group_by_keys(members)
 
     def read(self, rows: np.ndarray, keys: list[str], out: np.ndarray) -> None:
-        if not hasattr(self, "stream"):
-            self.stream = self._forever()
-        for i in range(len(out)):
-            out[i] = np.frombuffer(next(self.stream)["captions"], np.float32)
+        for i, sample in zip(range(len(out)), self.samples, strict=False):
+            out[i] = np.frombuffer(sample["captions"], np.float32)
 
 
 class ZarrPython(Contender):
