@@ -14,6 +14,7 @@ import numpy as np
 
 import store
 from store.contract import Backend
+from store.spec import StoredDtype
 
 BLOCK = 10_000
 """Rows per block, as an img2dataset shard has."""
@@ -24,7 +25,7 @@ def key_of(row: int) -> str:
     return f"{row // BLOCK:05d}{row % BLOCK:04d}"
 
 
-def bench_spec(dim: int, dtype: str = "float16") -> store.FieldSpec:
+def bench_spec(dim: int, dtype: StoredDtype) -> store.FieldSpec:
     """The spec of every field that is made for measuring."""
     return store.FieldSpec(
         model="none",
@@ -36,7 +37,7 @@ def bench_spec(dim: int, dtype: str = "float16") -> store.FieldSpec:
         normalize=False,
         caption_field="caption",
         dim=dim,
-        dtype=dtype,  # type: ignore[arg-type]
+        dtype=dtype,
     )
 
 
@@ -96,9 +97,10 @@ class Memmap(Contender):
 class Keyclip(Contender):
     backend: ClassVar[Backend]
     check = True
+    dtype: StoredDtype = "float16"
 
     def write(self, blocks: Iterator[np.ndarray]) -> None:
-        writer = store.create(self.place, backend=self.backend).writer("f", bench_spec(self.dim))
+        writer = store.create(self.place, backend=self.backend).writer("f", bench_spec(self.dim, self.dtype))
         for number, block in enumerate(blocks):
             keys = [key_of(number * BLOCK + i) for i in range(len(block))]
             writer.commit(f"{number:05d}", keys, block, store.caption_hashes(keys))
@@ -217,12 +219,11 @@ class TarSidecar(Contender):
         self.samples = self._samples()
 
     def _samples(self) -> Iterator[dict[str, Any]]:
-        from webdataset.tariterators import group_by_keys, tar_file_iterator
+        from webdataset.tariterators import group_by_keys, tar_file_expander
 
         for tar in itertools.cycle(sorted(self.place.iterdir())):
             with tar.open("rb") as stream:
-                members = ({**member, "__url__": str(tar)} for member in tar_file_iterator(stream))
-                yield from group_by_keys(members)
+                yield from group_by_keys(tar_file_expander([{"url": str(tar), "stream": stream}]))
 
     def read(self, rows: np.ndarray, keys: list[str], out: np.ndarray) -> None:
         for i, sample in zip(range(len(out)), self.samples, strict=False):
