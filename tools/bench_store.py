@@ -32,9 +32,9 @@ class Config:
 
     All contenders hold the same float16 vectors and take turns batch by batch; the median of a contender's times
     counts. Patterns: "random" rows; "ordered", neighbours as in a shard; "window", random rows within 10,000
-    neighbours, as behind a shuffle buffer. The limit is `np.take` from a memory-mapped flat file with row numbers
-    known in advance. Then, each in a process of its own: reading with a cold page cache, with and without the check at
-    first touch; and the LMDB store at growing numbers of keys, whose gathers take turns as well.
+    neighbours, as behind a shuffle buffer. Tars can only be read in order. The limit is `np.take` from a memory-mapped
+    flat file with row numbers known in advance. Then, each in a process of its own: reading with a cold page cache,
+    with and without the check at first touch; and the LMDB store at growing numbers of keys, by turns as well.
 
     Example: keyclip bench store
     Example: keyclip bench store --num-vectors 200000 --sizes 20000 200000 2873538 --folder /nvme/tmp
@@ -136,11 +136,11 @@ def gather(contenders: Sequence[Contender], num_vectors: int, dim: int, rounds: 
     dice = np.random.default_rng(1)
     for pattern in PATTERNS:
         for number in range(rounds + WARM_UP):
-            rows = rows_of(pattern, num_vectors, dice)
-            keys = [key_of(row) for row in rows.tolist()]
             for contender in contenders:
                 if contender.by_position and pattern != "ordered":
                     continue
+                rows = rows_of(pattern, num_vectors, dice)
+                keys = [key_of(row) for row in rows.tolist()]  # new objects, as a loader has just made them
                 start = time.perf_counter()
                 contender.read(rows, keys, out)
                 if number >= WARM_UP:
