@@ -1,14 +1,13 @@
 """The contract that every backend obeys: ``Store``, ``Field`` and ``Writer``, and what they share.
 
-A backend gives a :class:`Snapshot` per read: one consistent view of a field's committed blocks. Everything that a
-caller sees of reading (missing keys, output types, errors) is here, once.
+A backend gives a :class:`~store.snapshot.Snapshot` per read. Everything that a caller sees of reading (missing keys,
+output types, errors) is here, once.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -17,6 +16,7 @@ from store.batch import Batch, hash_keys, join_keys, make_batch
 from store.dtypes import OUTPUTS, STORAGE, decode, default_output, has_scales
 from store.errors import InvalidVectorsError, MissingKeysError, ReadOnlyError
 from store.keytable import ABSENT, Places
+from store.snapshot import Snapshot
 from store.spec import FieldInfo, FieldSpec
 
 DECODED_NUMBERS = 2**18
@@ -27,63 +27,6 @@ Missing = Literal["error", "mask"]
 Found = NDArray[np.bool_]
 Vectors = NDArray[Any]
 Progress = Callable[[str, int, int], None]
-
-
-class Snapshot(ABC):
-    """One consistent view of a field, for as long as its context lasts.
-
-    Places are numbers that mean something to the backend alone.
-    """
-
-    @abstractmethod
-    def __enter__(self) -> Self:
-        """Begin."""
-
-    @abstractmethod
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End."""
-
-    @abstractmethod
-    def count(self) -> int:
-        """Number of vectors."""
-
-    @abstractmethod
-    def block_names(self) -> list[str]:
-        """Names of the blocks, in the order of their commits."""
-
-    @abstractmethod
-    def block_keys(self, block: str) -> list[str]:
-        """Keys of a block, in its own order. Raises BlockNotFoundError."""
-
-    @abstractmethod
-    def block_places(self, block: str) -> Places:
-        """Places of a block's rows, in its own order. Raises BlockNotFoundError."""
-
-    @abstractmethod
-    def block_digest(self, block: str) -> bytes:
-        """The block's :attr:`store.batch.Batch.content_digest`. Raises BlockNotFoundError."""
-
-    @abstractmethod
-    def locate(self, hashes: NDArray[np.uint64]) -> Places:
-        """Places (n,) of key hashes (n, 2); ABSENT where there is no such key."""
-
-    @abstractmethod
-    def take_rows(self, places: Places, out: NDArray[Any]) -> None:
-        """Copy stored rows (n, dim) into ``out``, which is contiguous and of the stored type.
-
-        Raises:
-            DamagedBlockError: a row's checksum does not match.
-        """
-
-    @abstractmethod
-    def take_scales(self, places: Places) -> NDArray[np.float32]:
-        """Scales (n,) of int8 rows."""
-
-    @abstractmethod
-    def take_caption_hashes(self, places: Places) -> NDArray[np.uint64]:
-        """Caption hashes (n,)."""
 
 
 class Field(ABC):

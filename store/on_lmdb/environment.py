@@ -20,6 +20,7 @@ from store.files import DISK_FULL, full_disk_is_told, has_room, store_full, writ
 from store.on_lmdb import layout
 from store.on_lmdb.forking import GATE
 from store.on_lmdb.layout import ValueHeader
+from store.on_lmdb.truncation import require_whole
 
 T = TypeVar("T")
 
@@ -36,6 +37,8 @@ class Environment:
         self.folder = folder
         self.writable = create or (os.access(folder / "data.mdb", os.W_OK) and self._can_lock())
         self._lmdb = self._open(create)
+        if not create:
+            require_whole(folder, self._lmdb)
         self._databases = {name: self._lmdb.open_db(name, create=create) for name in layout.DATABASES}
         self.page_bytes: int = self._lmdb.stat()["psize"]
         self._mapped: mmap.mmap | None = None
@@ -154,13 +157,15 @@ class Environment:
     def file(self, end: int) -> NDArray[np.uint8]:
         """The bytes of data.mdb as committed, at least ``end`` of them if the file is so long.
 
-        What stands at a page stays while a read transaction holds it; the array itself never becomes invalid.
+        A whole number of pages, even where a write that was cut short has left a part of one at the file's end. What
+        stands at a page stays while a read transaction holds it; the array itself never becomes invalid.
         """
         if end > len(self._map):
             with self._map_lock, (self.folder / "data.mdb").open("rb") as file:
                 if end > len(self._map):
                     self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                    self._map = np.frombuffer(self._mapped, np.uint8)
+                    whole_pages = len(self._mapped) // self.page_bytes * self.page_bytes
+                    self._map = np.frombuffer(self._mapped, np.uint8, count=whole_pages)
         return self._map
 
     def header_at(self, page: int) -> NDArray[np.uint8]:
@@ -196,7 +201,8 @@ class Environment:
             page = page_of(value) if value is not None else 0
             if not header.begins(self.header_at(page)):
                 raise DamagedBlockError(f"its header at page {page} is wrong")
-        if check and not header.matches(self.header_at(page), self.payload_at(page, header)):
+        payload = self.payload_at(page, header)  # from here on the map reaches to its end
+        if len(payload) < header.payload_bytes or (check and not header.matches(self.header_at(page), payload)):
             raise DamagedBlockError(f"its bytes at page {page} do not match their checksum")
         return page
 

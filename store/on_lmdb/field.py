@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.batch import split_keys
-from store.contract import Field, Snapshot
+from store.contract import Field
 from store.errors import BlockNotFoundError
 from store.keytable import Places, largest_first, locate_in
 from store.on_lmdb.catalog import ROW_MASK, Catalog, places_of, read_packed
 from store.on_lmdb.environment import Environment
 from store.on_lmdb.layout import FieldRecord
 from store.on_lmdb.registry import EnvironmentUser
+from store.snapshot import Snapshot
 
 N = TypeVar("N", bound=np.generic)
 
@@ -94,7 +95,7 @@ class LmdbSnapshot(Snapshot):
         catalog.require_chunks(self._transaction, chunk)
         size, unit = catalog.row_bytes, catalog.unit
         at = catalog.chunk_unit.take(chunk) + row * (size // unit)
-        data = env.file(0)  # a whole number of pages
+        data = env.file(0)
         if unit >= TAKE_UNIT:
             if size > unit:
                 at = (at[:, None] + np.arange(size // unit)).reshape(-1)
@@ -120,7 +121,7 @@ class LmdbSnapshot(Snapshot):
     def _numbers(self, dtype: type[N], page: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[N]:
         """Numbers by their index in the payloads that begin after ``page``."""
         env = self._catalog.env
-        numbers: NDArray[N] = env.file(0).view(dtype)  # the file is a whole number of pages
+        numbers: NDArray[N] = env.file(0).view(dtype)
         found: NDArray[N] = numbers[(page + 1) * (env.page_bytes // numbers.itemsize) + index]
         return found
 

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.batch import split_keys
-from store.contract import Field, Snapshot
+from store.contract import Field
 from store.errors import FieldNotFoundError
 from store.keytable import ABSENT, Places, largest_first, locate_in
 from store.on_zarr.bucket import Bucket
 from store.on_zarr.catalog import ROW_MASK, Catalog, State
 from store.on_zarr.documents import DOCUMENT, sealed_attributes
+from store.snapshot import Snapshot
 from store.spec import FieldSpec
 
 

@@ -1,11 +1,8 @@
 """The LMDB backend: the contract, and what only LMDB has."""
 
 import multiprocessing
-import os
-import resource
 import shutil
 import threading
-from pathlib import Path
 
 import lmdb
 import numpy as np
@@ -13,7 +10,6 @@ import pytest
 
 import store
 from store import errors
-from store.on_lmdb import environment as environment_module
 from store.on_lmdb import layout
 from store.on_lmdb.environment import Environment
 from store.on_lmdb.registry import environment
@@ -22,7 +18,7 @@ from tests.store.contract.processes import Processes
 from tests.store.contract.reading import Reading
 from tests.store.contract.stores import StoresAndFields
 from tests.store.contract.writing import Writing
-from tests.store.examples import DIM, make_block, make_spec
+from tests.store.examples import DIM, fill, make_block, make_spec
 
 
 class TestLmdbContract(StoresAndFields, Reading, Writing, Processes, Integrity):
@@ -32,40 +28,6 @@ class TestLmdbContract(StoresAndFields, Reading, Writing, Processes, Integrity):
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "some.store"
-
-
-def fill(path, blocks=3, count=40, **changes):
-    spec = make_spec(**changes)
-    writer = store.create(path).writer("f", spec)
-    for i in range(blocks):
-        writer.commit(f"b{i}", *make_block(f"b{i}", count, dim=spec.dim))
-    return store.open(path, mode="a")
-
-
-def assert_holds(field, blocks, count=40):
-    assert field.blocks() == [f"b{i}" for i in range(blocks)]
-    for i in range(blocks):
-        keys, vectors, hashes = make_block(f"b{i}", count, dim=field.spec.dim)
-        np.testing.assert_array_equal(field.get(keys), vectors)
-        np.testing.assert_array_equal(field.caption_hashes(keys), hashes)
-
-
-def in_child(function, *arguments, method="spawn"):
-    """Run a function in another process; its result, or the repr of its error."""
-    context = multiprocessing.get_context(method)
-    queue = context.Queue()
-    process = context.Process(target=_call, args=(queue, function, arguments))
-    process.start()
-    result = queue.get(timeout=60)
-    process.join(60)
-    return result
-
-
-def _call(queue, function, arguments):
-    try:
-        queue.put(function(*arguments))
-    except Exception as error:  # noqa: BLE001 - sent to the parent
-        queue.put(repr(error))
 
 
 # --- values in the memory map
@@ -130,105 +92,6 @@ def test_the_index_stays_in_few_segments(path):
         record = layout.FieldRecord.unpack(bytes(transaction.get(layout.FIELD, db=env.database(layout.META))))
     assert sum(segment.count for segment in record.segments) == 300
     assert len(record.segments) <= 4
-
-
-# --- growing, filling up, reading without rights
-
-
-def test_the_map_grows_by_itself_in_writers_and_in_readers_beside_them(path, monkeypatch):
-    monkeypatch.setattr(environment_module, "RESERVED_BYTES", 2**18)
-    writer = store.create(path).writer("f", make_spec(dim=1024))
-    field = store.open(path).field("f")
-    for i in range(8):
-        writer.commit(f"b{i}", *make_block(f"b{i}", 40, dim=1024))
-        assert_holds(field, i + 1)
-
-
-def test_a_reader_follows_a_map_that_another_process_has_grown(path, monkeypatch):
-    monkeypatch.setattr(environment_module, "RESERVED_BYTES", 2**18)
-    field = fill(path, blocks=1, dim=1024).field("f")
-    assert_holds(field, 1)
-    assert in_child(_commit_blocks, str(path), range(1, 30)) is True
-    assert_holds(field, 30)
-
-
-def _commit_blocks(path, numbers):
-    writer = store.open(path, mode="a").writer("f", make_spec(dim=1024))
-    return all(writer.commit(f"b{i}", *make_block(f"b{i}", 40, dim=1024)) for i in numbers)
-
-
-def test_a_full_disk_is_a_clear_error_and_leaves_the_store_intact(path):
-    fill(path, blocks=1, dim=1024)
-    failure, blocks = in_child(_commit_until_full, str(path), 4 * 2**20)
-    assert "StoreFullError" in failure
-    assert "no space left" in failure
-    assert blocks > 3
-    reopened = store.open(path, mode="a")
-    assert_holds(reopened.field("f"), blocks)
-    assert reopened.verify() == []
-    assert reopened.writer("f", make_spec(dim=1024)).commit(f"b{blocks}", *make_block(f"b{blocks}", 40, dim=1024))
-    assert_holds(store.open(path).field("f"), blocks + 1)
-
-
-def _commit_until_full(path, limit):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    opened = store.open(path, mode="a")
-    writer = opened.writer("f", make_spec(dim=1024))
-    for i in range(1, 1000):
-        try:
-            writer.commit(f"b{i}", *make_block(f"b{i}", 40, dim=1024))
-        except errors.StoreFullError as error:
-            assert_holds(opened.field("f"), i)
-            return repr(error), i
-    return "never full", 1000
-
-
-def test_little_address_space_suffices(path):
-    fill(path)
-    assert in_child(_read_within, str(path), 2**32) == make_block("b1", 3)[1].tolist()
-
-
-def _read_within(path, limit):
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    return store.open(path).field("f").get(make_block("b1", 3)[0]).tolist()
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
-class TestOthersRights:
-    """Root may write anything, so these read as another user, who may not see Python's own files: hence forks."""
-
-    @pytest.fixture
-    def path(self):
-        folder = Path("/tmp") / f"keyclip-rights-{os.getpid()}"
-        folder.mkdir(mode=0o755)
-        yield folder / "some.store"
-        shutil.rmtree(folder)
-
-    def test_who_may_only_read_can_read_and_is_refused_to_write(self, path):
-        fill(path)
-        assert in_child(_read_as_nobody, str(path), method="fork") == make_block("b1", 3)[1].tolist()
-        assert "ReadOnlyError" in in_child(_write_as_nobody, str(path), method="fork")
-
-    def test_a_frozen_store_is_read_without_locks(self, path):
-        fill(path)
-        for file in path.rglob("*"):
-            file.chmod(0o555 if file.is_dir() else 0o444)
-        assert in_child(_read_as_nobody, str(path), method="fork") == make_block("b1", 3)[1].tolist()
-
-    def test_a_reader_who_cannot_register_beside_writers_is_refused_with_the_remedy(self, path):
-        fill(path)
-        (path / "fields" / "f" / "lock.mdb").chmod(0o644)
-        assert "chmod a+w" in in_child(_read_as_nobody, str(path), method="fork")
-
-
-def _read_as_nobody(path):
-    os.setuid(65534)
-    return store.open(path).field("f").get(make_block("b1", 3)[0]).tolist()
-
-
-def _write_as_nobody(path):
-    os.setuid(65534)
-    return store.open(path, mode="a").writer("f", make_spec()).commit("x", *make_block("x", 3))
 
 
 # --- processes
