@@ -57,7 +57,7 @@ class EmbedConfig:
     max_length: int | None = None
     """Tokens a caption may have, template included. Default: the model's own limit."""
     batch_tokens: int | None = None
-    """Tokens of one forward pass, padding included. Default: 4096 on a CPU, 65536 on a GPU."""
+    """Tokens of one forward pass, padding included. Default: 1024 on a CPU, 32768 on a GPU."""
     attention: Literal["auto", "bidirectional", "causal"] = "auto"
     """Which tokens a decoder LLM sees. auto: bidirectional, as in LLM2Vec."""
     adapters: tuple[str, ...] = ()

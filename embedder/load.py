@@ -45,7 +45,7 @@ def load_encoder(options: ModelOptions, local_rank: int = 0) -> Encoder:
         short_name=folder.short_name,
         device=device,
         pad_id=pad_id or 0,
-        batch_tokens=options.batch_tokens or (4096 if device.type == "cpu" else 65536),
+        batch_tokens=options.batch_tokens or (1024 if device.type == "cpu" else 32768),
     )
 
 

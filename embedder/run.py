@@ -29,11 +29,12 @@ _WINDOW_BATCHES = 16
 _RECENT_BYTES = 256 * 2**20
 
 
-def embed(config: EmbedConfig) -> Report:
+def embed(config: EmbedConfig, encoder: Encoder | None = None) -> Report:
     """Embed what the store lacks of the captions that ``config`` names. See :class:`EmbedConfig`.
 
     Blocks are committed as they are finished; whatever stops the run loses at most the captions in flight. Under a
-    launcher this rank does its share, and the report is about that.
+    launcher this rank does its share, and the report is about that. An ``encoder`` that is loaded already takes the
+    place of the one that the config describes.
 
     Raises:
         KeyclipError: a wrong input or setting; blocks committed before stay.
@@ -42,7 +43,7 @@ def embed(config: EmbedConfig) -> Report:
     logs = config.log_dir or (Path(f"{config.store}.logs") if ranks.world_size > 1 else None)
     with log_to(logs / f"rank-{ranks.rank}.log" if logs else None):
         try:
-            report = _embed(config, ranks)
+            report = _embed(config, ranks, encoder)
         except KeyclipError as error:
             log.error("%s", error)
             raise
@@ -52,10 +53,10 @@ def embed(config: EmbedConfig) -> Report:
         return report
 
 
-def _embed(config: EmbedConfig, ranks: Ranks) -> Report:
+def _embed(config: EmbedConfig, ranks: Ranks, encoder: Encoder | None) -> Report:
     sources = expand_shards(config.shards) if config.shards else list(config.captions)
     listed = read_keys(config.keys) if config.keys else None
-    encoder = load_encoder(config.model_options(), local_rank=ranks.local_rank)
+    encoder = encoder or load_encoder(config.model_options(), local_rank=ranks.local_rank)
     opened = open_store(config.store, config.backend)
     targets = open_targets(opened, encoder, config.field_prefix, config.caption_fields, config.dtype)
     made = encoder.provenance

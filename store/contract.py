@@ -22,6 +22,7 @@ from store.spec import FieldInfo, FieldSpec
 DECODE_ROWS = 256
 """Rows converted at a time when the stored type is not the one asked for: they stay in the processor's cache."""
 
+Backend = Literal["lmdb", "zarr"]
 Missing = Literal["error", "mask"]
 Found = NDArray[np.bool_]
 Vectors = NDArray[Any]
@@ -304,7 +305,7 @@ class Damage:
 class Store(ABC):
     """A place that holds fields. Safe to pickle, to fork and to use from threads."""
 
-    backend: str
+    backend: Backend
     path: str
     """Folder or URL."""
     mode: Literal["r", "a"]

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from store.contract import Store
+from store.contract import Backend, Store
 from store.errors import ConfigError, FormatVersionError, StoreExistsError, StoreNotFoundError
 from store.files import make_folder
 from store.on_lmdb import layout
@@ -13,7 +13,6 @@ from store.on_zarr import documents
 from store.on_zarr import store as on_zarr
 from store.on_zarr.bucket import Bucket, LocalBucket
 
-Backend = Literal["lmdb", "zarr"]
 _VERSIONS = {layout.FORMAT: layout.VERSION, documents.FORMAT: documents.VERSION}
 
 

@@ -14,9 +14,17 @@ from store.command import exit_status, run_command
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("embed",): ("tools.embed", "embed captions into a field of a store; again: only what is missing"),
     ("serve",): ("tools.serve", "serve a model over HTTP; keyed captions go into a store"),
+    ("bench", "embed"): ("tools.bench_embed", "the embedder beside the usual ways, as ratios"),
     ("eval",): ("tools.eval", "retrieval, zero-shot classification and drift of a CLIP or a checkpoint"),
     ("prompts",): ("tools.prompts", "class prompts of a zero-shot task as keyed captions, for embed"),
     ("report",): ("tools.report", "one self-contained HTML file that compares runs"),
+    ("store", "info"): ("tools.store_info", "what a store holds and how it was made"),
+    ("store", "verify"): ("tools.store_verify", "compare everything in a store with its checksums"),
+    ("store", "repair"): ("tools.store_repair", "drop damaged blocks, so that embed fills them again"),
+    ("store", "merge"): ("tools.store_merge", "several stores into one"),
+    ("store", "convert"): ("tools.store_convert", "a store into another backend or dtype"),
+    ("store", "compact"): ("tools.store_compact", "a store into one without holes"),
+    ("store", "drop"): ("tools.store_drop", "remove a field, or blocks of it"),
     ("demo",): ("tools.demo", "the whole chain on this machine: CLIP, LLM2CLIP, stage 1 and ProCLIP compared"),
     ("demo-data",): ("tools.demo_data", "render captioned scenes into webdataset shards"),
 }

@@ -24,7 +24,7 @@ PRETRAIN = ["--batch-size", 128, "--learning-rate", 1e-3, "--warmup-steps", 50, 
 STAGE1 = ["--batch-size", 256, "--learning-rate", 1e-3, "--warmup-steps", 10]
 STAGE2 = ["--batch-size", 64, "--learning-rate", 2e-4, "--warmup-steps", 10, "--min-crop", 0.8]
 DISTILLATION = ["--distill-weight", 1.0, "--ema-momentum", 0.99]
-COMMON = ["--workers", 0, "--log-every", 5]
+COMMON = ["--workers", 0, "--log-every", 5, "--checkpoint-every", 50]
 SPLITS = ["--splits", "pretrain=6000", "finetune=1500", "test=500", "--finetune-theme", "outdoors"]
 
 

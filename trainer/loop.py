@@ -1,6 +1,5 @@
 """The loop: batch -> stage -> backward -> step -> log -> checkpoint."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -8,22 +7,20 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from store.errors import KeyclipError
 from trainer import run_folder
 from trainer.config import RunConfig
 from trainer.engine import learning_rate_at, make_engine, start_ranks, stop_ranks
+from trainer.gather import any_rank
 from trainer.loader import batches, make_plan
+from trainer.log import TrainingLog
+from trainer.preempt import PreemptedError, Preemption
 from trainer.resume import load_training_state, save_training_state
 from trainer.stage import Stage
 
 REPORT_AFTER_SECONDS = 5
-
-
-class DivergedError(KeyclipError, ArithmeticError):
-    """The loss is not finite."""
 
 
 class RankLostError(KeyclipError, ConnectionError):
@@ -36,6 +33,7 @@ def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage
     Raises:
         ConfigError: settings that do not fit each other, the data or the run that the folder holds.
         DivergedError: the loss became NaN or infinite.
+        PreemptedError: SIGTERM or SIGUSR1 came; the run has saved its state.
         RankLostError: another rank stopped.
     """
     rank, ranks, device = start_ranks(config)
@@ -81,8 +79,8 @@ class _Run:
             mininterval=interval,
             maxinterval=interval,
         )
-        with bar, _Log(self.config, self.rank) as log:
-            self._steps(first, bar, log)
+        with bar, TrainingLog(self.config, self.rank) as log, Preemption(self.config.checkpoint_minutes) as preemption:
+            self._steps(first, bar, log, preemption)
         if self.rank == 0:
             newest = run_folder.find_checkpoint(self.config.output)
             self.stage.finish(run_folder.read_tensors(newest, "model"))
@@ -96,30 +94,38 @@ class _Run:
             f"{self.total_steps} steps, {plan.steps_per_epoch} an epoch{left}"
         )
 
-    def _steps(self, first: int, bar: Any, log: "_Log") -> None:
+    def _steps(self, first: int, bar: Any, log: TrainingLog, preemption: Preemption) -> None:
         config, engine = self.config, self.engine
         loader = self._batches(first)
         for step in range(first, self.total_steps):
             rate = learning_rate_at(step, config, self.total_steps)
             for group in engine.optimizer.param_groups:
                 group["lr"] = rate
-            waited = 0.0
+            waited, skipped = 0.0, 0
             for _ in range(config.accumulation):
                 asked = time.perf_counter()
                 batch = next(loader)
                 waited += time.perf_counter() - asked
+                skipped += batch.pop("num_skipped", 0)
                 loss, report = engine({name: _move(value, self.device) for name, value in batch.items()})
                 engine.backward(loss)
                 engine.step()
             self.stage.after_step(engine)
             done = step + 1
-            log.add(self.plan.batch_size, waited)
-            if done % config.log_every == 0 or done == self.total_steps:
+            log.add(self.plan.batch_size, waited, skipped)
+            save = done % config.checkpoint_every == 0 or done == self.total_steps
+            stop = False
+            if done % config.log_every == 0 or save:  # logging stops a diverged run before it is saved
+                stop, due = any_rank([preemption.signal is not None, preemption.is_save_due()], self.device)
+                save = save or stop or due
                 row = {"step": done, "epoch": done / self.plan.steps_per_epoch, "samples": done * config.batch_size}
                 bar.set_postfix(log.write(row | {"lr": rate}, report, engine), refresh=False)
-            if done % config.checkpoint_every == 0 or done == self.total_steps:
+            if save:
                 save_training_state(config, self.engine, self.stage, done, self.total_steps, self.rank)
+                preemption.saved()
             bar.update()
+            if stop and done < self.total_steps:
+                raise PreemptedError(f"asked to stop; saved after step {done}, and the same command continues there")
 
     def _batches(self, first: int) -> Iterator[dict[str, Any]]:
         config = self.config
@@ -139,52 +145,3 @@ class _Run:
 
 def _move(value: Any, device: torch.device) -> Any:
     return value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-
-
-class _Log:
-    """``log.jsonl`` and TensorBoard, written by rank 0; values are means over ranks."""
-
-    def __init__(self, config: RunConfig, rank: int) -> None:
-        self.folder, self.rank = config.output, rank
-        self.samples, self.waited, self.since = 0, 0.0, time.perf_counter()
-
-    def __enter__(self) -> "_Log":
-        self.board = SummaryWriter(str(self.folder / "tensorboard")) if self.rank == 0 else None
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.board:
-            self.board.close()
-
-    def add(self, samples: int, waited: float) -> None:
-        self.samples += samples
-        self.waited += waited
-
-    def write(self, row: dict[str, Any], report: dict[str, torch.Tensor], engine: Any) -> dict[str, float]:
-        """Append one line; returns what the progress bar shows. A collective call."""
-        values = torch.stack([value.detach().float().reshape(()) for value in report.values()])
-        dist.all_reduce(values)
-        means = dict(zip(report, (values / dist.get_world_size()).tolist(), strict=True))
-        if not all(map(_finite, means.values())):
-            checkpoints = run_folder.list_checkpoints(self.folder)
-            last = f"the last checkpoint is {str(checkpoints[-1])!r}" if checkpoints else "there is no checkpoint yet"
-            raise DivergedError(f"the loss is not finite at step {row['step']} ({means}); {last}; lower learning_rate")
-        elapsed = time.perf_counter() - self.since
-        norm = engine.get_global_grad_norm()
-        row |= means | {
-            "grad_norm": None if norm is None else float(norm),
-            "samples_per_second": self.samples / elapsed,
-            "data_wait_share": self.waited / elapsed,
-        }
-        if self.board:
-            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-            for name, value in row.items():
-                if name != "step" and value is not None:
-                    self.board.add_scalar(name, value, row["step"])
-        self.samples, self.waited, self.since = 0, 0.0, time.perf_counter()
-        return {"loss": round(means["loss"], 4), "samples/s": round(row["samples_per_second"])}
-
-
-def _finite(value: float) -> bool:
-    return abs(value) < float("inf")

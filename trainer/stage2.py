@@ -65,6 +65,8 @@ class Stage2Config(RunConfig):
     """Key list, one sample key a line: train on these samples only."""
     missing: Missing = "error"
     """What to do with a sample that lacks a vector in some field: refuse to start, or leave it out and count it."""
+    broken: Missing = "error"
+    """What to do with an image that cannot be decoded: stop and name it, or leave it out of its batch and count it."""
     check_captions: bool = True
     """Compare each loaded sample's caption, where the shard carries it, with the hash stored beside its vector."""
     distill_weight: float = 1.0
@@ -160,22 +162,37 @@ class PairData:
         return self.samples.shard_sizes
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
-        """``image`` (B, C, H, W) and ``caption`` (B, D), float32."""
-        images, draws = [], np.empty(len(samples), np.int64)
-        for row, (sample, place) in enumerate(zip(samples.tolist(), places.tolist(), strict=True)):
+        """``image`` (B, C, H, W) and ``caption`` (B, D), float32; ``num_skipped`` broken images are not among them."""
+        images, draws, kept = [], [], []
+        for sample, place in zip(samples.tolist(), places.tolist(), strict=True):
             random = generator(self.config.seed, 1, epoch, place)
-            draws[row] = random.choice(len(self.probability), p=self.probability)
-            try:
-                images.append(self.transform.train(self.samples.image(sample), random))
-            except BrokenImageError as error:
-                raise self.samples.broken(sample, error) from error
-        keys = [self.samples.key(sample) for sample in samples]
+            draw = random.choice(len(self.probability), p=self.probability)
+            image = self._image(sample, random)
+            if image is not None:
+                images.append(image)
+                draws.append(draw)
+                kept.append(sample)
+        if not kept:
+            raise BrokenImageError(
+                f"all {len(samples)} images of a batch are broken, first {self.samples.where(samples[0])}"
+            )
+        keys = [self.samples.key(sample) for sample in kept]
         if self.config.check_captions:
-            self._check(samples, keys, draws)
+            self._check(np.array(kept), keys, np.array(draws))
         return {
             "image": torch.from_numpy(np.stack(images)),
-            "caption": torch.from_numpy(self.join.drawn(keys, draws)),
+            "caption": torch.from_numpy(self.join.drawn(keys, np.array(draws))),
+            "num_skipped": len(samples) - len(kept),
         }
+
+    def _image(self, sample: int, random: np.random.Generator) -> np.ndarray | None:
+        """The augmented image; None where it is broken and broken ones are skipped."""
+        try:
+            return self.transform.train(self.samples.image(sample), random)
+        except BrokenImageError as error:
+            if self.config.broken == "skip":
+                return None
+            raise self.samples.broken(sample, error) from error
 
     def _check(self, samples: np.ndarray, keys: list[str], draws: np.ndarray) -> None:
         for which in np.unique(draws):

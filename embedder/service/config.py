@@ -63,7 +63,7 @@ class ServeConfig:
     max_length: int | None = None
     """Tokens a caption may have, template included. Default: the model's own limit."""
     batch_tokens: int | None = None
-    """Tokens of one forward pass, padding included. Default: 4096 on a CPU, 65536 on a GPU."""
+    """Tokens of one forward pass, padding included. Default: 1024 on a CPU, 32768 on a GPU."""
     device: str = "auto"
     """cuda, cuda:1, mps or cpu."""
     compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

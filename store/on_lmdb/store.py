@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from store.batch import check_name
-from store.contract import Damage, Progress, Store
+from store.contract import Backend, Damage, Progress, Store
 from store.dtypes import has_scales, row_bytes
 from store.errors import FieldNotFoundError
 from store.files import remove_durably, write_flushed
@@ -25,7 +25,7 @@ from store.spec import FieldInfo, FieldSpec
 class LmdbStore(Store):
     """Opens nothing but the fields that the current process needs, when it needs them."""
 
-    backend = "lmdb"
+    backend: Backend = "lmdb"
 
     def __init__(self, path: str, mode: Literal["r", "a"], check: bool) -> None:
         self.path = path

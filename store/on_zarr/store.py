@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from store.batch import check_name
-from store.contract import Damage, Progress, Store
+from store.contract import Backend, Damage, Progress, Store
 from store.dtypes import has_scales, row_bytes
 from store.errors import FieldNotFoundError
 from store.naming import folder_name
@@ -19,7 +19,7 @@ from store.spec import FieldInfo, FieldSpec
 class ZarrStore(Store):
     """Reads only what the current process needs, when it needs it."""
 
-    backend = "zarr"
+    backend: Backend = "zarr"
 
     def __init__(self, bucket: Bucket, path: str, mode: Literal["r", "a"], check: bool) -> None:
         self.path = path

@@ -8,11 +8,17 @@ from embedder.packing import pack
 
 
 def test_short_captions_share_a_batch_and_a_long_one_stands_alone():
-    assert [batch.tolist() for batch in pack([2, 9, 3, 3], budget=9)] == [[1], [3, 2, 0]]
+    assert [batch.tolist() for batch in pack([2, 9, 3, 3], budget=9)] == [[1], [3, 2], [0]]
 
 
 def test_a_caption_longer_than_the_budget_gets_a_batch_of_its_own():
     assert [batch.tolist() for batch in pack([5, 20], budget=10)] == [[1], [0]]
+
+
+def test_a_batch_ends_where_captions_get_much_shorter_but_only_once_it_is_a_quarter_full():
+    lengths = [16] * 3 + [15] * 2 + [8] * 4
+    assert [len(batch) for batch in pack(lengths, budget=16 * 20)] == [5, 4]  # 5 x 16 tokens are a quarter
+    assert [len(batch) for batch in pack(lengths, budget=16 * 24)] == [6, 3]
 
 
 def test_no_captions_make_no_batches():

@@ -12,19 +12,11 @@ from typing import Any
 ROOT = Path(__file__).parent.parent.parent.parent
 
 
-class Service:
-    """``keyclip serve`` on a free port."""
+class Client:
+    """Plain HTTP to the service at ``url``."""
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
-        command = [sys.executable, "-m", "tools", "serve", "--port", "0", "--device", "cpu", *arguments]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line.startswith("listening at "):
-            raise AssertionError(self.process.communicate()[1])
-        self.url = line.split()[2]
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     def send(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -48,6 +40,21 @@ class Service:
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any]:
         return self.send("GET", path, None, headers)[:2]
+
+
+class Service(Client):
+    """``keyclip serve`` on a free port."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        command = [sys.executable, "-m", "tools", "serve", "--port", "0", "--device", "cpu", *arguments]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line.startswith("listening at "):
+            raise AssertionError(self.process.communicate()[1])
+        super().__init__(line.split()[2])
 
     def kill(self) -> None:
         self.process.kill()

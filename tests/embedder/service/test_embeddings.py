@@ -1,13 +1,18 @@
 """``POST /v1/embeddings`` over real HTTP, with OpenAI's own client."""
 
 import base64
+import socket
+import threading
 
 import numpy as np
 import openai
 import pytest
+import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.embedder.service.client import Service
+from embedder.service.app import create_app
+from embedder.service.config import ServeConfig
+from tests.embedder.service.client import Client
 
 TEXTS = ["a red cube", "two dogs run along the beach", "a red cube"]
 
@@ -120,17 +125,31 @@ def test_the_api_is_described(service):
     assert service.get("/docs")[0] == 200
 
 
-def test_a_token_is_asked_for_where_one_is_set(clip_folder):
-    running = Service("--model", str(clip_folder), KEYCLIP_TOKEN="s3cret")
-    try:
-        body = {"model": "tiny-clip", "input": "a"}
-        assert running.get("/healthz")[0] == 200
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic s3cret"}):
-            status, answer = running.post("/v1/embeddings", body, headers)
-            assert (status, answer["error"]["type"]) == (401, "authentication_error")
-        assert running.get("/metrics")[0] == 401
-        with openai.OpenAI(base_url=f"{running.url}/v1", api_key="s3cret", max_retries=0) as client:
-            assert len(client.embeddings.create(**body).data) == 1
-        assert running.post("/v1/fields/f/captions", {"captions": []}, {"Authorization": "Bearer s3cret"})[0] == 404
-    finally:
-        assert running.stop() == (0, "")
+@pytest.fixture
+def guarded(clip_folder, encoder, monkeypatch):
+    """A service with a token, in a thread of this process."""
+    monkeypatch.setenv("KEYCLIP_TOKEN", "s3cret")
+    app = create_app(ServeConfig(model=str(clip_folder)), encoder)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+        thread.start()
+        yield Client(f"http://127.0.0.1:{sock.getsockname()[1]}")
+        server.should_exit = True
+        thread.join()
+
+
+def test_a_token_is_asked_for_where_one_is_set(guarded):
+    body = {"model": "tiny-clip", "input": "a"}
+    assert guarded.get("/healthz")[0] == 200
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic s3cret"}):
+        status, answer = guarded.post("/v1/embeddings", body, headers)
+        assert (status, answer["error"]["type"]) == (401, "authentication_error")
+    assert guarded.get("/metrics")[0] == 401
+    with openai.OpenAI(base_url=f"{guarded.url}/v1", api_key="s3cret", max_retries=0) as client:
+        assert len(client.embeddings.create(**body).data) == 1
+
+
+def test_without_a_store_there_are_no_fields(guarded):
+    token = {"Authorization": "Bearer s3cret"}
+    assert guarded.post("/v1/fields/f/captions", {"captions": []}, token)[0] == 404

@@ -1,0 +1,60 @@
+"""The README's annotated tree, made from the files: ``python -m tests.readme_tree`` writes it again."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- tree -->\n```text\n", "```\n<!-- /tree -->"
+ROOMS = {
+    "store": "keyed vectors on disk; imports nothing of the others, nor torch",
+    "embedder": "captions in, vectors out; imports store",
+    "trainer": "training and metrics; imports store",
+    "tools": "the keyclip command; imports all",
+}
+OTHERS = {
+    "tests/": "mirror the tree",
+    "docs/": "sizing a big run, walking a data preparation",
+    "setup.cfg": "package, dependencies, settings of pytest and mypy",
+    "constraints.txt": "exact versions; every install uses it",
+    "Makefile": "make demo, make test",
+}
+
+
+def tree() -> str:
+    """One line per file: its name and the first sentence of its docstring."""
+    lines = []
+    for room, what in ROOMS.items():
+        lines.append(f"{room + '/':<28}{what}")
+        lines += _files(ROOT / room)
+    lines += [f"{name:<28}{what}" for name, what in OTHERS.items() if (ROOT / name).exists()]
+    return "\n".join(lines) + "\n"
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.rglob("*")):
+        depth = len(path.relative_to(ROOT).parts) - 1
+        if path.suffix in (".py", ".md") and path.name != "__init__.py":
+            yield f"{'  ' * depth + path.name:<28}{_first_sentence(path)}"
+        elif (path / "__init__.py").exists():
+            yield f"{'  ' * depth + path.name + '/':<28}{_first_sentence(path / '__init__.py')}"
+
+
+def _first_sentence(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return text.splitlines()[0].strip("# ")
+    paragraph = (ast.get_docstring(ast.parse(text)) or "").split("\n\n")[0].replace("\n", " ").replace("``", "")
+    return paragraph.removesuffix(".")
+
+
+def main() -> None:
+    """Write the tree into the README."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    readme.write_text(before + BEGIN + tree() + END + rest.split(END, 1)[1], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
