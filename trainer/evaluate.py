@@ -99,7 +99,7 @@ def image_features(tower: Tower, samples: ShardSamples, device: torch.device) ->
         try:
             return tower.transform.evaluate(payload)
         except BrokenImageError as error:
-            raise samples.broken(position, error, "leave it out with --keys") from error
+            raise samples.broken(position, error) from error
 
     with ThreadPoolExecutor() as decoders:
         for start in tqdm(range(0, len(samples), BATCH), "images", unit="batch", leave=False):

@@ -111,7 +111,7 @@ class CaptionedData:
             try:
                 images.append(self.transform.train(self.samples.image(sample), random))
             except BrokenImageError as error:
-                raise self.samples.broken(sample, error, "leave it out with --keys") from error
+                raise self.samples.broken(sample, error) from error
         tokens = self.tokenizer(captions, padding=True, truncation=True, max_length=CONTEXT_LENGTH, return_tensors="pt")
         return {
             "image": torch.from_numpy(np.stack(images)),
