@@ -91,9 +91,7 @@ class ShardSamples:
 
     def broken(self, position: int, error: BrokenImageError) -> BrokenImageError:
         """The error of decoding a sample's image, with the sample's name."""
-        return BrokenImageError(
-            f"{self.where(position)}: {error}; download it again, leave it out with --keys, or skip such images with --broken skip"
-        )
+        return BrokenImageError(f"{self.where(position)}: {error}; download it again, or leave it out with --keys")
 
     def image(self, position: int) -> bytes:
         return self._read(position, self._image[position])

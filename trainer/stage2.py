@@ -192,7 +192,7 @@ class PairData:
         except BrokenImageError as error:
             if self.config.broken == "skip":
                 return None
-            raise self.samples.broken(sample, error) from error
+            raise BrokenImageError(f"{self.samples.broken(sample, error)}, or with --broken skip") from error
 
     def _check(self, samples: np.ndarray, keys: list[str], draws: np.ndarray) -> None:
         for which in np.unique(draws):

@@ -133,7 +133,7 @@ def test_a_broken_image_is_named(settings, broken_shard):
         load(data, [0, 1])
     message = str(caught.value)
     assert message.startswith(f"sample '{KEYS[1]}' of shard '{broken_shard}': image cannot be decoded")
-    assert message.endswith("; leave such images out with --broken skip")
+    assert message.endswith("; download it again, or leave it out with --keys, or with --broken skip")
 
 
 def test_a_broken_image_is_skipped_and_counted_and_changes_nothing_else(settings, broken_shard):
