@@ -11,10 +11,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
+from transformers import CLIPVisionModelWithProjection
 
 import store
 from tools.__main__ import main
 from tools.demo import packaged_encoder
+from trainer.evaluate import load_model
+from trainer.export import load_adapter
 from trainer.run_folder import find_checkpoint, list_checkpoints, read_checkpoint_info, read_tensors
 
 ROOT = Path(__file__).parent.parent
@@ -221,3 +225,17 @@ def test_a_field_made_with_another_model_is_refused(demo, scenes, capsys):
     assert "keyclip: error:" in error
     assert "model" in error
     assert "dim" in error
+
+
+def test_an_export_loads_in_transformers_and_computes_the_same(demo, scenes, tmp_path):
+    folder, _ = demo
+    output = tmp_path / "exported"
+    arguments = ["--clip", str(folder / "clip" / "clip"), "--checkpoint", str(folder / "seed-0" / "proclip")]
+    assert main(["export", *arguments, "--output", str(output)]) == 0
+    model = load_model(str(folder / "clip" / "clip"), folder / "seed-0" / "proclip")
+    vision = CLIPVisionModelWithProjection.from_pretrained(output)
+    pixels = torch.randn(2, 3, 64, 64)
+    assert torch.equal(vision(pixel_values=pixels).image_embeds, model.tower.model(pixels))
+    vectors = torch.from_numpy(store.open(folder / "captions.store").field("minilm/raw_caption").get(["900000000"]))
+    assert torch.equal(load_adapter(output)(vectors), model.adapter(vectors))
+    assert main(["export", *arguments, "--output", str(output)]) == 1

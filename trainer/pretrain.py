@@ -4,7 +4,6 @@ The result is an ordinary ``transformers`` folder (model, tokenizer, image proce
 ``openai/clip-vit-large-patch14``.
 """
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,10 +19,11 @@ from torch import nn
 from store.errors import ConfigError
 from store.shards import caption_at, iter_samples, load_json
 from trainer.config import RunConfig, require
-from trainer.images import CLIP_MEAN, CLIP_STD, BrokenImageError, ImageTransform
+from trainer.images import BrokenImageError, ImageTransform, processor_settings
 from trainer.master_weights import clamp_master
 from trainer.objectives import INITIAL_LOGIT_SCALE, MAX_LOGIT_SCALE, bounded_logit_scale, contrastive
 from trainer.order import generator
+from trainer.run_folder import write_json
 from trainer.samples import ShardSamples
 from trainer.stage import Stage
 
@@ -136,7 +136,7 @@ class Pretrain(Stage):
         self.config = config
         samples = ShardSamples(config.shards, config.keys)
         self.tokenizer = _tokenizer(config, samples)
-        self.data = CaptionedData(config, samples, self.tokenizer)
+        self.data: CaptionedData = CaptionedData(config, samples, self.tokenizer)
         self.clip_config = _clip_config(config, self.tokenizer)
         self.module = self.objective = ClipObjective(_new_clip(self.clip_config))
         self.info = {"left_out": samples.counts}
@@ -156,21 +156,7 @@ class Pretrain(Stage):
         shutil.rmtree(temporary, ignore_errors=True)
         clip.save_pretrained(temporary)
         self.tokenizer.save_pretrained(temporary)
-        size = self.config.image_size
-        processor = {
-            "image_processor_type": "CLIPImageProcessor",
-            "size": {"shortest_edge": size},
-            "crop_size": {"height": size, "width": size},
-            "image_mean": CLIP_MEAN,
-            "image_std": CLIP_STD,
-            "resample": 3,
-            "do_resize": True,
-            "do_center_crop": True,
-            "do_rescale": True,
-            "do_normalize": True,
-            "do_convert_rgb": True,
-        }
-        (temporary / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")
+        write_json(temporary / "preprocessor_config.json", processor_settings(self.data.transform))
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
 
