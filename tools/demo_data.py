@@ -14,14 +14,15 @@ class Config:
     """Render captioned scenes into webdataset shards, with the members KEY.jpg, KEY.json and KEY.txt.
 
     The json holds web-like alt text (raw_caption), one-sentence captions (shortSV_captions, shortIB_captions), captions
-    of more than 80 words (longSV_captions, longIB_captions) and the class of the main object (label). The same
-    settings give the same bytes; started again, complete shards are kept. Sample keys differ between the splits.
+    of more than 80 words (longSV_captions, longIB_captions), and two classes: the main object's colour and the backdrop
+    (label, prompts in classes.json), and its colour and shape (object, prompts in objects.json). The same settings give
+    the same bytes; started again, complete shards are kept. Sample keys differ between the splits.
 
     Example: keyclip demo-data --output data/scenes --splits pretrain=6000 finetune=256 test=500
     """
 
     output: Path
-    """Folder for {pretrain,finetune,dev,test}/*.tar and classes.json (for zero-shot classification)."""
+    """Folder for {pretrain,finetune,dev,test}/*.tar, classes.json and objects.json (for zero-shot classification)."""
     splits: tuple[str, ...] = ("pretrain=6000", "finetune=256", "test=500")
     """Splits and their numbers of samples. There is also dev, for choosing settings without looking at test."""
     seed: int = 0
