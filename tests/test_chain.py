@@ -11,10 +11,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
+from transformers import CLIPVisionModelWithProjection
 
 import store
 from tools.__main__ import main
 from tools.demo import packaged_encoder
+from trainer.evaluate import load_model
+from trainer.export import load_adapter
 from trainer.run_folder import find_checkpoint, list_checkpoints, read_checkpoint_info, read_tensors
 
 ROOT = Path(__file__).parent.parent
@@ -56,9 +60,9 @@ def kill_tree(process):
 
 @pytest.fixture(scope="module")
 def demo(scenes, tmp_path_factory):
-    """The demo, killed three times on the way and started again with the same command."""
+    """The demo, killed twice on the way and started again with the same command."""
     output = tmp_path_factory.mktemp("demo") / "run"
-    for seconds in (9, 14, 19):
+    for seconds in (12, 20):
         process = subprocess.Popen(
             demo_arguments(scenes, output),
             cwd=ROOT,
@@ -151,6 +155,25 @@ def test_a_killed_stage_2_resumes_to_bit_equal_losses_and_weights(demo, scenes, 
         assert all(bool((one[key] == other[key]).all()) for key in one)
 
 
+def test_a_run_that_is_asked_to_stop_saves_its_state_first(demo, tmp_path):
+    run, (folder, _) = tmp_path / "run", demo
+    command = [
+        sys.executable, "-m", "trainer", "stage1", "--output", str(run), "--store", str(folder / "captions.store"),
+        "--fields", "minilm/raw_caption", "--teacher-fields", "clip/raw_caption", "--batch-size", "32",
+        "--epochs", "100000", "--workers", "0", "--log-every", "1", "--checkpoint-every", "1000000",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    while not (run / "log.jsonl").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "asked to stop; saved after step" in printed
+    info = read_checkpoint_info(find_checkpoint(run))
+    assert info["step"] == len(losses(run)) > 0
+    assert not info["finished"]
+
+
 def failing_sentence(command):
     done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -202,3 +225,17 @@ def test_a_field_made_with_another_model_is_refused(demo, scenes, capsys):
     assert "keyclip: error:" in error
     assert "model" in error
     assert "dim" in error
+
+
+def test_an_export_loads_in_transformers_and_computes_the_same(demo, scenes, tmp_path):
+    folder, _ = demo
+    output = tmp_path / "exported"
+    arguments = ["--clip", str(folder / "clip" / "clip"), "--checkpoint", str(folder / "seed-0" / "proclip")]
+    assert main(["export", *arguments, "--output", str(output)]) == 0
+    model = load_model(str(folder / "clip" / "clip"), folder / "seed-0" / "proclip")
+    vision = CLIPVisionModelWithProjection.from_pretrained(output)
+    pixels = torch.randn(2, 3, 64, 64)
+    assert torch.equal(vision(pixel_values=pixels).image_embeds, model.tower.model(pixels))
+    vectors = torch.from_numpy(store.open(folder / "captions.store").field("minilm/raw_caption").get(["900000000"]))
+    assert torch.equal(load_adapter(output)(vectors), model.adapter(vectors))
+    assert main(["export", *arguments, "--output", str(output)]) == 1

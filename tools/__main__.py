@@ -17,6 +17,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("bench", "embed"): ("tools.bench_embed", "the embedder beside the usual ways, as ratios"),
     ("eval",): ("tools.eval", "retrieval, zero-shot classification and drift of a CLIP or a checkpoint"),
     ("prompts",): ("tools.prompts", "class prompts of a zero-shot task as keyed captions, for embed"),
+    ("export",): ("tools.export", "a checkpoint as a transformers folder, or under LLM2CLIP's names"),
     ("report",): ("tools.report", "one self-contained HTML file that compares runs"),
     ("store", "info"): ("tools.store_info", "what a store holds and how it was made"),
     ("store", "verify"): ("tools.store_verify", "compare everything in a store with its checksums"),

@@ -82,13 +82,13 @@ def evaluate(config: Config) -> dict[str, Any]:
     model = load_model(config.clip, config.checkpoint)
     samples = ShardSamples(config.shards, config.keys)
     keys = [key.decode() for key in samples.keys]
+    features = {
+        name: caption_features(_join(config, model, fields), keys, model.adapter) for name, fields in sets.items()
+    }
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     image_IE = image_features(model.tower, samples, torch.device(auto if config.device == "auto" else config.device))
-    own = config.embedder if model.adapter else config.teacher
-    features = {
-        name: caption_features(_join(config, own, fields), keys, model.adapter) for name, fields in sets.items()
-    }
     first = next(iter(sets))
+    original = model.original()
     return {
         "format": FORMAT,
         "name": config.name or str(config.checkpoint or config.clip),
@@ -97,8 +97,8 @@ def evaluate(config: Config) -> dict[str, Any]:
         "shards": list(samples.shards),
         "num_images": len(samples),
         "retrieval": {name: _retrieval(image_IE, text) for name, text in features.items()},
-        "drift": _retrieval(image_IE, caption_features(_join(config, config.teacher, sets[first]), keys, None)),
-        "zeroshot": _zero_shot(config, model, own, samples, image_IE),
+        "drift": _retrieval(image_IE, caption_features(_join(config, original, sets[first]), keys, None)),
+        "zeroshot": _zero_shot(config, model, samples, image_IE),
         "examples": _examples(config.examples, samples, sets[first][0], image_IE, features[first][0]),
     }
 
@@ -115,8 +115,12 @@ def _caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
     return sets
 
 
-def _join(config: Config, model: str, caption_fields: Sequence[str]) -> Join:
-    return Join(config.store, [f"{model}/{field}" for field in caption_fields])
+def _join(config: Config, model: Model, caption_fields: Sequence[str]) -> Join:
+    """The vectors of captions that the model's text side takes: the embedder's for an adapter, else CLIP's own."""
+    prefix = config.embedder if model.adapter else config.teacher
+    join = Join(config.store, [f"{prefix}/{field}" for field in caption_fields])
+    model.require_fit(join)
+    return join
 
 
 def _retrieval(image_IE: torch.Tensor, text_VIE: torch.Tensor) -> dict[str, dict[str, float]]:
@@ -124,12 +128,10 @@ def _retrieval(image_IE: torch.Tensor, text_VIE: torch.Tensor) -> dict[str, dict
     return retrieval(image_IE, text_VIE.flatten(0, 1), owner)
 
 
-def _zero_shot(
-    config: Config, model: Model, own: str, samples: ShardSamples, image_IE: torch.Tensor
-) -> dict[str, float] | None:
+def _zero_shot(config: Config, model: Model, samples: ShardSamples, image_IE: torch.Tensor) -> dict[str, float] | None:
     if config.zeroshot is None:
         return None
-    return zero_shot(read_classes(config.zeroshot), _join(config, own, ["prompt"]), model.adapter, samples, image_IE)
+    return zero_shot(read_classes(config.zeroshot), _join(config, model, ["prompt"]), model.adapter, samples, image_IE)
 
 
 def _examples(

@@ -47,12 +47,16 @@ class RunConfig:
     """Steps between log lines."""
     checkpoint_every: int = 500
     """Steps between checkpoints; one is always written at the end."""
+    checkpoint_minutes: float | None = None
+    """Minutes after which a further checkpoint is written, at the next log line; > 0."""
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "accumulation", "shuffle_window", "log_every", "checkpoint_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        if self.checkpoint_minutes is not None:
+            require(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "above 0")
         require(self.keep_checkpoints >= 1, "keep_checkpoints", self.keep_checkpoints, "at least 1")
         require(self.max_steps is None or self.max_steps >= 1, "max_steps", self.max_steps, "at least 1")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from store.errors import CheckpointError
+from store.errors import CheckpointError, ConfigError
 from trainer.adapter import Adapter
+from trainer.images import BrokenImageError
 from trainer.join import Join
 from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
 from trainer.samples import ShardSamples
@@ -28,11 +29,27 @@ class Model:
         tower: image tower, in evaluation mode.
         adapter: maps caption vectors to the joint space; None for CLIP itself, whose text features are stored.
         checkpoint: where the weights come from; None for CLIP itself.
+        embedder: what made the vectors that the adapter was trained on; None for CLIP itself.
     """
 
     tower: Tower
     adapter: Adapter | None
     checkpoint: Path | None
+    embedder: dict[str, str] | None
+
+    def original(self) -> "Model":
+        """The same image tower beside CLIP's own text features: what the drift probe looks at."""
+        return Model(self.tower, None, None, None)
+
+    def require_fit(self, join: Join) -> None:
+        """Raises: ConfigError: the join's vectors are not of the model that the text side takes, or not as wide."""
+        if self.embedder is not None:
+            join.require_made_by(self.embedder, f"the adapter of {str(self.checkpoint)!r}")
+        elif join.dim != self.tower.dim:
+            raise ConfigError(
+                f"field {join.fields[0]!r} of store {str(join.path)!r} is {join.dim} wide, the image features are "
+                f"{self.tower.dim}; name a field of this CLIP's own text features"
+            )
 
 
 def load_model(clip: str, checkpoint: Path | None) -> Model:
@@ -44,7 +61,7 @@ def load_model(clip: str, checkpoint: Path | None) -> Model:
     tower = load_image_tower(clip)
     tower.model.eval().requires_grad_(False)
     if checkpoint is None:
-        return Model(tower, None, None)
+        return Model(tower, None, None, None)
     folder = find_checkpoint(checkpoint)
     info, weights = read_checkpoint_info(folder), read_tensors(folder, "model")
     if info["stage"] not in ("stage1", "stage2"):
@@ -60,8 +77,8 @@ def load_model(clip: str, checkpoint: Path | None) -> Model:
         try:
             tower.model.load_state_dict(image)
         except RuntimeError as error:
-            raise CheckpointError(f"the image tower of {str(folder)!r} does not fit CLIP {clip!r}: {error}") from error
-    return Model(tower, adapter, folder)
+            raise CheckpointError(f"the image tower of {str(folder)!r} does not fit CLIP {clip!r}") from error
+    return Model(tower, adapter, folder, info["embedder"])
 
 
 def _part(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
@@ -77,11 +94,19 @@ def image_features(tower: Tower, samples: ShardSamples, device: torch.device) ->
     """
     model = tower.model.to(device)
     rows = []
+
+    def pixels(position: int, payload: bytes) -> np.ndarray:
+        try:
+            return tower.transform.evaluate(payload)
+        except BrokenImageError as error:
+            raise samples.broken(position, error) from error
+
     with ThreadPoolExecutor() as decoders:
         for start in tqdm(range(0, len(samples), BATCH), "images", unit="batch", leave=False):
-            payloads = [samples.image(i) for i in range(start, min(start + BATCH, len(samples)))]
-            pixels = np.stack(list(decoders.map(tower.transform.evaluate, payloads)))
-            rows.append(model.normalized(torch.from_numpy(pixels).to(device)).cpu())
+            positions = range(start, min(start + BATCH, len(samples)))
+            payloads = [samples.image(i) for i in positions]
+            batch = np.stack(list(decoders.map(pixels, positions, payloads)))
+            rows.append(model.normalized(torch.from_numpy(batch).to(device)).cpu())
     return torch.cat(rows)
 
 

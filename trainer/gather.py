@@ -52,5 +52,14 @@ def mean_over_ranks(values: torch.Tensor) -> torch.Tensor:
     return total / dist.get_world_size()
 
 
+def any_rank(flags: list[bool], device: torch.device) -> list[bool]:
+    """For each flag whether it is set on some rank; the same answer on every rank."""
+    if _is_alone():
+        return flags
+    total = torch.tensor(flags, dtype=torch.int32, device=device)
+    dist.all_reduce(total)
+    return [count > 0 for count in total.tolist()]
+
+
 def _is_alone() -> bool:
     return not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1

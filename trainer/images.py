@@ -8,6 +8,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -105,3 +106,21 @@ def load_transform(file: Path | None, image_size: int) -> ImageTransform:
         return ImageTransform(size=image_size, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{str(file)!r} cannot be read as an image processor's settings: {error}") from error
+
+
+def processor_settings(transform: ImageTransform) -> dict[str, Any]:
+    """What :func:`load_transform` reads, as transformers writes it to ``preprocessor_config.json``."""
+    size = transform.size
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": size},
+        "crop_size": {"height": size, "width": size},
+        "image_mean": list(transform.mean),
+        "image_std": list(transform.std),
+        "resample": 3,
+        "do_resize": True,
+        "do_center_crop": True,
+        "do_rescale": True,
+        "do_normalize": True,
+        "do_convert_rgb": True,
+    }

@@ -27,10 +27,11 @@ class Join:
     Attributes:
         fields: the fields' names, in the order of every array below.
         dim: width of the vectors, the same in all fields.
+        made_by: what made them, the same in all fields: model, revision, template, pooling.
     """
 
     def __init__(self, path: Path, fields: Sequence[str]) -> None:
-        """Raises: StoreNotFoundError, FieldNotFoundError; ConfigError: no field named, or widths that differ."""
+        """Raises: StoreNotFoundError, FieldNotFoundError; ConfigError: no field named, or not all of one model."""
         if not fields:
             there = ", ".join(store.open(path).fields())
             raise ConfigError(f"no field of store {str(path)!r} is named; there are {there}")
@@ -42,6 +43,13 @@ class Join:
         if len(set(dims.values())) > 1:
             raise ConfigError(f"fields of store {str(path)!r} differ in width ({dims}); name fields of one model")
         self.dim = infos[fields[0]].dim
+        self.made_by = _made_by(infos[fields[0]].spec)
+        for name in fields:
+            if differing := _differences(self.made_by, _made_by(infos[name].spec)):
+                raise ConfigError(
+                    f"fields {fields[0]!r} and {name!r} of store {str(path)!r} are not of one model ({differing}); "
+                    "name fields of one model"
+                )
         self._caption_fields = [infos[name].spec.caption_field for name in fields]
 
     def covered(self, keys: Sequence[str], missing: Missing) -> np.ndarray:
@@ -79,10 +87,13 @@ class Join:
             rows[places] = self.vectors([keys[i] for i in places], int(which))
         return rows
 
+    def caption_hashes(self, keys: Sequence[str], which: int) -> np.ndarray:
+        """Hashes of the captions that one field was made from: (n,) uint64, in the order of ``keys``."""
+        return self._fields[which].caption_hashes(keys)
+
     def check_captions(self, keys: Sequence[str], captions: Sequence[str | None], which: int) -> None:
         """Raises: StaleCaptionError: a caption is not the one that was embedded under its key."""
-        hashes = self._fields[which].caption_hashes(keys)
-        for key, caption, stored in zip(keys, captions, hashes, strict=True):
+        for key, caption, stored in zip(keys, captions, self.caption_hashes(keys, which), strict=True):
             if caption is not None and store.caption_hash(caption) != int(stored):
                 raise StaleCaptionError(
                     f"the caption of sample {key!r} is not the one that field {self.fields[which]!r} of store "
@@ -90,6 +101,24 @@ class Join:
                     "data, or the captions changed: embed them into a new field"
                 )
 
+    def require_made_by(self, made_by: dict[str, str], what: str) -> None:
+        """Raises: ConfigError: the vectors are not of the model whose vectors ``what`` was trained on."""
+        if differing := _differences(made_by, self.made_by):
+            raise ConfigError(
+                f"{what} was trained on vectors of {made_by['model']!r}; field {self.fields[0]!r} of store "
+                f"{str(self.path)!r} holds those of {self.made_by['model']!r} ({differing}); name fields of its model"
+            )
+
     def caption_field(self, which: int) -> str:
         """Where in the sample's json the field's captions come from."""
         return self._caption_fields[which]
+
+
+def _made_by(spec: store.FieldSpec) -> dict[str, str]:
+    return {name: getattr(spec, name) for name in ("model", "revision", "template", "pooling")}
+
+
+def _differences(ours: dict[str, str], theirs: dict[str, str]) -> str:
+    """The clauses that differ; the model's name alone does not count, since a copy of a folder is the same model."""
+    names = [name for name in ours if name != "model" and ours[name] != theirs[name]]
+    return "; ".join(f"{name} {ours[name]!r} and {theirs[name]!r}" for name in names)

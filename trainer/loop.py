@@ -13,8 +13,10 @@ from store.errors import KeyclipError
 from trainer import run_folder
 from trainer.config import RunConfig
 from trainer.engine import learning_rate_at, make_engine, start_ranks, stop_ranks
+from trainer.gather import any_rank
 from trainer.loader import batches, make_plan
 from trainer.log import TrainingLog
+from trainer.preempt import PreemptedError, Preemption
 from trainer.resume import load_training_state, save_training_state
 from trainer.stage import Stage
 
@@ -31,6 +33,7 @@ def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage
     Raises:
         ConfigError: settings that do not fit each other, the data or the run that the folder holds.
         DivergedError: the loss became NaN or infinite.
+        PreemptedError: SIGTERM or SIGUSR1 came; the run has saved its state.
         RankLostError: another rank stopped.
     """
     rank, ranks, device = start_ranks(config)
@@ -76,8 +79,8 @@ class _Run:
             mininterval=interval,
             maxinterval=interval,
         )
-        with bar, TrainingLog(self.config, self.rank) as log:
-            self._steps(first, bar, log)
+        with bar, TrainingLog(self.config, self.rank) as log, Preemption(self.config.checkpoint_minutes) as preemption:
+            self._steps(first, bar, log, preemption)
         if self.rank == 0:
             newest = run_folder.find_checkpoint(self.config.output)
             self.stage.finish(run_folder.read_tensors(newest, "model"))
@@ -91,7 +94,7 @@ class _Run:
             f"{self.total_steps} steps, {plan.steps_per_epoch} an epoch{left}"
         )
 
-    def _steps(self, first: int, bar: Any, log: TrainingLog) -> None:
+    def _steps(self, first: int, bar: Any, log: TrainingLog, preemption: Preemption) -> None:
         config, engine = self.config, self.engine
         loader = self._batches(first)
         for step in range(first, self.total_steps):
@@ -111,12 +114,18 @@ class _Run:
             done = step + 1
             log.add(self.plan.batch_size, waited, skipped)
             save = done % config.checkpoint_every == 0 or done == self.total_steps
+            stop = False
             if done % config.log_every == 0 or save:  # logging stops a diverged run before it is saved
+                stop, due = any_rank([preemption.signal is not None, preemption.is_save_due()], self.device)
+                save = save or stop or due
                 row = {"step": done, "epoch": done / self.plan.steps_per_epoch, "samples": done * config.batch_size}
                 bar.set_postfix(log.write(row | {"lr": rate}, report, engine), refresh=False)
             if save:
                 save_training_state(config, self.engine, self.stage, done, self.total_steps, self.rank)
+                preemption.saved()
             bar.update()
+            if stop and done < self.total_steps:
+                raise PreemptedError(f"asked to stop; saved after step {done}, and the same command continues there")
 
     def _batches(self, first: int) -> Iterator[dict[str, Any]]:
         config = self.config

@@ -4,7 +4,6 @@ The result is an ordinary ``transformers`` folder (model, tokenizer, image proce
 ``openai/clip-vit-large-patch14``.
 """
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,10 +19,11 @@ from torch import nn
 from store.errors import ConfigError
 from store.shards import caption_at, iter_samples, load_json
 from trainer.config import RunConfig, require
-from trainer.images import CLIP_MEAN, CLIP_STD, ImageTransform
+from trainer.images import BrokenImageError, ImageTransform, processor_settings
 from trainer.master_weights import clamp_master
 from trainer.objectives import INITIAL_LOGIT_SCALE, MAX_LOGIT_SCALE, bounded_logit_scale, contrastive
 from trainer.order import generator
+from trainer.run_folder import write_json
 from trainer.samples import ShardSamples
 from trainer.stage import Stage
 
@@ -68,6 +68,7 @@ class PretrainConfig(RunConfig):
         require(self.image_size % self.patch_size == 0, "image_size", self.image_size, "a multiple of patch_size")
         require(self.width % 64 == 0, "width", self.width, "a multiple of 64")
         require(self.vocabulary >= 300, "vocabulary", self.vocabulary, "at least 300 (256 bytes and special tokens)")
+        require(0 < self.min_crop <= 1, "min_crop", self.min_crop, "above 0 and at most 1")
         require(bool(self.caption_fields), "caption_fields", self.caption_fields, "at least one path into the json")
 
 
@@ -107,7 +108,10 @@ class CaptionedData:
         for sample, place in zip(samples.tolist(), places.tolist(), strict=True):
             random = generator(self.config.seed, 1, epoch, place)
             captions.append(self._caption(sample, random))
-            images.append(self.transform.train(self.samples.image(sample), random))
+            try:
+                images.append(self.transform.train(self.samples.image(sample), random))
+            except BrokenImageError as error:
+                raise self.samples.broken(sample, error) from error
         tokens = self.tokenizer(captions, padding=True, truncation=True, max_length=CONTEXT_LENGTH, return_tensors="pt")
         return {
             "image": torch.from_numpy(np.stack(images)),
@@ -132,7 +136,7 @@ class Pretrain(Stage):
         self.config = config
         samples = ShardSamples(config.shards, config.keys)
         self.tokenizer = _tokenizer(config, samples)
-        self.data = CaptionedData(config, samples, self.tokenizer)
+        self.data: CaptionedData = CaptionedData(config, samples, self.tokenizer)
         self.clip_config = _clip_config(config, self.tokenizer)
         self.module = self.objective = ClipObjective(_new_clip(self.clip_config))
         self.info = {"left_out": samples.counts}
@@ -152,21 +156,7 @@ class Pretrain(Stage):
         shutil.rmtree(temporary, ignore_errors=True)
         clip.save_pretrained(temporary)
         self.tokenizer.save_pretrained(temporary)
-        size = self.config.image_size
-        processor = {
-            "image_processor_type": "CLIPImageProcessor",
-            "size": {"shortest_edge": size},
-            "crop_size": {"height": size, "width": size},
-            "image_mean": CLIP_MEAN,
-            "image_std": CLIP_STD,
-            "resample": 3,
-            "do_resize": True,
-            "do_center_crop": True,
-            "do_rescale": True,
-            "do_normalize": True,
-            "do_convert_rgb": True,
-        }
-        (temporary / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")
+        write_json(temporary / "preprocessor_config.json", processor_settings(self.data.transform))
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
 

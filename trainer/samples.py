@@ -10,6 +10,7 @@ import numpy as np
 
 from store.errors import ConfigError
 from store.shards import caption_at, expand_shards, load_json
+from trainer.images import BrokenImageError
 from trainer.shard_index import index_shards
 
 MAX_OPEN_SHARDS = 64
@@ -87,6 +88,10 @@ class ShardSamples:
     def where(self, position: int) -> str:
         """For messages: which sample of which shard."""
         return f"sample {self.key(position)!r} of shard {self.shards[self._shard[position]]!r}"
+
+    def broken(self, position: int, error: BrokenImageError) -> BrokenImageError:
+        """The error of decoding a sample's image, with the sample's name."""
+        return BrokenImageError(f"{self.where(position)}: {error}; download it again, or leave it out with --keys")
 
     def image(self, position: int) -> bytes:
         return self._read(position, self._image[position])

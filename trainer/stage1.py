@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from store.errors import ConfigError
+from store.errors import ConfigError, StaleCaptionError
 from trainer.adapter import Adapter
 from trainer.config import RunConfig, require
 from trainer.join import Join, Missing
@@ -98,6 +98,18 @@ class VectorData:
         covered = self.captions.covered(keys, config.missing) & self.teachers.covered(keys, config.missing)
         self.num_missing = int((~covered).sum())
         self._keys = np.array([key.encode() for key in keys], dtype=np.bytes_)[covered]
+        self._check_captions()
+
+    def _check_captions(self) -> None:
+        """Raises: StaleCaptionError: a vector and its teacher are made from different captions."""
+        keys = [key.decode() for key in self._keys]
+        for view, (field, teacher) in enumerate(zip(self.captions.fields, self.teachers.fields, strict=True)):
+            differ = self.captions.caption_hashes(keys, view) != self.teachers.caption_hashes(keys, view)
+            if differ.any():
+                raise StaleCaptionError(
+                    f"{differ.sum()} of {len(keys)} keys, first {keys[differ.argmax()]!r}, have a vector in {field!r} "
+                    f"and a teacher in {teacher!r} of different captions; embed the captions anew with both models"
+                )
 
     @property
     def shard_sizes(self) -> Sequence[int]:
@@ -130,4 +142,9 @@ class Stage1(Stage):
         }
         self.data = data
         self.module = InheritanceObjective(Adapter(**shape), config.structure, config.scaling)
-        self.info = {"adapter": shape, "fields": list(config.fields), "num_missing": data.num_missing}
+        self.info = {
+            "adapter": shape,
+            "embedder": data.captions.made_by,
+            "fields": list(config.fields),
+            "num_missing": data.num_missing,
+        }

@@ -5,7 +5,7 @@ Legend: B batch, C/H/W image, D embedder width, E joint width.
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from store.errors import CheckpointError, ConfigError
+from store.errors import CaptionFieldError, CheckpointError, ConfigError
 from trainer.adapter import Adapter
 from trainer.config import RunConfig, require
 from trainer.images import BrokenImageError
@@ -68,7 +68,7 @@ class Stage2Config(RunConfig):
     broken: Missing = "error"
     """What to do with an image that cannot be decoded: stop and name it, or leave it out of its batch and count it."""
     check_captions: bool = True
-    """Compare each loaded sample's caption with the hash stored beside its vector."""
+    """Compare each loaded sample's caption, where the shard carries it, with the hash stored beside its vector."""
     distill_weight: float = 1.0
     """Weight w of the self-distillation; 0 leaves it out."""
     structure: bool = True
@@ -93,6 +93,8 @@ class Stage2Config(RunConfig):
         require(self.distill_weight >= 0, "distill_weight", self.distill_weight, "at least 0")
         require(0 <= self.ema_momentum <= 1, "ema_momentum", self.ema_momentum, "between 0 and 1")
         require(0 < self.min_crop <= 1, "min_crop", self.min_crop, "above 0 and at most 1")
+        require(self.num_blocks >= 0, "num_blocks", self.num_blocks, "at least 0")
+        require(self.expansion >= 1, "expansion", self.expansion, "at least 1")
         if self.field_weights is not None and (
             len(self.field_weights) != len(self.fields) or min(self.field_weights) < 0 or sum(self.field_weights) <= 0
         ):
@@ -143,7 +145,7 @@ class PairData:
     """Images of indexed shards with caption vectors of a store."""
 
     def __init__(self, config: Stage2Config, tower: Tower) -> None:
-        self.config, self.transform = config, tower.transform
+        self.config, self.transform = config, replace(tower.transform, min_scale=config.min_crop)
         self.join = Join(config.store, config.fields)
         self.samples = ShardSamples(config.shards, config.keys)
         covered = self.join.covered([key.decode() for key in self.samples.keys], config.missing)
@@ -186,14 +188,22 @@ class PairData:
         except BrokenImageError as error:
             if self.config.broken == "skip":
                 return None
-            where = self.samples.where(sample)
-            raise BrokenImageError(f"{where}: {error}; leave such images out with --broken skip") from error
+            raise BrokenImageError(f"{self.samples.broken(sample, error)}, or with --broken skip") from error
 
     def _check(self, samples: np.ndarray, keys: list[str], draws: np.ndarray) -> None:
         for which in np.unique(draws):
-            rows = [row for row in np.flatnonzero(draws == which) if self.samples.has_json(samples[row])]
-            captions = [self.samples.caption(samples[row], self.join.caption_field(which)) for row in rows]
+            rows = np.flatnonzero(draws == which)
+            captions = [self._caption(samples[row], self.join.caption_field(which)) for row in rows]
             self.join.check_captions([keys[row] for row in rows], captions, int(which))
+
+    def _caption(self, sample: int, caption_field: str) -> str | None:
+        """The caption that the shard carries; None where it carries none, since captions may come from elsewhere."""
+        if not self.samples.has_json(sample):
+            return None
+        try:
+            return self.samples.caption(sample, caption_field)
+        except CaptionFieldError:
+            return None
 
 
 class Stage2(Stage):
@@ -204,11 +214,12 @@ class Stage2(Stage):
     def __init__(self, config: Stage2Config) -> None:
         tower = load_image_tower(config.clip)
         data = PairData(config, tower)
-        adapter, shape = _start_adapter(config, data.join.dim, tower.dim)
+        adapter, shape = _start_adapter(config, data.join, tower.dim)
         self.config, self.data = config, data
         self.module = self.objective = ContrastiveObjective(config, adapter, tower.model)
         self.info = {
             "adapter": shape,
+            "embedder": data.join.made_by,
             "clip": config.clip,
             "fields": list(config.fields),
             "left_out": data.samples.counts,
@@ -244,8 +255,14 @@ def update_ema(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
         average.lerp_(value.to(average.dtype), 1 - momentum)
 
 
-def _start_adapter(config: Stage2Config, dim_in: int, dim_out: int) -> tuple[Adapter, dict[str, int]]:
-    """A fresh adapter, or stage 1's. Raises: CheckpointError: of another stage, or for vectors of another width."""
+def _start_adapter(config: Stage2Config, join: Join, dim_out: int) -> tuple[Adapter, dict[str, int]]:
+    """A fresh adapter, or stage 1's.
+
+    Raises:
+        CheckpointError: not of stage 1, or for vectors or a joint space of another width.
+        ConfigError: trained on vectors of another model.
+    """
+    dim_in = join.dim
     if config.stage1 is None:
         shape = {
             "dim_in": dim_in,
@@ -264,6 +281,7 @@ def _start_adapter(config: Stage2Config, dim_in: int, dim_out: int) -> tuple[Ada
             f"the adapter of {str(checkpoint)!r} maps {shape['dim_in']} to {shape['dim_out']} dimensions; fields "
             f"{', '.join(config.fields)} and CLIP {config.clip!r} need {dim_in} to {dim_out}"
         )
+    join.require_made_by(info["embedder"], f"the adapter of {str(checkpoint)!r}")
     adapter = Adapter(**shape)
     weights = read_tensors(checkpoint, "model")
     adapter.load_state_dict({name.removeprefix("adapter."): tensor for name, tensor in weights.items()})

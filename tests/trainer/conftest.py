@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,3 +42,16 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with the caption vectors and teacher vectors of :data:`KEYS`."""
     return make_store(tmp_path_factory.mktemp("stores") / "captions.store", KEYS)
+
+
+@pytest.fixture
+def settings(shards: list[str], store_path: Path, clip_folder: Path, tmp_path: Path) -> dict[str, Any]:
+    """Settings of stage 2 that fit together."""
+    return {
+        "output": tmp_path / "run",
+        "shards": tuple(shards),
+        "store": store_path,
+        "fields": ("llm/short", "llm/long"),
+        "clip": str(clip_folder),
+        "batch_size": 8,
+    }

@@ -1,0 +1,204 @@
+"""Stage 2: self-distillation and its teacher, and where the stage starts from."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from store.errors import CheckpointError, ConfigError
+from tests.trainer.conftest import KEYS
+from tests.trainer.examples import CAPTION_DIM, add_field, make_store
+from trainer.adapter import Adapter
+from trainer.objectives import INITIAL_LOGIT_SCALE
+from trainer.run_folder import save_checkpoint
+from trainer.stage1 import Stage1, Stage1Config
+from trainer.stage2 import Stage2, Stage2Config, update_ema
+
+
+def load(stage: Stage2) -> dict[str, torch.Tensor]:
+    return stage.data.load(np.arange(8), 0, np.arange(8))
+
+
+# ---- self-distillation
+
+
+def make_stage(settings: dict, **more) -> Stage2:
+    torch.manual_seed(0)
+    return Stage2(Stage2Config(**settings | {"num_blocks": 1, "expansion": 2, **more}))
+
+
+def perturb(module: torch.nn.Module) -> None:
+    random = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += 0.02 * torch.randn(parameter.shape, generator=random)
+
+
+def regulariser(stage: Stage2, batch) -> tuple[float, torch.Tensor]:
+    """``L_reg`` and its gradient with respect to the image projection: what w adds to the loss."""
+    weight, losses, gradients = stage.objective.image.vision.visual_projection.weight, [], []
+    for w in (0.0, 1.0):
+        stage.objective.weight = w
+        loss, _ = stage.module(batch)
+        losses.append(loss.item())
+        gradients.append(torch.autograd.grad(loss, weight)[0])
+    return losses[1] - losses[0], gradients[1] - gradients[0]
+
+
+@pytest.mark.parametrize("teacher", ["ema", "fixed"])
+def test_the_regulariser_is_exactly_zero_at_step_0_and_is_not_after_the_weights_move(settings, teacher):
+    stage = make_stage(settings, teacher=teacher)
+    batch = load(stage)
+    value, gradient = regulariser(stage, batch)
+    assert value == 0.0
+    assert not gradient.any()
+    perturb(stage.objective.image)
+    value, gradient = regulariser(stage, batch)
+    assert value > 0.01
+    assert gradient.abs().max() > 0.001
+    assert gradient.isfinite().all()
+
+
+def test_w_weighs_the_regulariser(settings):
+    stage = make_stage(settings)
+    perturb(stage.objective.image)
+    batch = load(stage)
+    losses = []
+    for w in (0.0, 1.0, 3.0):
+        stage.objective.weight = w
+        loss, report = stage.module(batch)
+        losses.append(loss.item())
+        assert report["loss"] is loss
+    assert losses[0] == pytest.approx(report["loss/contrastive"].item())
+    regulariser = report["loss/distill_instance"].item() + 255.5 * report["loss/distill_structure"].item()
+    assert losses[1] - losses[0] == pytest.approx(regulariser, rel=1e-3)
+    assert losses[2] - losses[0] == pytest.approx(3 * regulariser, rel=1e-3)
+
+
+def test_the_regulariser_is_as_published_with_reference_scaling(settings):
+    """Sums over the 8 samples and their 28 pairs."""
+    stage = make_stage(settings, scaling="reference")
+    perturb(stage.objective.image)
+    loss, report = stage.module(load(stage))
+    sums = 8 * report["loss/distill_instance"].item() + 28 * report["loss/distill_structure"].item()
+    assert loss.item() - report["loss/contrastive"].item() == pytest.approx(sums, rel=1e-4)
+
+
+def test_the_teacher_takes_no_gradient_and_is_no_part_of_the_module(settings):
+    stage = make_stage(settings)
+    (teacher,) = stage.objective.teacher
+    theirs = {id(parameter) for parameter in teacher.parameters()}
+    assert not theirs & {id(parameter) for parameter in stage.module.parameters()}
+    assert not any(name.startswith("teacher") for name in stage.module.state_dict())
+    perturb(stage.objective.image)
+    stage.module(load(stage))[0].backward()
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in teacher.parameters())
+    assert all(parameter.grad is not None for parameter in stage.objective.image.vision.visual_projection.parameters())
+
+
+@pytest.mark.parametrize("more", [{"distill_weight": 0.0}, {"lock_image": True}])
+def test_without_self_distillation_there_is_no_teacher(settings, more):
+    stage = make_stage(settings, **more)
+    assert not stage.objective.teacher
+    assert not stage.extra_files()
+    _, report = stage.module(load(stage))
+    assert set(report) == {"loss", "loss/contrastive", "temperature"}
+    assert report["temperature"].item() == pytest.approx(0.07)
+
+
+def test_a_locked_image_tower_is_not_trained(settings):
+    stage = make_stage(settings, lock_image=True)
+    stage.module(load(stage))[0].backward()
+    trained = {name for name, parameter in stage.module.named_parameters() if parameter.grad is not None}
+    assert trained == {"logit_scale", *(f"adapter.{name}" for name, _ in stage.objective.adapter.named_parameters())}
+
+
+def test_the_moving_average_is_taken_in_float32_also_of_a_bfloat16_student():
+    """At 0.9996 an average kept in bfloat16 would not move at all: 1 + 0.0004 x (2 - 1) rounds to 1."""
+    teacher, student = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False).bfloat16()
+    with torch.no_grad():
+        teacher.weight.fill_(1.0)
+        student.weight.fill_(2.0)
+    for steps in range(1, 4):
+        update_ema(teacher, student, 0.9996)
+        assert teacher.weight.dtype == torch.float32
+        assert teacher.weight.item() == pytest.approx(2 - 0.9996**steps, abs=1e-7)
+    assert student.weight.item() == 2.0
+
+
+@pytest.mark.parametrize(("momentum", "expected"), [(1.0, 1.0), (0.0, 3.0), (0.75, 1.5)])
+def test_the_momentum_is_the_share_that_the_average_keeps(momentum, expected):
+    teacher, student = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    with torch.no_grad():
+        for module, value in ((teacher, 1.0), (student, 3.0)):
+            for parameter in module.parameters():
+                parameter.fill_(value)
+    update_ema(teacher, student, momentum)
+    assert [parameter.item() for parameter in teacher.parameters()] == [expected] * 2
+
+
+def test_the_teacher_is_saved_and_restored(settings):
+    one, other = make_stage(settings), make_stage(settings)
+    perturb(one.objective.teacher[0])
+    saved = one.extra_files()
+    other.load_extra_files(lambda name: saved[name])
+    for a, b in zip(one.objective.teacher[0].parameters(), other.objective.teacher[0].parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+# ---- where the stage starts from
+
+
+@pytest.fixture
+def stage1_run(settings, tmp_path) -> Path:
+    """A checkpoint of stage 1 with weights of its own."""
+    config = Stage1Config(
+        output=tmp_path / "stage1", store=settings["store"], fields=("llm/short",), teacher_fields=("clip/short",),
+        batch_size=4, num_blocks=2, expansion=3,
+    )  # fmt: skip
+    torch.manual_seed(9)
+    stage = Stage1(config)
+    weights = dict(stage.module.state_dict())
+    save_checkpoint(config.output, {"model": weights}, {"stage": "stage1", "step": 3, **stage.info}, 1)
+    return config.output
+
+
+def test_it_starts_from_stage_1s_adapter_whatever_its_shape(settings, stage1_run):
+    stage = make_stage(settings, stage1=stage1_run)
+    assert stage.info["adapter"] == {"dim_in": CAPTION_DIM, "dim_out": 16, "num_blocks": 2, "expansion": 3}
+    torch.manual_seed(9)
+    original = Adapter(CAPTION_DIM, 16, num_blocks=2, expansion=3)  # as the fixture drew it
+    for name, value in stage.objective.adapter.named_parameters():
+        assert torch.equal(value, original.get_parameter(name))
+    assert stage.objective.logit_scale.item() == pytest.approx(INITIAL_LOGIT_SCALE)
+
+
+def test_without_stage_1_the_adapter_is_fresh(settings):
+    stage = make_stage(settings, num_blocks=4, expansion=2)
+    assert stage.info["adapter"] == {"dim_in": CAPTION_DIM, "dim_out": 16, "num_blocks": 4, "expansion": 2}
+
+
+def change_info(run: Path, **values) -> None:
+    (file,) = run.glob("checkpoints/*/checkpoint.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_a_checkpoint_of_another_stage_is_refused(settings, stage1_run):
+    change_info(stage1_run, stage="stage2")
+    with pytest.raises(CheckpointError, match="is a checkpoint of stage2; --stage1 takes one of stage1"):
+        make_stage(settings, stage1=stage1_run)
+
+
+def test_a_checkpoint_for_vectors_of_another_width_is_refused(settings, stage1_run):
+    change_info(stage1_run, adapter={"dim_in": 99, "dim_out": 16, "num_blocks": 2, "expansion": 3})
+    with pytest.raises(CheckpointError, match=r"maps 99 to 16 dimensions; fields llm/short, llm/long .* need 12 to 16"):
+        make_stage(settings, stage1=stage1_run)
+
+
+def test_a_checkpoint_for_vectors_of_another_model_is_refused(settings, stage1_run, tmp_path):
+    path = make_store(tmp_path / "other.store", KEYS)
+    add_field(path, "mistral/short", KEYS, CAPTION_DIM, revision="v2")
+    with pytest.raises(ConfigError, match=r"was trained on vectors of 'llm'; field 'mistral/short' .* of 'mistral'"):
+        make_stage(settings, store=path, fields=("mistral/short",), stage1=stage1_run)

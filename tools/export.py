@@ -1,0 +1,47 @@
+"""``keyclip export``: a checkpoint as a transformers folder, or its adapter under LLM2CLIP's names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from safetensors.torch import save_file
+
+from store.errors import ConfigError
+from trainer.evaluate import load_model
+from trainer.export import export_folder, to_llm2clip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Export a checkpoint of stage 1 or stage 2 for use elsewhere.
+
+    huggingface: a folder with the image tower for CLIPVisionModelWithProjection.from_pretrained, the image processor's
+    settings, the adapter as safetensors, and its shape and embedder as json. llm2clip: one safetensors file with the
+    adapter under the names that LLM2CLIP and ProCLIP give it (text.text_adaptor.*).
+
+    Example:
+        keyclip export --clip openai/clip-vit-large-patch14 --checkpoint runs/proclip --output proclip-vitl14
+    """
+
+    clip: str
+    """The CLIP that was tuned: a folder or hub id."""
+    checkpoint: Path
+    """Run or checkpoint of stage 1 or stage 2."""
+    output: Path
+    """Folder (huggingface) or file (llm2clip) to write; must not exist."""
+    layout: Literal["huggingface", "llm2clip"] = "huggingface"
+    """What to write."""
+
+
+def run(config: Config) -> None:
+    """Write the export."""
+    if config.layout == "huggingface":
+        export_folder(config.clip, config.checkpoint, config.output)
+    else:
+        if config.output.exists():
+            raise ConfigError(f"{str(config.output)!r} exists; an export never overwrites, give another --output")
+        adapter = load_model(config.clip, config.checkpoint).adapter
+        assert adapter is not None
+        config.output.parent.mkdir(parents=True, exist_ok=True)
+        save_file(to_llm2clip(adapter), config.output, metadata={"format": "pt"})
+    print(f"exported to {config.output}")
