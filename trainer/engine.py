@@ -12,6 +12,7 @@ from torch import nn
 
 from store.errors import ConfigError
 from trainer.config import RunConfig
+from trainer.master_weights import start_master_weights
 
 
 def start_ranks(config: RunConfig) -> tuple[int, int, torch.device]:
@@ -82,7 +83,10 @@ def make_engine(module: nn.Module, config: RunConfig, ranks: int) -> Any:
         settings[config.precision] = {"enabled": True}
     if config.precision == "fp16" and not torch.cuda.is_available():
         raise ConfigError("precision fp16 needs a GPU; use fp32 or bf16 on the CPU")
+    trained = {p: p.detach().to("cpu", torch.float32, copy=True) for p in module.parameters() if p.requires_grad}
     engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
+    if config.precision != "fp32":
+        start_master_weights(engine, trained)
     return engine
 
 

@@ -110,6 +110,17 @@ def set_full_state(engine: Any, parameter: nn.Parameter, values: dict[str, torch
     piece.state["step"] = torch.full_like(torch.as_tensor(piece.state["step"]), float(step))
 
 
+def start_master_weights(engine: Any, weights: dict[nn.Parameter, torch.Tensor]) -> None:
+    """Start from these float32 weights (parameter -> tensor of its shape), with Adam at step 0.
+
+    DeepSpeed makes half-precision master weights from the already rounded parameters, and without ZeRO it has taken a
+    step by then, with a gradient of zero: weights decayed, Adam's bias correction one step ahead.
+    """
+    for parameter, values in weights.items():
+        zeros = torch.zeros_like(values)
+        set_full_state(engine, parameter, {"master": values} | dict.fromkeys(MOMENTS, zeros), step=0)
+
+
 def adam_step(engine: Any, parameters: Iterator[nn.Parameter]) -> int:
     """The step count that Adam's bias correction uses, from the first parameter of which this rank owns a piece."""
     for parameter in parameters:

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ import pytest
 
 from tests.embedder.models import save_clip
 from tests.trainer.examples import make_store, write_shard
+from tests.trainer.launching import deepspeed
 
 KEYS = [f"{i:09d}" for i in range(24)]
 
@@ -55,3 +57,21 @@ def settings(shards: list[str], store_path: Path, clip_folder: Path, tmp_path: P
         "clip": str(clip_folder),
         "batch_size": 8,
     }
+
+
+@pytest.fixture(scope="package")
+def engines(shards, store_path, clip_folder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What ``tests.trainer.engines`` found on two ranks under the real launcher."""
+    folder = tmp_path_factory.mktemp("engines")
+    settings = {
+        "output": str(folder),
+        "shards": shards,
+        "store": str(store_path),
+        "fields": ["llm/short", "llm/long"],
+        "clip": str(clip_folder),
+        "batch_size": 8,
+    }
+    (folder / "settings.json").write_text(json.dumps(settings))
+    done = deepspeed("tests.trainer.engines", folder / "settings.json", folder / "results.json")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return json.loads((folder / "results.json").read_text())
