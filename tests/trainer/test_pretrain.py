@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import transformers
 
 from store.errors import ConfigError
-from tests.trainer.examples import encoded, picture, write_shard, write_tar
+from tests.trainer.examples import encoded, picture, sample_members, write_shard, write_tar
 from trainer.objectives import INITIAL_LOGIT_SCALE, contrastive
 from trainer.pretrain import Pretrain, PretrainConfig
 from trainer.towers import load_image_tower
