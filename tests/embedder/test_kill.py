@@ -44,7 +44,7 @@ def kill_after_progress(arguments: list[str], path: Path, seed: int) -> bool:
 
 @pytest.fixture
 def captions():
-    return {f"{i:06d}": {"caption": f"picture {i} " + "of a red cube " * (i % 7)} for i in range(4000)}
+    return {f"{i:06d}": {"caption": f"picture {i} " + "of a red cube " * (i % 7)} for i in range(2400)}
 
 
 def test_a_killed_run_is_finished_by_the_same_command(tmp_path, clip_folder, make_shard, captions):
