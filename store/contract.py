@@ -6,9 +6,9 @@ caller sees of reading (missing keys, output types, errors) is here, once.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from types import TracebackType
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -30,7 +30,20 @@ Progress = Callable[[str, int, int], None]
 
 
 class Snapshot(ABC):
-    """One consistent view of a field. Places are numbers that mean something to the backend alone."""
+    """One consistent view of a field, for as long as its context lasts.
+
+    Places are numbers that mean something to the backend alone.
+    """
+
+    @abstractmethod
+    def __enter__(self) -> Self:
+        """Begin."""
+
+    @abstractmethod
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End."""
 
     @abstractmethod
     def count(self) -> int:
@@ -80,8 +93,8 @@ class Field(ABC):
     spec: FieldSpec
 
     @abstractmethod
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """The blocks committed by now, held unchanged until the context ends."""
+    def snapshot(self) -> Snapshot:
+        """The blocks committed by now."""
 
     @overload
     def get(
@@ -239,7 +252,7 @@ class Field(ABC):
     def _fill(self, snapshot: Snapshot, places: Places, out: Vectors) -> Vectors:
         dtype = self.spec.dtype
         stored = STORAGE[dtype]
-        if dtype == out.dtype.name and out.flags.c_contiguous:
+        if out.dtype == stored and out.flags.c_contiguous:
             snapshot.take_rows(places, out)
             return out
         rows = np.empty((min(len(places), DECODE_ROWS), self.spec.dim), stored)

@@ -2,7 +2,8 @@
 
 Rows ``(first, second, place)`` stand sorted by ``first``. A directory tells where the rows whose ``first`` begins with
 given bits start, so that a lookup touches one directory entry and about one row, wherever the key is and however many
-there are. The columns lie apart: most comparisons need ``first`` alone.
+there are. ``first`` lies apart from the rest: between two gathers all of it has left the processor's caches, and most
+comparisons need no more.
 """
 
 from collections.abc import Sequence
@@ -17,13 +18,15 @@ MERGE_RATIO = 8
 MAX_ROWS = 2**24
 """Tables are not merged beyond this size (about 0.5 GB), so that no merge needs much memory."""
 
+_NEXT = np.arange(1, 5)
+
 Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
 
 def directory_bits(count: int) -> int:
-    """Bits of ``first`` that the directory of ``count`` rows resolves: so many that an entry has one row or less."""
-    return max(1, (count - 1).bit_length())
+    """Bits of ``first`` that the directory of ``count`` rows resolves: two to four entries for a row."""
+    return max(1, (count - 1).bit_length()) + 1
 
 
 def table_bytes(count: int) -> int:
@@ -33,7 +36,7 @@ def table_bytes(count: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class KeyTable:
-    """``first`` (n,) uint64 sorted, ``rest`` (n, 2) uint64 of (second, place), ``directory`` (2^bits + 1,) uint32."""
+    """``first`` (n,) uint64 ascending, ``rest`` (n, 2) uint64: second and place, ``directory`` (2^bits + 1,) uint32."""
 
     first: NDArray[np.uint64]
     rest: NDArray[np.uint64]
@@ -44,7 +47,7 @@ class KeyTable:
 
     @classmethod
     def build(cls, hashes: Hashes, places: Places) -> Self:
-        """A table of hashes (n, 2) uint64, all different, and their places (n,) int64, which must not be negative."""
+        """A table of hashes (n, 2) uint64 and their places (n,) int64, which must not be negative."""
         return cls._sorted(hashes[:, 0], np.column_stack([hashes[:, 1], places.astype(np.uint64)]))
 
     @classmethod
@@ -62,8 +65,7 @@ class KeyTable:
         first, rest = first[order], rest[order]
         bits = directory_bits(len(first))
         directory = np.zeros(2**bits + 1, np.uint32)
-        buckets = (first >> np.uint64(64 - bits)).view(np.int64)
-        np.cumsum(np.bincount(buckets, minlength=2**bits), out=directory[1:])
+        np.cumsum(np.bincount(_buckets(first, bits), minlength=2**bits), out=directory[1:])
         return cls(first, rest, directory)
 
     @classmethod
@@ -87,34 +89,42 @@ class KeyTable:
         if not len(self):
             return np.full(len(hashes), ABSENT, np.int64)
         first = np.ascontiguousarray(hashes[:, 0])
-        bucket = (first >> np.uint64(64 - directory_bits(len(self)))).view(np.int64)
-        row = self._find_first(first, bucket)
+        bucket = _buckets(first, directory_bits(len(self)))
+        row = self.directory.take(bucket).astype(np.int64)
+        other = (self.first.take(row, mode="clip") != first).nonzero()[0]
+        if len(other):
+            row[other] = self._look_further(first[other], row[other])
         rest = self.rest.take(row, axis=0, mode="clip")
-        same_first = self.first.take(row, mode="clip") == first
-        same_second = rest[:, 0] == hashes[:, 1]
-        found = np.where(same_first & same_second, rest[:, 1].view(np.int64), ABSENT)
-        if (clash := same_first & ~same_second).any():
-            for i in clash.nonzero()[0]:  # once in 10^7 tables of a million keys
-                found[i] = self._scan(hashes[i], row[i], self.directory[bucket[i] + 1])
+        found: Places = rest[:, 1].astype(np.int64)
+        right = (rest[:, 0] == hashes[:, 1]) & (self.first.take(row, mode="clip") == first)
+        if not right.all():
+            left = (~right).nonzero()[0]
+            found[left] = self._scan(hashes[left], bucket[left])
         return found
 
-    def _find_first(self, first: NDArray[np.uint64], bucket: NDArray[np.int64]) -> NDArray[np.uint32]:
-        """The row in each bucket that has ``first``, or any row at all."""
-        row = self.directory.take(bucket)
-        todo = (self.first.take(row, mode="clip") != first).nonzero()[0]
-        at, end, first = row[todo], self.directory.take(bucket[todo] + 1), first[todo]
-        while len(todo):
-            at = at + np.uint32(1)
-            left = (at < end).nonzero()[0]
-            todo, at, end, first = todo[left], at[left], end[left], first[left]
-            row[todo] = at
-            left = (self.first.take(at) != first).nonzero()[0]
-            todo, at, end, first = todo[left], at[left], end[left], first[left]
-        return row
+    def _look_further(self, first: NDArray[np.uint64], row: Places) -> Places:
+        """Of the rows after each ``row`` the one that has ``first``, if it is among the next few."""
+        there = self.first.take(row[:, None] + _NEXT, mode="clip") == first[:, None]
+        further: Places = row + 1 + there.argmax(axis=1)
+        return further
 
-    def _scan(self, pair: Hashes, row: int, end: int) -> int:
-        match = (self.first[row:end] == pair[0]) & (self.rest[row:end, 0] == pair[1])
-        return int(self.rest[row:end, 1][match][0]) if match.any() else ABSENT
+    def _scan(self, hashes: Hashes, bucket: Places) -> Places:
+        """As :meth:`locate`, row after row to the buckets' ends: for keys that are absent or in crowded buckets."""
+        found = np.full(len(hashes), ABSENT, np.int64)
+        row, end = self.directory.take(bucket), self.directory.take(bucket + 1)
+        todo = (row < end).nonzero()[0]
+        while len(todo):
+            rest = self.rest.take(row[todo], axis=0)
+            right = (self.first.take(row[todo]) == hashes[todo, 0]) & (rest[:, 0] == hashes[todo, 1])
+            found[todo[right]] = rest[right, 1].astype(np.int64)
+            row[todo] += np.uint32(1)
+            todo = todo[~right & (row[todo] < end[todo])]
+        return found
+
+
+def _buckets(first: NDArray[np.uint64], bits: int) -> Places:
+    """The upper bits of ``first``."""
+    return (first >> np.uint64(64 - bits)).view(np.int64)
 
 
 def locate_in(tables: Sequence[KeyTable], hashes: Hashes) -> Places:
@@ -140,7 +150,7 @@ def num_to_merge(counts: Sequence[int], new: int) -> int:
     """How many of the last tables, of ``counts`` keys, a new one of ``new`` keys takes in.
 
     A table takes in predecessors that are less than MERGE_RATIO times as large: so a field has few tables, each much
-    larger than the next, and a key is rewritten about MERGE_RATIO times while the field grows to any size.
+    larger than the next, and a key is rewritten some 5 times whenever the field grows by that ratio.
     """
     merged = 0
     for count in reversed(counts):

@@ -19,6 +19,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("prompts",): ("tools.prompts", "class prompts of a zero-shot task as keyed captions, for embed"),
     ("export",): ("tools.export", "a checkpoint as a transformers folder, or under LLM2CLIP's names"),
     ("report",): ("tools.report", "one self-contained HTML file that compares runs"),
+    ("bench", "store"): ("tools.bench_store", "the store beside other ways to keep vectors, as ratios"),
     ("store", "info"): ("tools.store_info", "what a store holds and how it was made"),
     ("store", "verify"): ("tools.store_verify", "compare everything in a store with its checksums"),
     ("store", "repair"): ("tools.store_repair", "drop damaged blocks, so that embed fills them again"),

@@ -4,6 +4,7 @@ A :class:`Catalog` is built from the field's record and grows as blocks are comm
 facts are arrays, so that a lookup of a thousand keys is a handful of numpy calls however many blocks there are.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,10 +37,15 @@ class Catalog:
         self.head_known = np.zeros(0, np.bool_)
         self.chunk_block = _NONE
         self.chunk_page = _NONE
+        self.chunk_unit = _NONE
+        """Where its rows begin in the file, in units."""
         self.chunk_rows = _NONE
         self.chunk_known = np.zeros(0, np.bool_)
         """Per chunk: whether its page was confirmed (and its checksum compared)."""
         self.tables: list[KeyTable] = []
+        self.row_bytes = row_bytes(self.record.spec.dtype, self.record.spec.dim)
+        self.unit = math.gcd(env.page_bytes, self.row_bytes)
+        """Every row begins on a multiple of so many bytes in the file."""
 
     def load(self, transaction: Any, earlier: "Catalog | None" = None) -> None:
         """Read the block records and the index, of ``earlier`` only what came since."""
@@ -82,6 +88,7 @@ class Catalog:
         self.chunk_block = np.concatenate([before.chunk_block, np.array(block, np.int64)])
         self.chunk_page = np.concatenate([before.chunk_page, np.array(page, np.int64)])
         self.chunk_rows = np.concatenate([before.chunk_rows, np.array(rows, np.int64)])
+        self.chunk_unit = (self.chunk_page + 1) * (self.env.page_bytes // self.unit)
         self.chunk_known = np.concatenate([before.chunk_known, np.zeros(len(page), np.bool_)])
 
     def load_index(self, transaction: Any, earlier: "Catalog | None" = None) -> None:
@@ -92,6 +99,7 @@ class Catalog:
     def _open_segment(self, transaction: Any, segment: Segment) -> KeyTable:
         header = segment_header(segment)
         key = layout.number_key(segment.number)
+        self.env.fetch(segment.page, header)
         try:
             page = self.env.find(transaction, layout.INDEX, key, header, segment.page, self.check)
         except DamagedBlockError as error:
@@ -107,19 +115,23 @@ class Catalog:
         Raises:
             DamagedBlockError: a chunk is not what its block's record says; names the block.
         """
-        known = self.chunk_known[chunks]
+        known = self.chunk_known.take(chunks)
         if known.all():
             return
-        for chunk in np.unique(chunks[~known]).tolist():
-            block = int(self.chunk_block[chunk])
-            part = chunk - int(self.first_chunk[block]) + 1
-            header = self.chunk_header(block, part, int(self.chunk_rows[chunk]))
-            self.chunk_page[chunk] = self._find(transaction, header, int(self.chunk_page[chunk]))
+        new = np.unique(chunks[~known]).tolist()
+        headers = [self._chunk_header(chunk) for chunk in new]
+        if self.check:
+            for chunk, header in zip(new, headers, strict=True):
+                self.env.fetch(int(self.chunk_page[chunk]), header)
+        for chunk, header in zip(new, headers, strict=True):
+            page = self._find(transaction, header, int(self.chunk_page[chunk]))
+            self.chunk_page[chunk] = page
+            self.chunk_unit[chunk] = (page + 1) * (self.env.page_bytes // self.unit)
             self.chunk_known[chunk] = True
 
     def require_heads(self, transaction: Any, blocks: NDArray[np.int64]) -> None:
         """Confirm the heads of blocks before their first use; raises as :meth:`require_chunks` does."""
-        known = self.head_known[blocks]
+        known = self.head_known.take(blocks)
         if known.all():
             return
         for block in np.unique(blocks[~known]).tolist():
@@ -127,9 +139,11 @@ class Catalog:
             self.head_page[block] = self._find(transaction, header, int(self.head_page[block]))
             self.head_known[block] = True
 
-    def chunk_header(self, block: int, part: int, count: int) -> ValueHeader:
+    def _chunk_header(self, chunk: int) -> ValueHeader:
         """The header that a chunk must have."""
-        return layout.chunk_header(self.record.spec, block, part, count)
+        block = int(self.chunk_block[chunk])
+        part = chunk - int(self.first_chunk[block]) + 1
+        return layout.chunk_header(self.record.spec, block, part, int(self.chunk_rows[chunk]))
 
     def _find(self, transaction: Any, header: ValueHeader, page: int) -> int:
         key = layout.value_key(header.number, header.part)
@@ -149,14 +163,11 @@ class Catalog:
 
     def chunks_of(self, places: Places) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Chunk and row within it of every place."""
+        size = self.record.rows_per_chunk  # a power of two
         row = places & ROW_MASK
-        size = self.record.rows_per_chunk
-        return self.first_chunk[places >> 32] + row // size, row % size
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of a stored row."""
-        return row_bytes(self.record.spec.dtype, self.record.spec.dim)
+        chunk = self.first_chunk.take(places >> 32)
+        chunk += row >> (size.bit_length() - 1)
+        return chunk, row & (size - 1)
 
 
 def segment_header(segment: Segment) -> ValueHeader:

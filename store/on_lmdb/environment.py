@@ -1,14 +1,14 @@
 """An LMDB environment: transactions, and large values by their place in the memory map."""
 
-import contextlib
 import ctypes
 import errno
 import mmap
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
 import lmdb
@@ -38,6 +38,7 @@ class Environment:
         self._lmdb = self._open(create)
         self._databases = {name: self._lmdb.open_db(name, create=create) for name in layout.DATABASES}
         self.page_bytes: int = self._lmdb.stat()["psize"]
+        self._mapped: mmap.mmap | None = None
         self._map: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._map_lock = threading.Lock()
 
@@ -103,25 +104,17 @@ class Environment:
         """Handle of a sub-database of :data:`layout.DATABASES`."""
         return self._databases[name]
 
-    @contextlib.contextmanager
-    def read(self) -> Iterator[Any]:
+    def read(self) -> "Reading":
         """A read transaction: what is committed now, unchanged until it ends. Keep it short: it pins freed pages."""
-        while True:
-            with GATE.passing():
-                try:
-                    transaction = self._lmdb.begin(buffers=True)
-                except lmdb.MapResizedError:  # another process has outgrown our map
-                    transaction = None
-                except lmdb.ReadersFullError:  # dead processes leave their slots behind
-                    self._lmdb.reader_check()
-                    transaction = self._lmdb.begin(buffers=True)
-                if transaction is not None:
-                    try:
-                        yield transaction
-                    finally:
-                        transaction.abort()
-                    return
-            self._resize(0)
+        return Reading(self)
+
+    def begin_read(self) -> Any:
+        """Begin a read transaction; the caller is inside the gate. Use :meth:`read`."""
+        try:
+            return self._lmdb.begin(buffers=True)
+        except lmdb.ReadersFullError:  # dead processes leave their slots behind
+            self._lmdb.reader_check()
+            return self._lmdb.begin(buffers=True)
 
     def write(self, work: Callable[[Any], T], size: int = 2**20) -> T:
         """Run ``work(transaction)`` in a write transaction and commit it durably; one at a time over all processes.
@@ -140,12 +133,12 @@ class Environment:
             raise ReadOnlyError(f"{str(self.folder)!r} cannot be written: check the rights of data.mdb and lock.mdb")
         while True:
             try:
-                with GATE.passing(), self._lmdb.begin(write=True, buffers=True) as transaction:
+                with GATE, self._lmdb.begin(write=True, buffers=True) as transaction:
                     return work(transaction)
             except lmdb.MapResizedError:
-                self._resize(0)
+                self.resize(0)
             except lmdb.MapFullError:
-                self._resize(2 * self._lmdb.info()["map_size"])
+                self.resize(2 * self._lmdb.info()["map_size"])
             except lmdb.Error as error:
                 # LMDB reports a write that was cut short, as on a full disk, as an input/output error.
                 full = error.code == errno.EIO and not has_room(self.folder / "data.mdb", size)
@@ -153,7 +146,8 @@ class Environment:
                     raise store_full(self.folder) from error
                 raise
 
-    def _resize(self, size: int) -> None:
+    def resize(self, size: int) -> None:
+        """Change the size of the map; 0 follows another process that has grown it."""
         with GATE.alone():
             self._lmdb.set_mapsize(size)
 
@@ -165,9 +159,8 @@ class Environment:
         if end > len(self._map):
             with self._map_lock, (self.folder / "data.mdb").open("rb") as file:
                 if end > len(self._map):
-                    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                    mapped.madvise(mmap.MADV_RANDOM)
-                    self._map = np.frombuffer(mapped, np.uint8)
+                    self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    self._map = np.frombuffer(self._mapped, np.uint8)
         return self._map
 
     def header_at(self, page: int) -> NDArray[np.uint8]:
@@ -179,6 +172,13 @@ class Environment:
         """The payload of the value with this header that begins at ``page``."""
         start = (page + 1) * self.page_bytes
         return self.file(start + header.payload_bytes)[start : start + header.payload_bytes]
+
+    def fetch(self, page: int, header: ValueHeader) -> None:
+        """Have the system read a payload in the background; without that it would come page by page as it is used."""
+        start = (page + 1) * self.page_bytes
+        self.file(start + header.payload_bytes)
+        if self._mapped is not None and start + header.payload_bytes <= len(self._map):
+            self._mapped.madvise(mmap.MADV_WILLNEED, start, header.payload_bytes)
 
     def find(self, transaction: Any, database: bytes, key: bytes, header: ValueHeader, page: int, check: bool) -> int:
         """The page at which a large value begins: ``page`` if the value is there, else where LMDB says.
@@ -199,6 +199,34 @@ class Environment:
         if check and not header.matches(self.header_at(page), self.payload_at(page, header)):
             raise DamagedBlockError(f"its bytes at page {page} do not match their checksum")
         return page
+
+
+class Reading:
+    """A read transaction as a context. A class, since a generator would cost more than the transaction."""
+
+    __slots__ = ("_env", "_transaction")
+
+    def __init__(self, env: Environment) -> None:
+        self._env = env
+        self._transaction: Any = None
+
+    def __enter__(self) -> Any:
+        while True:
+            GATE.__enter__()
+            try:
+                self._transaction = self._env.begin_read()
+                return self._transaction
+            except BaseException as error:
+                GATE.__exit__(None, None, None)
+                if not isinstance(error, lmdb.MapResizedError):
+                    raise
+            self._env.resize(0)  # another process has outgrown our map
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transaction.abort()
+        GATE.__exit__(None, None, None)
 
 
 def page_of(value: memoryview) -> int:

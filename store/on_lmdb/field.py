@@ -5,13 +5,11 @@ is therefore seen as one array of rows that overlap at steps of ``unit``, and a 
 blocks the rows are in.
 """
 
-import contextlib
-import math
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +31,29 @@ TAKE_UNIT = 256
 
 
 class LmdbSnapshot(Snapshot):
-    """A field as of one read transaction."""
+    """A field as of one read transaction; a context that begins and ends it."""
 
-    def __init__(self, transaction: Any, catalog: Catalog) -> None:
-        self._transaction = transaction
-        self._catalog = catalog
+    _transaction: Any
+    _catalog: Catalog
+
+    def __init__(self, field: "LmdbField", env: Environment) -> None:
+        self._field = field
+        self._env = env
+        self._reading = env.read()
+
+    def __enter__(self) -> Self:
+        self._transaction = self._reading.__enter__()
+        try:
+            self._catalog = self._field.catalog(self._transaction, self._env)
+        except BaseException:
+            self._reading.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reading.__exit__(kind, error, trace)
 
     @property
     def record(self) -> FieldRecord:
@@ -79,18 +95,18 @@ class LmdbSnapshot(Snapshot):
         catalog, env = self._catalog, self._catalog.env
         chunk, row = catalog.chunks_of(places)
         catalog.require_chunks(self._transaction, chunk)
-        size = catalog.row_bytes
-        unit = math.gcd(env.page_bytes, size)
-        at = (catalog.chunk_page[chunk] + 1) * (env.page_bytes // unit) + row * (size // unit)
-        data = env.file(0)
+        size, unit = catalog.row_bytes, catalog.unit
+        at = catalog.chunk_unit.take(chunk) + row * (size // unit)
+        data = env.file(0)  # a whole number of pages
         if unit >= TAKE_UNIT:
             if size > unit:
                 at = (at[:, None] + np.arange(size // unit)).reshape(-1)
-            units = data[: len(data) // unit * unit].view(f"V{unit}")
-            np.take(units, at, out=out.reshape(-1).view(f"V{unit}"), mode="clip")  # without clip numpy copies twice
+            kind = np.dtype((np.void, unit))
+            np.take(data.view(kind), at, out=out.reshape(-1).view(kind), mode="clip")  # without clip numpy copies twice
         else:
-            rows = np.ndarray(((len(data) - size) // unit + 1,), f"V{size}", data, strides=(unit,))
-            out.reshape(-1).view(f"V{size}")[:] = rows[at]
+            kind = np.dtype((np.void, size))
+            rows = np.ndarray(((len(data) - size) // unit + 1,), kind, data, strides=(unit,))
+            out.reshape(-1).view(kind)[:] = rows[at]
 
     def take_scales(self, places: Places) -> NDArray[np.float32]:
         catalog = self._catalog
@@ -127,31 +143,39 @@ class LmdbField(Field):
     def _forget(self) -> None:
         self._process = -1
         self._environment: Environment | None = None
-        self._catalog: Catalog | None = None
+        self._seen: tuple[int, Catalog | None] = (-1, None)
+        """Number of the last transaction, and the catalog as of it; replaced together."""
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_process", "_environment", "_catalog", "_lock")
+        own = ("_process", "_environment", "_seen", "_lock")
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._forget()
 
-    @contextlib.contextmanager
-    def snapshot(self) -> Iterator[LmdbSnapshot]:
-        env = self._current_environment()
-        with env.read() as transaction:
-            packed = transaction.get(layout.FIELD, db=env.database(layout.META))
-            catalog = self._catalog
+    def snapshot(self) -> LmdbSnapshot:
+        return LmdbSnapshot(self, self._current_environment())
+
+    def catalog(self, transaction: Any, env: Environment) -> Catalog:
+        """The catalog as of a transaction: the one at hand unless something was committed since."""
+        number = transaction.id()
+        seen, catalog = self._seen
+        if catalog is None or seen != number:
+            packed = bytes(transaction.get(layout.FIELD, db=env.database(layout.META)))
             if catalog is None or catalog.packed != packed:
-                with self._lock:
-                    catalog = Catalog(env, bytes(packed), self._check)
-                    if catalog.record.dropped:
-                        raise self._gone()
-                    catalog.load(transaction, self._catalog)
-                    self._catalog = catalog
-            yield LmdbSnapshot(transaction, catalog)
+                catalog = self._load(transaction, env, packed, catalog)
+            self._seen = (number, catalog)
+        return catalog
+
+    def _load(self, transaction: Any, env: Environment, packed: bytes, earlier: Catalog | None) -> Catalog:
+        catalog = Catalog(env, packed, self._check)
+        if catalog.record.dropped:
+            raise self._gone()
+        with self._lock:
+            catalog.load(transaction, earlier)
+        return catalog
 
     def _current_environment(self) -> Environment:
         if self._process != os.getpid():

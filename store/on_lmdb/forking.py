@@ -6,28 +6,33 @@ other thread was inside LMDB at the moment of the fork. So operations pass a gat
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
+from types import TracebackType
+
+_POLL_SECONDS = 0.0005
 
 
 class Gate:
-    """Counts operations under way. Whoever shuts it waits until there are none and holds back new ones."""
+    """Counts operations under way: ``with gate:`` is one, which must neither fork nor shut the gate itself.
+
+    Whoever shuts it waits until there are none and holds back new ones. Shutting is rare and may wait a little, so that
+    passing costs next to nothing.
+    """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
         self._inside = 0
 
-    @contextlib.contextmanager
-    def passing(self) -> Iterator[None]:
-        """An operation; must neither fork nor shut the gate itself."""
-        with self._changed:
+    def __enter__(self) -> None:
+        with self._lock:
             self._inside += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._inside -= 1
-                if not self._inside:
-                    self._changed.notify_all()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._inside -= 1
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -40,13 +45,15 @@ class Gate:
 
     def shut(self) -> None:
         """Wait until nothing is under way, and let nothing begin."""
-        self._changed.acquire()
+        self._lock.acquire()
         while self._inside:
-            self._changed.wait()
+            self._lock.release()
+            time.sleep(_POLL_SECONDS)
+            self._lock.acquire()
 
     def open(self) -> None:
         """Undo :meth:`shut`."""
-        self._changed.release()
+        self._lock.release()
 
 
 GATE = Gate()

@@ -21,7 +21,7 @@ def environment(folder: Path) -> Environment:
     """
     status = (folder / "data.mdb").stat()
     identity = (status.st_dev, status.st_ino)
-    with GATE.passing(), _lock:
+    with GATE, _lock:
         found = _open.get(identity)
         if found is None:
             found = Environment(folder)

@@ -1,9 +1,8 @@
 """Reading a field of a Zarr store: rows are gathered chunk by chunk."""
 
-import contextlib
 import os
-from collections.abc import Iterator
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,14 @@ class ZarrSnapshot(Snapshot):
         self._spec = spec
         self._name = name
         self._state = catalog.refresh() if catalog.bucket.is_local else catalog.state
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to end: blocks never change."""
 
     def _newest(self) -> State:
         self._state = self._catalog.refresh()
@@ -107,14 +114,13 @@ class ZarrField(Field):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_process": -1, "_catalog": None}
 
-    @contextlib.contextmanager
-    def snapshot(self) -> Iterator[ZarrSnapshot]:
+    def snapshot(self) -> ZarrSnapshot:
         if self._process != os.getpid() or self._catalog is None:
             self._catalog = Catalog(self._bucket, self._folder, self.name, self._check)
             self._process = os.getpid()
             if not self._bucket.is_local:
                 self._catalog.refresh()
-        yield ZarrSnapshot(self._catalog, self.spec, self.name)
+        return ZarrSnapshot(self._catalog, self.spec, self.name)
 
 
 def read_spec(bucket: Bucket, folder: str, name: str, path: str) -> FieldSpec:

@@ -52,13 +52,13 @@ NO_CONTENT_DIGEST = xxhash.xxh3_128_digest(b"\0")
 
 
 def key_table():
-    """Three rows need two bits: a directory of five numbers."""
+    """Three rows need two bits and one more: a directory of nine numbers."""
     halves = [struct.unpack("<QQ", xxhash.xxh3_128_digest(key.encode())) for key in KEYS]
     rows = sorted((first, second, place) for place, (first, second) in enumerate(halves))
     table = b"".join(struct.pack("<Q", first) for first, _, _ in rows)
     table += b"".join(struct.pack("<QQ", second, place) for _, second, place in rows)
-    below = [sum(first >> 62 < entry for first, _, _ in rows) for entry in range(5)]
-    return table + struct.pack("<5I", *below)
+    below = [sum(first >> 61 < entry for first, _, _ in rows) for entry in range(9)]
+    return table + struct.pack("<9I", *below)
 
 
 # --- LMDB

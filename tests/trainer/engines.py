@@ -42,10 +42,10 @@ def batch_of(step: int, rank: int) -> torch.Tensor:
     return torch.randn(ROWS, 8, generator=torch.Generator().manual_seed(10 * step + rank))
 
 
-def small_engine(zero_stage: int, precision: Any, ranks: int) -> Any:
+def small_engine(zero_stage: int, precision: Any, ranks: int, accumulation: int = 1) -> Any:
     config = RunConfig(
         output=Path("none"), batch_size=ROWS * ranks, learning_rate=0.1, weight_decay=0.1, grad_clip=0.5,
-        precision=precision, zero_stage=zero_stage,
+        precision=precision, zero_stage=zero_stage, accumulation=accumulation,
     )  # fmt: skip
     return make_engine(Small(), config, ranks)
 
@@ -166,6 +166,17 @@ def run_stage(stage: Stage2, engine: Any, steps: range, rank: int, ranks: int) -
     return losses
 
 
+def accumulated(zero_stage: int, rank: int, ranks: int) -> dict[str, Any]:
+    """Three steps of micro-batches of one row against the same steps on whole batches."""
+    engine = small_engine(zero_stage, "fp32", ranks, accumulation=ROWS)
+    for step in range(3):
+        for row in batch_of(step, rank):
+            engine.backward(engine(row[None]))
+            engine.step()
+        clamp_master(engine, engine.module.logit_scale, 0.0, TOP)
+    return {"distance_from_whole_batches": distance(states(engine), plain_adamw(range(3), ranks))}
+
+
 def self_distillation(settings: dict[str, Any], zero_stage: int, precision: Any, rank: int, ranks: int) -> dict:
     """Stage 2 under DeepSpeed: what becomes of the teacher, and a save and resume in the middle."""
     output = Path(settings["output"]) / f"{zero_stage}-{precision}"
@@ -238,6 +249,8 @@ def main(settings_file: str, results_file: str) -> None:
         results[f"2-on-0-{precision}"] = zero_2_on_zero_0(precision, rank, ranks)
     for zero_stage, precision in ((0, "fp32"), (1, "bf16"), (2, "bf16")):
         results[f"stage2-{zero_stage}-{precision}"] = self_distillation(settings, zero_stage, precision, rank, ranks)
+    for zero_stage in (0, 1, 2):
+        results[f"accumulated-{zero_stage}"] = accumulated(zero_stage, rank, ranks)
     results["locked"] = locked_tower(settings, rank, ranks)
     if rank == 0:
         Path(results_file).write_text(json.dumps(results))

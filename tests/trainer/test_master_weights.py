@@ -64,3 +64,8 @@ def test_a_state_of_zero_2_goes_on_without_zero(engines, precision):
     found = engines[f"2-on-0-{precision}"]
     assert found["restored_equals_saved"]
     assert found["distance_after_3_steps"] < 1e-6
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1, 2])
+def test_accumulated_micro_batches_are_one_batch(engines, zero_stage):
+    assert engines[f"accumulated-{zero_stage}"]["distance_from_whole_batches"] < 1e-6
