@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 def command(path: Path, shard: str, clip_folder: Path) -> list[str]:
     arguments = ["--shards", shard, "--caption-fields", "caption", "--model", str(clip_folder), "--store", str(path)]
-    arguments += ["--block-size", "20", "--batch-tokens", "64", "--device", "cpu", "--progress", "False"]
+    arguments += ["--block-size", "50", "--batch-tokens", "64", "--device", "cpu", "--progress", "False"]
     return [sys.executable, "-m", "tools", "embed", *arguments]
 
 
