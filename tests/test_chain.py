@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -24,7 +25,12 @@ from trainer.zeroshot import read_classes
 
 ROOT = Path(__file__).parent.parent
 SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+EXTENSIONS = tempfile.mkdtemp(prefix="torch-extensions-")
+ENVIRONMENT = os.environ | {
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TORCH_EXTENSIONS_DIR": EXTENSIONS,
+}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +108,10 @@ def test_after_kills_no_key_is_missing_or_double(demo, scenes):
         assert max(Counter(keys).values()) == 1
         assert len(keys) == (prompts if name.endswith("prompt") else 256 + 24)
         assert opened.field(name).get(keys).shape == (len(keys), fields[name].dim)
+
+
+def test_nothing_was_compiled_whose_lock_a_killed_process_could_leave_behind(demo):
+    assert not list(Path(EXTENSIONS).iterdir())
 
 
 def test_every_run_logged_each_step_once_and_finished(demo):

@@ -26,6 +26,9 @@ def start_ranks(config: RunConfig) -> tuple[int, int, torch.device]:
     if os.environ["WORLD_SIZE"] == "1":
         os.environ.setdefault("MASTER_PORT", str(_free_port()))
     cuda = torch.cuda.is_available()
+    # DeepSpeed would compile an operation for inference on CPUs under a lock file: a process killed in there leaves the
+    # lock behind, and every later start waits for it for ever
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if not dist.is_initialized():
         deepspeed.init_distributed("nccl" if cuda else "gloo", verbose=False)
     local_rank = int(os.environ["LOCAL_RANK"])
