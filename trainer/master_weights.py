@@ -85,16 +85,15 @@ def full_state(engine: Any, parameter: nn.Parameter) -> dict[str, torch.Tensor]:
     A collective call: every rank must make it for the same parameters in the same order.
     """
     piece = fragment(engine, parameter)
-    views = {name: parameter.new_zeros(parameter.numel(), dtype=torch.float32) for name in ("master", *MOMENTS)}
+    names = ("master", *MOMENTS)
+    whole = parameter.new_zeros(len(names), parameter.numel(), dtype=torch.float32)
     if piece is not None:
         stop = piece.start + piece.values.numel()
-        views["master"][piece.start : stop] = piece.values
-        for name in MOMENTS:
-            views[name][piece.start : stop] = piece.moment(piece.state[name])
+        for row, name in zip(whole, names, strict=True):
+            row[piece.start : stop] = piece.values if name == "master" else piece.moment(piece.state[name])
     if _is_partitioned(engine):
-        for view in views.values():
-            dist.all_reduce(view)
-    return {name: view.view(parameter.shape).cpu() for name, view in views.items()}
+        dist.all_reduce(whole)
+    return {name: row.view(parameter.shape).cpu() for name, row in zip(names, whole, strict=True)}
 
 
 def set_full_state(engine: Any, parameter: nn.Parameter, values: dict[str, torch.Tensor], step: int) -> None:
