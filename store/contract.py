@@ -19,8 +19,8 @@ from store.errors import InvalidVectorsError, MissingKeysError, ReadOnlyError
 from store.keytable import ABSENT, Places
 from store.spec import FieldInfo, FieldSpec
 
-DECODE_ROWS = 256
-"""Rows converted at a time when the stored type is not the one asked for: they stay in the processor's cache."""
+DECODED_NUMBERS = 2**18
+"""Numbers converted at a time when the stored type is not the one asked for: they stay in the processor's cache."""
 
 Backend = Literal["lmdb", "zarr"]
 Missing = Literal["error", "mask"]
@@ -145,14 +145,14 @@ class Field(ABC):
             places = snapshot.locate(hash_keys(keys))
             found = places != ABSENT
             if found.all():
-                self._fill(snapshot, places, out)
+                self.fill(snapshot, places, out)
             elif missing == "error":
                 raise self._missing(keys, found)
             else:
                 out[~found] = 0
                 if found.any():
                     rows = np.empty((int(found.sum()), self.spec.dim), out.dtype)
-                    out[found] = self._fill(snapshot, places[found], rows)
+                    out[found] = self.fill(snapshot, places[found], rows)
         return (out, found) if missing == "mask" else out
 
     def contains(self, keys: Sequence[str]) -> Found:
@@ -211,7 +211,7 @@ class Field(ABC):
         """
         with self.snapshot() as snapshot:
             keys, places = snapshot.block_keys(block), snapshot.block_places(block)
-            return keys, self._fill(snapshot, places, self._output(len(keys), None, dtype))
+            return keys, self.fill(snapshot, places, self._output(len(keys), None, dtype))
 
     def read_batch(self, block: str) -> Batch:
         """A block just as it is stored, for copying it to a field of the same dtype; raises as :meth:`read_block`."""
@@ -249,15 +249,17 @@ class Field(ABC):
             )
         return out
 
-    def _fill(self, snapshot: Snapshot, places: Places, out: Vectors) -> Vectors:
+    def fill(self, snapshot: Snapshot, places: Places, out: Vectors) -> Vectors:
+        """Fill ``out`` (n, dim) with the vectors at places of a snapshot of this field, and return it."""
         dtype = self.spec.dtype
         stored = STORAGE[dtype]
         if out.dtype == stored and out.flags.c_contiguous:
             snapshot.take_rows(places, out)
             return out
-        rows = np.empty((min(len(places), DECODE_ROWS), self.spec.dim), stored)
-        for start in range(0, len(places), DECODE_ROWS):
-            part = places[start : start + DECODE_ROWS]
+        step = max(1, DECODED_NUMBERS // self.spec.dim)
+        rows = np.empty((min(len(places), step), self.spec.dim), stored)
+        for start in range(0, len(places), step):
+            part = places[start : start + step]
             snapshot.take_rows(part, rows[: len(part)])
             scales = snapshot.take_scales(part) if has_scales(dtype) else None
             decode(rows[: len(part)], scales, dtype, out[start : start + len(part)])

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from store.batch import hash_keys
+from store.dtypes import default_output, row_bytes
 from store.errors import ConfigError
+from store.spec import StoredDtype
 from tools.store_contenders import BLOCK, CONTENDERS, Contender, Keyclip, KeyclipLmdb, KeyclipZarr, Memmap, key_of
 from tools.store_report import report
 
@@ -30,9 +32,9 @@ class Config:
 
     All contenders hold the same float16 vectors and take turns batch by batch; the median of a contender's times
     counts. Patterns: "random" rows; "ordered", neighbours as in a shard; "window", random rows within 10,000
-    neighbours, as behind a shuffle buffer. The limit is `np.take` from a memory-mapped flat file with row numbers
-    known in advance. Then, each in a process of its own: reading with a cold page cache, with and without the check at
-    first touch; and the LMDB store at growing numbers of keys, whose gathers take turns as well.
+    neighbours, as behind a shuffle buffer. Tars can only be read in order. The limit is `np.take` from a memory-mapped
+    flat file with row numbers known in advance. Then, each in a process of its own: reading with a cold page cache,
+    with and without the check at first touch; and the LMDB store at growing numbers of keys, by turns as well.
 
     Example: keyclip bench store
     Example: keyclip bench store --num-vectors 200000 --sizes 20000 200000 2873538 --folder /nvme/tmp
@@ -46,8 +48,10 @@ class Config:
     """Batches per contender and pattern."""
     sizes: tuple[int, ...] = (20_000, 200_000)
     """Numbers of keys for the table of sizes; none skips it."""
-    size_dim: int = 1024
+    size_dim: int = 2048
     """Numbers per vector in the table of sizes."""
+    size_dtype: StoredDtype = "int8"
+    """How they are stored; int8 is read as float32."""
     folder: Path | None = None
     """Where to put the data, all of which is removed at the end. Default: the system's temporary folder."""
     json: bool = False
@@ -100,6 +104,7 @@ def measure(config: Config, folder: Path) -> dict[str, Any]:
         ],
         "cold": cold,
         "size_dim": config.size_dim,
+        "size_dtype": config.size_dtype,
         "sizes": measure_sizes(config, folder),
     }
 
@@ -131,11 +136,11 @@ def gather(contenders: Sequence[Contender], num_vectors: int, dim: int, rounds: 
     dice = np.random.default_rng(1)
     for pattern in PATTERNS:
         for number in range(rounds + WARM_UP):
-            rows = rows_of(pattern, num_vectors, dice)
-            keys = [key_of(row) for row in rows.tolist()]
             for contender in contenders:
                 if contender.by_position and pattern != "ordered":
                     continue
+                rows = rows_of(pattern, num_vectors, dice)
+                keys = [key_of(row) for row in rows.tolist()]  # new objects, as a loader has just made them
                 start = time.perf_counter()
                 contender.read(rows, keys, out)
                 if number >= WARM_UP:
@@ -193,16 +198,18 @@ def measure_sizes(config: Config, folder: Path) -> list[dict[str, Any]]:
     for size in config.sizes:
         contender = KeyclipLmdb(folder, config.size_dim)
         contender.place = folder / f"{size}.store"
+        contender.dtype = config.size_dtype
         in_process(contender.write, Blocks(size, config.size_dim))
         stores.append(contender)
     apart = [in_process(measure_open, c, size) for c, size in zip(stores, config.sizes, strict=True)]
     times: list[list[float]] = [[] for _ in stores]
     known: list[list[float]] = [[] for _ in stores]
-    for contender, size in zip(stores, config.sizes, strict=True):
+    for contender in stores:
         contender.open()
-        touch_all(contender, size, config.size_dim)
+        for block in contender.field.blocks():
+            contender.field.read_block(block)
     dice = np.random.default_rng(3)
-    out = np.empty((BATCH, config.size_dim), np.float16)
+    out = np.empty((BATCH, config.size_dim), default_output(config.size_dtype))
     for _ in range(config.rounds):
         for contender, size, all_seconds, known_seconds in zip(stores, config.sizes, times, known, strict=True):
             rows = rows_of("random", size, dice)
@@ -214,7 +221,7 @@ def measure_sizes(config: Config, folder: Path) -> list[dict[str, Any]]:
             with contender.field.snapshot() as snapshot:
                 places = snapshot.locate(hash_keys(keys))
                 start = time.perf_counter()
-                snapshot.take_rows(places, out)
+                contender.field.fill(snapshot, places, out)
                 known_seconds.append(time.perf_counter() - start)
     return [
         {
@@ -222,6 +229,7 @@ def measure_sizes(config: Config, folder: Path) -> list[dict[str, Any]]:
             "vectors_per_second": BATCH / float(np.median(t)),
             "vectors_per_second_places_known": BATCH / float(np.median(k)),
             "bytes_per_vector": contender.num_bytes() / size,
+            "payload_bytes_per_vector": row_bytes(config.size_dtype, config.size_dim),
             **about,
         }
         for contender, size, t, k, about in zip(stores, config.sizes, times, known, apart, strict=True)
@@ -236,7 +244,7 @@ def measure_open(contender: KeyclipLmdb, num_vectors: int) -> dict[str, float]:
     contender.field.get([key_of(0)])
     first = time.perf_counter()
     dice = np.random.default_rng(4)
-    out = np.empty((BATCH, contender.dim), np.float16)
+    out = np.empty((BATCH, contender.dim), default_output(contender.dtype))
     for _ in range(100):
         contender.field.get([key_of(row) for row in rows_of("random", num_vectors, dice).tolist()], out=out)
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

@@ -14,9 +14,12 @@ import numpy as np
 
 import store
 from store.contract import Backend
+from store.spec import StoredDtype
 
 BLOCK = 10_000
 """Rows per block, as an img2dataset shard has."""
+IMAGE_BYTES = 10_000
+"""Size of the images beside which a sidecar is read."""
 
 
 def key_of(row: int) -> str:
@@ -24,7 +27,7 @@ def key_of(row: int) -> str:
     return f"{row // BLOCK:05d}{row % BLOCK:04d}"
 
 
-def bench_spec(dim: int, dtype: str = "float16") -> store.FieldSpec:
+def bench_spec(dim: int, dtype: StoredDtype) -> store.FieldSpec:
     """The spec of every field that is made for measuring."""
     return store.FieldSpec(
         model="none",
@@ -36,7 +39,7 @@ def bench_spec(dim: int, dtype: str = "float16") -> store.FieldSpec:
         normalize=False,
         caption_field="caption",
         dim=dim,
-        dtype=dtype,  # type: ignore[arg-type]
+        dtype=dtype,
     )
 
 
@@ -96,9 +99,10 @@ class Memmap(Contender):
 class Keyclip(Contender):
     backend: ClassVar[Backend]
     check = True
+    dtype: StoredDtype = "float16"
 
     def write(self, blocks: Iterator[np.ndarray]) -> None:
-        writer = store.create(self.place, backend=self.backend).writer("f", bench_spec(self.dim))
+        writer = store.create(self.place, backend=self.backend).writer("f", bench_spec(self.dim, self.dtype))
         for number, block in enumerate(blocks):
             keys = [key_of(number * BLOCK + i) for i in range(len(block))]
             writer.commit(f"{number:05d}", keys, block, store.caption_hashes(keys))
@@ -198,9 +202,9 @@ class Hdf5(Contender):
 
 
 class TarSidecar(Contender):
-    """Embeddings packed into tars as LLM2CLIP writes them, read in lock-step with the images."""
+    """Embeddings packed into tars as LLM2CLIP writes them, read from start to end."""
 
-    name = "tar sidecar"
+    name = "tar sidecar alone"
     needs = "webdataset"
     by_position = True
 
@@ -209,24 +213,57 @@ class TarSidecar(Contender):
         for number, block in enumerate(blocks):
             with tarfile.open(self.place / f"{number:05d}_text_embeddings.tar", "w") as tar:
                 for i, row in enumerate(block):
-                    info = tarfile.TarInfo(f"{key_of(number * BLOCK + i)}.captions")
-                    info.size = 4 * self.dim
-                    tar.addfile(info, io.BytesIO(row.astype(np.float32).tobytes()))
+                    add_member(tar, f"{key_of(number * BLOCK + i)}.captions", row.astype(np.float32).tobytes())
 
     def open(self) -> None:
-        self.samples = self._samples()
+        self.samples = self.all_samples("*_text_embeddings.tar")
 
-    def _samples(self) -> Iterator[dict[str, Any]]:
-        from webdataset.tariterators import group_by_keys, tar_file_iterator
+    def all_samples(self, pattern: str) -> Iterator[dict[str, Any]]:
+        """Samples of the tars over and over, by webdataset's own reader."""
+        from webdataset.tariterators import group_by_keys, tar_file_expander
 
-        for tar in itertools.cycle(sorted(self.place.iterdir())):
+        for tar in itertools.cycle(sorted(self.place.glob(pattern))):
             with tar.open("rb") as stream:
-                members = ({**member, "__url__": str(tar)} for member in tar_file_iterator(stream))
-                yield from group_by_keys(members)
+                yield from group_by_keys(tar_file_expander([{"url": str(tar), "stream": stream}]))
 
     def read(self, rows: np.ndarray, keys: list[str], out: np.ndarray) -> None:
         for i, sample in zip(range(len(out)), self.samples, strict=False):
             out[i] = np.frombuffer(sample["captions"], np.float32)
+
+    def num_bytes(self) -> int:
+        return sum(file.stat().st_blocks * 512 for file in self.place.glob("*_text_embeddings.tar"))
+
+
+class TarLockStep(TarSidecar):
+    """The published way to read them: beside the tar of the images, sample by sample, comparing keys."""
+
+    name = "tar sidecar"
+
+    def write(self, blocks: Iterator[np.ndarray]) -> None:
+        super().write(blocks)
+        image = np.random.default_rng(0).bytes(IMAGE_BYTES)
+        for number, file in enumerate(sorted(self.place.glob("*_text_embeddings.tar"))):
+            with tarfile.open(file) as sidecar, tarfile.open(self.place / f"{number:05d}.tar", "w") as tar:
+                for member in sidecar:
+                    key = member.name.removesuffix(".captions")
+                    for name, data in (("jpg", image), ("json", bytes(500)), ("txt", bytes(60))):
+                        add_member(tar, f"{key}.{name}", data)
+
+    def open(self) -> None:
+        super().open()
+        self.images = self.all_samples("?????.tar")
+
+    def read(self, rows: np.ndarray, keys: list[str], out: np.ndarray) -> None:
+        for i, image, sample in zip(range(len(out)), self.images, self.samples, strict=False):
+            assert image["__key__"] == sample["__key__"]
+            out[i] = np.frombuffer(sample["captions"], np.float32)
+
+
+def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Add a file to a tar."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
 
 
 class ZarrPython(Contender):
@@ -263,4 +300,5 @@ CONTENDERS: tuple[type[Contender], ...] = (
     Hdf5,
     ZarrPython,
     TarSidecar,
+    TarLockStep,
 )

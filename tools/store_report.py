@@ -88,12 +88,12 @@ def _cold_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 def _size_table(result: dict[str, Any]) -> Iterator[str]:
     if not result["sizes"]:
         return
-    yield f"keyclip lmdb by size, {result['size_dim']}-d float16, random keys"
+    yield f"keyclip lmdb by size, {result['size_dim']}-d {result['size_dtype']}, random keys"
     head = f"{'keys':>12}{'vectors/s':>12}{'places known':>14}"
     yield head + f"{'open':>11}{'first get':>11}{'memory':>10}{'bytes / payload':>17}"
     for row in result["sizes"]:
         rates = f"{row['vectors_per_second']:12,.0f}{row['vectors_per_second_places_known']:14,.0f}"
         seconds = f"{1e3 * row['open_seconds']:8.1f} ms{1e3 * row['first_get_seconds']:8.1f} ms"
         memory = f"{row['resident_bytes_beyond_page_cache'] / 1e6:.0f} MB"
-        payload = row["bytes_per_vector"] / (2 * result["size_dim"])
+        payload = row["bytes_per_vector"] / row["payload_bytes_per_vector"]
         yield f"{row['num_keys']:12,}{rates}{seconds}{memory:>10}{payload:17.3f}"

@@ -77,12 +77,14 @@ FIGURES = {
     ],
     "cold": [{"name": "x", "first_batch_seconds": 1.0, "vectors_per_second": 2.0, "bytes_read": 3e6}],
     "size_dim": 10,
+    "size_dtype": "float16",
     "sizes": [
         {
             "num_keys": num_keys,
             "vectors_per_second": rate,
             "vectors_per_second_places_known": 2 * rate,
             "bytes_per_vector": 20.4,
+            "payload_bytes_per_vector": 20,
             "open_seconds": 0.001,
             "first_get_seconds": 0.01,
             "resident_bytes_beyond_page_cache": 3.5e8,
