@@ -178,3 +178,20 @@ def segment_header(segment: Segment) -> ValueHeader:
 def places_of(block: int, count: int) -> Places:
     """Places of all rows of a block."""
     return (block << 32) + np.arange(count, dtype=np.int64)
+
+
+def read_packed(transaction: Any, env: Environment) -> bytes:
+    """The field's record as it is stored.
+
+    Raises:
+        DamagedBlockError: there is none.
+    """
+    packed = transaction.get(layout.FIELD, db=env.database(layout.META))
+    if packed is None:
+        raise DamagedBlockError(f"the field in {str(env.folder)!r} has lost its record; restore it from a copy")
+    return bytes(packed)
+
+
+def read_record(transaction: Any, env: Environment) -> FieldRecord:
+    """The field's record as of this transaction; raises as :func:`read_packed` does."""
+    return FieldRecord.unpack(read_packed(transaction, env))

@@ -5,8 +5,6 @@ is therefore seen as one array of rows that overlap at steps of ``unit``, and a 
 blocks the rows are in.
 """
 
-import os
-import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,13 +14,12 @@ from numpy.typing import NDArray
 
 from store.batch import split_keys
 from store.contract import Field, Snapshot
-from store.errors import BlockNotFoundError, FieldNotFoundError
+from store.errors import BlockNotFoundError
 from store.keytable import Places, largest_first, locate_in
-from store.on_lmdb import layout
-from store.on_lmdb.catalog import ROW_MASK, Catalog, places_of
+from store.on_lmdb.catalog import ROW_MASK, Catalog, places_of, read_packed
 from store.on_lmdb.environment import Environment
 from store.on_lmdb.layout import FieldRecord
-from store.on_lmdb.registry import environment
+from store.on_lmdb.registry import EnvironmentUser
 
 N = TypeVar("N", bound=np.generic)
 
@@ -128,32 +125,21 @@ class LmdbSnapshot(Snapshot):
         return found
 
 
-class LmdbField(Field):
+class LmdbField(EnvironmentUser, Field):
     """A field of an LMDB store."""
 
+    _PER_PROCESS = (*EnvironmentUser._PER_PROCESS, "_seen")
+
     def __init__(self, store_path: str, folder: Path, name: str, check: bool) -> None:
-        self.name = name
-        self._store_path = store_path
-        self._folder = folder
         self._check = check
-        self._forget()
+        super().__init__(store_path, folder, name)
         with self.snapshot() as snapshot:
             self.spec = snapshot.record.spec
 
     def _forget(self) -> None:
-        self._process = -1
-        self._environment: Environment | None = None
+        super()._forget()
         self._seen: tuple[int, Catalog | None] = (-1, None)
         """Number of the last transaction, and the catalog as of it; replaced together."""
-        self._lock = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        own = ("_process", "_environment", "_seen", "_lock")
-        return {name: value for name, value in self.__dict__.items() if name not in own}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
 
     def snapshot(self) -> LmdbSnapshot:
         return LmdbSnapshot(self, self._current_environment())
@@ -163,7 +149,7 @@ class LmdbField(Field):
         number = transaction.id()
         seen, catalog = self._seen
         if catalog is None or seen != number:
-            packed = bytes(transaction.get(layout.FIELD, db=env.database(layout.META)))
+            packed = read_packed(transaction, env)
             if catalog is None or catalog.packed != packed:
                 catalog = self._load(transaction, env, packed, catalog)
             self._seen = (number, catalog)
@@ -176,17 +162,3 @@ class LmdbField(Field):
         with self._lock:
             catalog.load(transaction, earlier)
         return catalog
-
-    def _current_environment(self) -> Environment:
-        if self._process != os.getpid():
-            self._forget()
-            try:
-                self._environment = environment(self._folder)
-            except FileNotFoundError:
-                raise self._gone() from None
-            self._process = os.getpid()
-        assert self._environment is not None
-        return self._environment
-
-    def _gone(self) -> FieldNotFoundError:
-        return FieldNotFoundError(f"field {self.name!r} was dropped from the store {self._store_path!r}")

@@ -4,7 +4,7 @@ With an environment each, fields are written at the same time, and a dropped fie
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +15,11 @@ from store.errors import FieldNotFoundError
 from store.files import remove_durably, write_flushed
 from store.naming import folder_name
 from store.on_lmdb import layout, upkeep
+from store.on_lmdb.catalog import read_record
 from store.on_lmdb.field import LmdbField
 from store.on_lmdb.layout import FieldRecord
 from store.on_lmdb.registry import environment
-from store.on_lmdb.writer import LmdbWriter, read_record
+from store.on_lmdb.writer import LmdbWriter
 from store.spec import FieldInfo, FieldSpec
 
 
@@ -35,16 +36,18 @@ class LmdbStore(Store):
     def _folder(self, name: str) -> Path:
         return Path(self.path, "fields", folder_name(name))
 
-    def _records(self) -> Iterator[tuple[Path, FieldRecord]]:
-        for file in sorted(Path(self.path, "fields").glob("[!.]*/data.mdb")):
-            env = environment(file.parent)
+    def _folders(self) -> list[Path]:
+        return sorted(file.parent for file in Path(self.path, "fields").glob("[!.]*/data.mdb"))
+
+    def fields(self) -> dict[str, FieldInfo]:
+        infos = {}
+        for folder in self._folders():
+            env = environment(folder)
             with env.read() as transaction:
                 record = read_record(transaction, env)
             if not record.dropped:
-                yield file.parent, record
-
-    def fields(self) -> dict[str, FieldInfo]:
-        return dict(sorted((record.name, _info(record)) for _, record in self._records()))
+                infos[record.name] = _info(record)
+        return dict(sorted(infos.items()))
 
     def field(self, name: str) -> LmdbField:
         return LmdbField(self.path, self._existing(name), name, self._check)
@@ -62,11 +65,11 @@ class LmdbStore(Store):
         return folder
 
     def verify(self, progress: Progress | None = None) -> list[Damage]:
-        return [damage for name in self.fields() for damage in upkeep.verify(self._folder(name), progress)]
+        return [damage for folder in self._folders() for damage in upkeep.verify(folder, progress)]
 
     def repair(self, progress: Progress | None = None) -> list[Damage]:
         self.require_writable()
-        return [damage for name in self.fields() for damage in upkeep.repair(self._folder(name), progress)]
+        return [damage for folder in self._folders() for damage in upkeep.repair(folder, progress)]
 
     def drop_blocks(self, name: str, blocks: Sequence[str]) -> None:
         self.require_writable()

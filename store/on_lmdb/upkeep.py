@@ -1,10 +1,12 @@
 """Checking and mending a field: verify, repair, drop blocks."""
 
 import dataclasses
+import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import numpy as np
 
 from store.batch import hash_keys, split_keys
@@ -12,23 +14,25 @@ from store.contract import Damage, Progress
 from store.errors import BlockNotFoundError, DamagedBlockError
 from store.keytable import MAX_ROWS, KeyTable, locate_in
 from store.on_lmdb import layout
-from store.on_lmdb.catalog import Catalog, places_of
+from store.on_lmdb.catalog import Catalog, places_of, read_record
 from store.on_lmdb.environment import Environment
 from store.on_lmdb.layout import BlockRecord
 from store.on_lmdb.registry import environment
-from store.on_lmdb.writer import add_to_index, read_record, write_record
+from store.on_lmdb.writer import add_to_index, write_record
 
 
 def verify(folder: Path, progress: Progress | None = None) -> list[Damage]:
     """Everything in a field that is not what was written."""
-    env = environment(folder)
-    with env.read() as transaction:
-        return [damage for damage, _ in _check(transaction, env, progress)]
+    try:
+        env = environment(folder)
+        with env.read() as transaction:
+            return [damage for damage, _ in _check(transaction, env, progress)]
+    except (DamagedBlockError, lmdb.Error) as error:
+        return [_unreadable(folder, error)]
 
 
 def repair(folder: Path, progress: Progress | None = None) -> list[Damage]:
     """Drop what is damaged and make the index anew if need be; returns the damage."""
-    env = environment(folder)
 
     def work(transaction: Any) -> list[Damage]:
         found = list(_check(transaction, env, progress))
@@ -36,7 +40,17 @@ def repair(folder: Path, progress: Progress | None = None) -> list[Damage]:
             _rebuild(transaction, env, {number for _, number in found if number is not None})
         return [damage for damage, _ in found]
 
-    return env.write(work)
+    try:
+        env = environment(folder)
+        return env.write(work)
+    except (DamagedBlockError, lmdb.Error) as error:
+        return [_unreadable(folder, error)]
+
+
+def _unreadable(folder: Path, error: Exception) -> Damage:
+    """The damage of a field that not even its blocks can be told of."""
+    what = f"its records cannot be read ({error}); drop the field, or restore {str(folder)!r} from a copy"
+    return Damage(field=urllib.parse.unquote(folder.name), block=None, what=what)
 
 
 def drop_blocks(folder: Path, names: Sequence[str]) -> None:

@@ -5,8 +5,6 @@ at any moment leaves either the state before or the state after.
 """
 
 import dataclasses
-import os
-import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,13 @@ from numpy.typing import NDArray
 from store.batch import Batch
 from store.conflicts import require_new_keys, require_same_block
 from store.contract import Writer
-from store.errors import FieldNotFoundError
 from store.files import make_folder
 from store.keytable import KeyTable, largest_first, locate_in, num_to_merge
 from store.on_lmdb import layout
-from store.on_lmdb.catalog import Catalog, places_of, segment_header
+from store.on_lmdb.catalog import Catalog, places_of, read_packed, read_record, segment_header
 from store.on_lmdb.environment import Environment, page_of
 from store.on_lmdb.layout import BlockRecord, FieldRecord, Segment, ValueHeader
-from store.on_lmdb.registry import environment
+from store.on_lmdb.registry import EnvironmentUser
 from store.spec import FieldSpec
 
 
@@ -43,57 +40,28 @@ def create_field(folder: Path, name: str, spec: FieldSpec) -> None:
     make_folder(folder, fill)
 
 
-def read_record(transaction: Any, env: Environment) -> FieldRecord:
-    """The field's record as of this transaction."""
-    return FieldRecord.unpack(bytes(transaction.get(layout.FIELD, db=env.database(layout.META))))
-
-
 def write_record(transaction: Any, env: Environment, record: FieldRecord) -> None:
     """Replace the field's record."""
     transaction.put(layout.FIELD, record.pack(), db=env.database(layout.META))
 
 
-class LmdbWriter(Writer):
+class LmdbWriter(EnvironmentUser, Writer):
     """A writer of one field of an LMDB store. Writers of all processes take turns."""
 
+    _PER_PROCESS = (*EnvironmentUser._PER_PROCESS, "_catalog")
+
     def __init__(self, store_path: str, folder: Path, name: str, spec: FieldSpec) -> None:
-        self.name = name
         self.spec = spec
-        self._store_path = store_path
-        self._folder = folder
-        self._forget()
+        super().__init__(store_path, folder, name)
         if not folder.exists():
             create_field(folder, name, spec)
-        with self._current_environment().read() as transaction:
-            read_record(transaction, self._current_environment()).spec.require_same(spec, name)
+        env = self._current_environment()
+        with env.read() as transaction:
+            read_record(transaction, env).spec.require_same(spec, name)
 
     def _forget(self) -> None:
-        self._process = -1
-        self._environment: Environment | None = None
+        super()._forget()
         self._catalog: Catalog | None = None
-        self._lock = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        own = ("_process", "_environment", "_catalog", "_lock")
-        return {name: value for name, value in self.__dict__.items() if name not in own}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
-
-    def _current_environment(self) -> Environment:
-        if self._process != os.getpid():
-            self._forget()
-            try:
-                self._environment = environment(self._folder)
-            except FileNotFoundError:
-                raise self._gone() from None
-            self._process = os.getpid()
-        assert self._environment is not None
-        return self._environment
-
-    def _gone(self) -> FieldNotFoundError:
-        return FieldNotFoundError(f"field {self.name!r} was dropped from the store {self._store_path!r}")
 
     def commit_batch(self, batch: Batch) -> bool:
         env = self._current_environment()
@@ -125,7 +93,7 @@ class LmdbWriter(Writer):
         return True
 
     def _load(self, transaction: Any, env: Environment) -> Catalog:
-        packed = bytes(transaction.get(layout.FIELD, db=env.database(layout.META)))
+        packed = read_packed(transaction, env)
         if self._catalog is None or self._catalog.packed != packed:
             catalog = Catalog(env, packed, check=True)
             if catalog.record.dropped:

@@ -38,6 +38,27 @@ def attributes_of(data: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def sealed_group(attributes: dict[str, Any]) -> bytes:
+    """The document of a group whose attributes carry their own checksum."""
+    return group({**attributes, "checksum": _checksum_of(attributes)})
+
+
+def sealed_attributes(data: bytes, what: str) -> dict[str, Any]:
+    """Inverse of :func:`sealed_group`.
+
+    Raises:
+        DamagedBlockError: the checksum does not match; ``what`` opens the message.
+    """
+    values = attributes_of(data)
+    if values.pop("checksum", None) != _checksum_of(values):
+        raise DamagedBlockError(f"{what} does not match its checksum; run `keyclip store verify`")
+    return values
+
+
+def _checksum_of(values: dict[str, Any]) -> str:
+    return f"{checksum(to_bytes(values)):016x}"
+
+
 def array(data_type: str, shape: tuple[int, ...], chunk: tuple[int, ...]) -> bytes:
     """The document of an uncompressed little-endian array."""
     endian = {} if data_type in ("uint8", "int8") else {"configuration": {"endian": "little"}}
@@ -81,20 +102,12 @@ class BlockRecord:
 
     def pack(self) -> bytes:
         """The group's document."""
-        values = asdict(self)
-        return group({**values, "checksum": _checksum_of(values)})
+        return sealed_group(asdict(self))
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """Inverse of :meth:`pack`.
-
-        Raises:
-            DamagedBlockError: it does not match its checksum.
-        """
-        values = attributes_of(data)
-        if values.pop("checksum", None) != _checksum_of(values):
-            raise DamagedBlockError("a block's record does not match its checksum; run `keyclip store verify`")
-        return cls(**values)
+        """Inverse of :meth:`pack`. Raises DamagedBlockError if it does not match its checksum."""
+        return cls(**sealed_attributes(data, "a block's record"))
 
     @property
     def num_chunks(self) -> int:
@@ -112,10 +125,6 @@ class BlockRecord:
         if spec.dtype == "int8":
             documents["scales"] = array("float32", (self.count,), (count,))
         return documents
-
-
-def _checksum_of(values: dict[str, Any]) -> str:
-    return f"{checksum(to_bytes(values)):016x}"
 
 
 def chunk_key(array_name: str, chunk: int) -> str:

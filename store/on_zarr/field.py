@@ -13,7 +13,7 @@ from store.errors import FieldNotFoundError
 from store.keytable import ABSENT, Places, largest_first, locate_in
 from store.on_zarr.bucket import Bucket
 from store.on_zarr.catalog import ROW_MASK, Catalog, State
-from store.on_zarr.documents import DOCUMENT, attributes_of
+from store.on_zarr.documents import DOCUMENT, sealed_attributes
 from store.spec import FieldSpec
 
 
@@ -128,7 +128,7 @@ def read_spec(bucket: Bucket, folder: str, name: str, path: str) -> FieldSpec:
     document = bucket.read([f"{folder}/{DOCUMENT}"])[0]
     if document is None:
         raise dropped(name, path)
-    return FieldSpec.from_dict(attributes_of(document.tobytes())["spec"])
+    return FieldSpec.from_dict(sealed_attributes(document.tobytes(), f"the record of field {name!r}")["spec"])
 
 
 def dropped(name: str, path: str) -> FieldNotFoundError:

@@ -10,7 +10,7 @@ from store.errors import FieldNotFoundError
 from store.naming import folder_name
 from store.on_zarr import documents, upkeep
 from store.on_zarr.bucket import Bucket
-from store.on_zarr.documents import DOCUMENT, BlockRecord, attributes_of
+from store.on_zarr.documents import DOCUMENT, BlockRecord, sealed_attributes
 from store.on_zarr.field import ZarrField
 from store.on_zarr.writer import ZarrWriter
 from store.spec import FieldInfo, FieldSpec
@@ -27,18 +27,18 @@ class ZarrStore(Store):
         self._bucket = bucket
         self._check = check
 
-    def _specs(self) -> dict[str, tuple[str, FieldSpec]]:
-        """Folder and spec of every field, by name, sorted."""
-        folders = [f"fields/{child}" for child in self._bucket.children("fields", DOCUMENT).versions]
+    def _documents(self) -> dict[str, bytes]:
+        """Folder and document of every field, sorted."""
+        folders = [f"fields/{child}" for child in sorted(self._bucket.children("fields", DOCUMENT).versions)]
         answers = self._bucket.read([f"{folder}/{DOCUMENT}" for folder in folders])
-        found = {}
-        for folder, answer in zip(folders, answers, strict=True):
-            if answer is not None and (attributes := attributes_of(answer.tobytes())):
-                found[attributes["name"]] = (folder, FieldSpec.from_dict(attributes["spec"]))
-        return dict(sorted(found.items()))
+        return {f: answer.tobytes() for f, answer in zip(folders, answers, strict=True) if answer is not None}
 
     def fields(self) -> dict[str, FieldInfo]:
-        return {name: self._info(folder, spec) for name, (folder, spec) in self._specs().items()}
+        infos = {}
+        for folder, document in self._documents().items():
+            attributes = sealed_attributes(document, f"the record of the field in {folder!r}")
+            infos[attributes["name"]] = self._info(folder, FieldSpec.from_dict(attributes["spec"]))
+        return dict(sorted(infos.items()))
 
     def _info(self, folder: str, spec: FieldSpec) -> FieldInfo:
         blocks = self._bucket.children(f"{folder}/blocks", DOCUMENT).versions
@@ -58,19 +58,19 @@ class ZarrStore(Store):
     def _existing(self, name: str) -> str:
         folder = f"fields/{folder_name(name)}"
         if self._bucket.read([f"{folder}/{DOCUMENT}"])[0] is None:
-            names = list(self._specs())
+            names = list(self.fields())
             there = f"there are {', '.join(map(repr, names))}" if names else "it has no fields yet"
             raise FieldNotFoundError(f"the store {self.path!r} has no field {name!r}; {there}")
         return folder
 
     def verify(self, progress: Progress | None = None) -> list[Damage]:
-        specs = self._specs().items()
-        return [d for name, (folder, spec) in specs for d in upkeep.verify(self._bucket, folder, name, spec, progress)]
+        fields = self._documents().items()
+        return [damage for f, document in fields for damage in upkeep.verify(self._bucket, f, document, progress)]
 
     def repair(self, progress: Progress | None = None) -> list[Damage]:
         self.require_writable()
-        specs = self._specs().items()
-        return [d for name, (folder, spec) in specs for d in upkeep.repair(self._bucket, folder, name, spec, progress)]
+        fields = self._documents().items()
+        return [damage for f, document in fields for damage in upkeep.repair(self._bucket, f, document, progress)]
 
     def drop_blocks(self, name: str, blocks: Sequence[str]) -> None:
         self.require_writable()

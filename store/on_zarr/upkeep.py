@@ -1,6 +1,7 @@
 """Checking and mending a field of a Zarr store: verify, repair, drop blocks."""
 
 import time
+import urllib.parse
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -20,18 +21,18 @@ ABANDONED_SECONDS = 24 * 3600
 """Arrays that no block claims after so long were left by a writer that died."""
 
 Found = tuple[str, Damage]
-"""Folder name of the block, and what is wrong."""
+"""Folder name of the block (empty if it is the field's own record), and what is wrong."""
 
 
-def verify(bucket: Bucket, folder: str, name: str, spec: FieldSpec, progress: Progress | None = None) -> list[Damage]:
-    """Everything in a field that is not what was written."""
-    return [damage for _, damage in _check(bucket, folder, name, spec, progress)]
+def verify(bucket: Bucket, folder: str, document: bytes, progress: Progress | None = None) -> list[Damage]:
+    """Everything in a field that is not what was written. ``document`` is the field's own."""
+    return [damage for _, damage in _check(bucket, folder, document, progress)]
 
 
-def repair(bucket: Bucket, folder: str, name: str, spec: FieldSpec, progress: Progress | None = None) -> list[Damage]:
+def repair(bucket: Bucket, folder: str, document: bytes, progress: Progress | None = None) -> list[Damage]:
     """Drop the damaged blocks and what dead writers left behind; returns the damage."""
-    found = list(_check(bucket, folder, name, spec, progress))
-    for block in {block for block, _ in found}:
+    found = list(_check(bucket, folder, document, progress))
+    for block in {block for block, _ in found if block}:
         _drop(bucket, folder, block)
     _remove_abandoned(bucket, folder)
     return [damage for _, damage in found]
@@ -68,7 +69,15 @@ def _remove_abandoned(bucket: Bucket, folder: str) -> None:
             bucket.remove(f"{folder}/data/{data}", DOCUMENT)
 
 
-def _check(bucket: Bucket, folder: str, name: str, spec: FieldSpec, progress: Progress | None) -> Iterator[Found]:
+def _check(bucket: Bucket, folder: str, document: bytes, progress: Progress | None) -> Iterator[Found]:
+    try:
+        about = documents.sealed_attributes(document, "its record")
+    except DamagedBlockError as error:
+        named = urllib.parse.unquote(folder.removeprefix("fields/"))
+        what = f"{error}; drop the field, or restore {folder}/{DOCUMENT} from a copy"
+        yield "", Damage(field=named, block=None, what=what)
+        return
+    name, spec = about["name"], FieldSpec.from_dict(about["spec"])
     blocks = _block_folders(bucket, folder)
     chunks = Chunks(bucket, folder, name, check=True)
     tables: list[tuple[str, KeyTable]] = []
@@ -80,8 +89,8 @@ def _check(bucket: Bucket, folder: str, name: str, spec: FieldSpec, progress: Pr
                 _require_whole(bucket, chunks, f"{folder}/data", record, spec)
                 _require_unique(chunks, record, tables)
             except DamagedBlockError as error:
-                named = documents.attributes_of(answer.tobytes()).get("name")
-                yield block, Damage(field=name, block=named, what=str(error))
+                block_name = documents.attributes_of(answer.tobytes()).get("name")
+                yield block, Damage(field=name, block=block_name, what=str(error))
         if progress:
             progress(name, done, len(blocks))
 

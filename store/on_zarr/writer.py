@@ -41,7 +41,7 @@ class ZarrWriter(Writer):
         self._path = path
         self._forget()
         attributes = {"name": name, "spec": spec.to_dict()}
-        if not bucket.write_new(f"{folder}/{DOCUMENT}", documents.group(attributes)):
+        if not bucket.write_new(f"{folder}/{DOCUMENT}", documents.sealed_group(attributes)):
             read_spec(bucket, folder, name, path).require_same(spec, name)
         for part in ("blocks", "data"):
             if bucket.read([f"{folder}/{part}/{DOCUMENT}"])[0] is None:

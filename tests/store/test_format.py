@@ -163,7 +163,7 @@ def group(**attributes):
     return {"zarr_format": 3, "node_type": "group", "attributes": {"keyclip": attributes} if attributes else {}}
 
 
-def block_record(**values):
+def sealed_group(**values):
     body = json.dumps(values, sort_keys=True, indent=1).encode()
     return group(**values, checksum=xxhash.xxh3_64_hexdigest(body))
 
@@ -190,20 +190,20 @@ def test_the_zarr_layout_is_the_one_of_the_format_page(tmp_path, monkeypatch):
     assert documents == {
         ".": group(format="keyclip-zarr", version=1),
         "fields": group(),
-        f: group(name="f/1", spec=SPEC.to_dict()),
-        q: group(name="q", spec=INT8_SPEC.to_dict()),
+        f: sealed_group(name="f/1", spec=SPEC.to_dict()),
+        q: sealed_group(name="q", spec=INT8_SPEC.to_dict()),
         **{f"{field}/{part}": group() for field in (f, q) for part in ("blocks", "data")},
         **{f"{field}/data/{id_}": group() for field, id_ in zip((f, f, q), ids, strict=True)},
-        f"{f}/blocks/b": block_record(
+        f"{f}/blocks/b": sealed_group(
             **common, data=ids[0], content_digest=CONTENT_DIGEST.hex(), checksums=chunk_sums(vectors=[HALVES], **sums)
         ),
-        f"{f}/blocks/none": block_record(
+        f"{f}/blocks/none": sealed_group(
             **common | {"name": "none", "count": 0, "joined_keys_bytes": 0, "rows_per_chunk": 0},
             data=ids[1],
             content_digest=NO_CONTENT_DIGEST.hex(),
             checksums={"vectors": [], "caption_hashes": [], "keys": []},
         ),
-        f"{q}/blocks/b": block_record(
+        f"{q}/blocks/b": sealed_group(
             **common,
             data=ids[2],
             content_digest=CONTENT_DIGEST.hex(),

@@ -80,6 +80,20 @@ class Integrity(Contract):
         with pytest.raises(errors.DamagedBlockError):
             field.read_block("b") if part == "keys" else field.caption_hashes(["b/1"])
 
+    def test_a_field_whose_record_is_damaged_is_named(self, filled, path):
+        filled.writer("g", make_spec(model="other")).commit("a", *make_block("a", 3))
+        files = [file for file in path.rglob("*") if file.is_file() and b"tiny-llm" in file.read_bytes()]
+        for file in files:
+            data = file.read_bytes()
+            file.write_bytes(data.replace(b"tiny-llm", b"tiny-lLm"))
+        damages = store.open(path).verify()
+        assert [(damage.field, damage.block) for damage in damages] == [("f", None)]
+        assert "from a copy" in damages[0].what
+        assert len(store.open(path, mode="a").repair()) == 1
+        with pytest.raises(errors.DamagedBlockError, match="does not match its checksum"):
+            store.open(path).field("f")
+        assert len(store.open(path).field("g")) == 3
+
     def test_dropped_blocks_are_gone_and_can_be_written_again(self, filled):
         field = filled.field("f")
         filled.drop_blocks("f", ["a", "c"])
