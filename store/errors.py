@@ -28,6 +28,10 @@ class StoreFullError(KeyclipError, OSError):
     """The disk is full; what was committed before is intact."""
 
 
+class StorageError(KeyclipError, OSError):
+    """Object storage refuses or does not answer."""
+
+
 class FieldNotFoundError(KeyclipError, KeyError):
     """The store has no field of this name."""
 

@@ -5,14 +5,15 @@ Credentials and endpoints come from the environment, as the storage's own tools 
 it, and must support writing on the condition that nothing is there, as S3, GCS and Azure do.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import fsspec
 import numpy as np
 
-from store.errors import ConfigError
+from store.errors import ConfigError, KeyclipError, StorageError
 from store.on_zarr.bucket import Bucket, Data, Listing
 
 _VERSION_TAGS = ("ETag", "etag", "md5Hash", "mtime", "created")
@@ -32,37 +33,45 @@ class RemoteBucket(Bucket):
     def __getstate__(self) -> dict[str, Any]:
         return {"_url": self._url, "_process": -1, "_connection": None, "_root": ""}
 
-    @property
-    def _filesystem(self) -> Any:
-        if self._process != os.getpid():
-            try:
+    @contextlib.contextmanager
+    def _filesystem(self) -> Iterator[Any]:
+        """This process's connection; what goes wrong with it becomes a StorageError."""
+        try:
+            if self._process != os.getpid():
                 self._connection, self._root = fsspec.core.url_to_fs(self._url, use_listings_cache=False)
-            except (ImportError, ValueError) as error:
-                raise ConfigError(f"{self._url!r} cannot be opened: {error}") from error
-            self._process = os.getpid()
-        return self._connection
+                self._process = os.getpid()
+            yield self._connection
+        except (KeyclipError, FileExistsError):
+            raise
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"{self._url!r} cannot be opened: {error}") from error
+        except Exception as error:
+            raise StorageError(
+                f"the storage of {self._url!r} failed: {type(error).__name__}: {error}; check the address, the network "
+                "and the credentials in the environment, then run the same command again"
+            ) from error
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"
 
     def read(self, keys: Sequence[str]) -> list[Data | None]:
-        filesystem = self._filesystem
-        paths = [self._path(key) for key in keys]
-        if not paths:
+        if not keys:
             return []
-        found = filesystem.cat(paths, on_error="return", recursive=False)
-        if isinstance(found, bytes):  # fsspec unpacks an answer of one
-            found = {filesystem._strip_protocol(paths[0]): found}
-        return [_data(found[filesystem._strip_protocol(path)]) for path in paths]
+        with self._filesystem() as filesystem:
+            paths = [self._path(key) for key in keys]
+            found = filesystem.cat(paths, on_error="return", recursive=False)
+            if isinstance(found, bytes):  # fsspec unpacks an answer of one
+                found = {filesystem._strip_protocol(paths[0]): found}
+            return [_data(found[filesystem._strip_protocol(path)]) for path in paths]
 
     def write(self, folder: str, objects: Mapping[str, Data | bytes]) -> None:
-        filesystem = self._filesystem
-        filesystem.pipe({self._path(f"{folder}/{key}"): bytes(data) for key, data in objects.items()})
+        with self._filesystem() as filesystem:
+            filesystem.pipe({self._path(f"{folder}/{key}"): bytes(data) for key, data in objects.items()})
 
     def write_new(self, key: str, data: bytes) -> bool:
-        filesystem = self._filesystem
         try:
-            filesystem.pipe_file(self._path(key), data, mode="create")
+            with self._filesystem() as filesystem:
+                filesystem.pipe_file(self._path(key), data, mode="create")
         except FileExistsError:
             # Ours, if the storage had taken it and only the answer was lost, so that it was sent again.
             there = self.read([key])[0]
@@ -70,12 +79,12 @@ class RemoteBucket(Bucket):
         return True
 
     def children(self, folder: str, member: str, known: Listing | None = None) -> Listing:
-        filesystem = self._filesystem
-        try:
-            found = filesystem.find(self._path(folder), detail=True)
-        except FileNotFoundError:
-            return Listing({})
-        start = len(filesystem._strip_protocol(self._path(folder))) + 1
+        with self._filesystem() as filesystem:
+            try:
+                found = filesystem.find(self._path(folder), detail=True)
+            except FileNotFoundError:
+                return Listing({})
+            start = len(filesystem._strip_protocol(self._path(folder))) + 1
         versions = {}
         for path, entry in found.items():
             name, _, rest = path[start:].partition("/")
@@ -84,11 +93,11 @@ class RemoteBucket(Bucket):
         return Listing(versions)
 
     def remove(self, folder: str, first: str) -> None:
-        filesystem = self._filesystem
-        if filesystem.exists(self._path(f"{folder}/{first}")):
-            filesystem.rm_file(self._path(f"{folder}/{first}"))
-        if filesystem.exists(self._path(folder)):
-            filesystem.rm(self._path(folder), recursive=True)
+        with self._filesystem() as filesystem:
+            with contextlib.suppress(FileNotFoundError):
+                filesystem.rm_file(self._path(f"{folder}/{first}"))
+            with contextlib.suppress(FileNotFoundError):
+                filesystem.rm(self._path(folder), recursive=True)
 
 
 def _data(answer: Any) -> Data | None:

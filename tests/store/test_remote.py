@@ -189,6 +189,28 @@ def test_chunks_are_fetched_once_and_the_cache_is_bounded(url, monkeypatch):
     assert sum("vectors/c" in key for key in fetched) == 4 + 6
 
 
+def test_a_storage_that_does_not_answer_is_one_sentence(s3, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr(fsspec.get_filesystem_class("s3"), "retries", 1)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    with pytest.raises(errors.StorageError, match=r"the storage of 's3://shelf/x.store' failed: .* credentials"):
+        store.open("s3://shelf/x.store")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def test_a_bucket_that_is_not_there_is_one_sentence(s3):
+    with pytest.raises(errors.StoreNotFoundError, match="there is no store at 's3:"):
+        store.open("s3://nobody/x.store")
+    with pytest.raises(errors.StorageError, match=r"storage of 's3://nobody/x.store' failed: .*bucket does not exist"):
+        store.create("s3://nobody/x.store", backend="zarr")
+
+
+def test_a_kind_of_storage_that_is_not_installed_is_one_sentence():
+    with pytest.raises(errors.ConfigError, match=r"'nowhere://x' cannot be opened: Protocol not known"):
+        store.open("nowhere://x")
+
+
 def test_a_store_holds_no_credentials(url, s3):
     store.create(url, backend="zarr").writer("f", make_spec()).commit("a", *make_block("a", 3))
     storage = fsspec.filesystem("s3")
