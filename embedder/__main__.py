@@ -11,9 +11,10 @@ from embedder.run import embed
 from store.command import run_command
 
 
-def run(config: EmbedConfig) -> None:
+def run(config: EmbedConfig) -> int:
     report = embed(config)
     sys.stdout.write(f"{report.as_json() if config.json else report}\n")
+    return 1 if report.damaged else 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Settings of ``keyclip embed`` and ``--module embedder``."""
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,13 +24,13 @@ class EmbedConfig:
     model: str
     """Folder or hub id of the model: a sentence encoder, a decoder LLM, or a CLIP (its text tower)."""
     store: str
-    """The store that receives the vectors; made where there is none."""
+    """The store that receives the vectors; made where there is none. {host} in it is this machine's name."""
     caption_fields: tuple[str, ...]
     """Paths into the sample's json (captions.0) or columns of the keyed files; .txt is the shard's txt member."""
     shards: tuple[str, ...] = ()
     """Webdataset shards: paths, globs, brace ranges, or @FILE with one shard a line."""
     captions: tuple[str, ...] = ()
-    """Keyed caption files instead of shards: .jsonl, .csv, .tsv or .parquet."""
+    """Keyed caption files instead of shards: .jsonl, .csv, .tsv or .parquet; globs and brace ranges too."""
     key_column: str = "key"
     """The column of the keyed files that holds the sample key."""
     keys: Path | None = None
@@ -42,6 +43,8 @@ class EmbedConfig:
     """How vectors are stored."""
     missing: Literal["error", "skip"] = "error"
     """What to do with a sample that lacks the caption field: stop, or count it and go on."""
+    damaged: Literal["error", "skip"] = "error"
+    """What to do with a shard or file that cannot be read to its end: stop, or report it and go on with the next."""
     kind: Literal["auto", "sentence", "clip-text", "llm"] = "auto"
     """Kind of model; auto asks the model's own files."""
     revision: str | None = None
@@ -71,7 +74,7 @@ class EmbedConfig:
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Only for models whose code you have read."""
     log_dir: Path | None = None
-    """Folder for rank-N.log and rank-N.json (run summary). Default: STORE.logs under a launcher, else none."""
+    """Folder for rank-N.log and rank-N.json (run summary). Default: under a launcher STORE.logs, else none."""
     progress: bool = True
     """Show a progress bar."""
     json: bool = False
@@ -88,6 +91,17 @@ class EmbedConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+
+    def store_path(self) -> str:
+        """The store of this machine."""
+        return self.store.replace("{host}", socket.gethostname())
+
+    def logs(self, world_size: int) -> Path | None:
+        """The folder for logs and summaries, if there shall be one."""
+        if self.log_dir is not None or world_size == 1:
+            return self.log_dir
+        path = self.store_path()
+        return Path("embed.logs" if "://" in path else f"{path}.logs")
 
     def model_options(self) -> ModelOptions:
         """The settings that concern the model."""

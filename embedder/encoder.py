@@ -119,7 +119,7 @@ class Encoder:
     def forward(self, batch: Sequence[Tokens]) -> np.ndarray:
         """(n, D) float32 vectors of one batch, in one pass of the model."""
         lengths = [len(t.ids) for t in batch]
-        width = max(*lengths, 1) if len(lengths) > 1 else max(lengths[0], 1)
+        width = max(lengths)
         ids = np.full((len(batch), width), self._pad_id, np.int64)
         mask = np.zeros((len(batch), width), bool)
         text = np.zeros((len(batch), width), bool)

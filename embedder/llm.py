@@ -4,6 +4,7 @@ The decoder runs bidirectionally (only padding is masked), a chat template stand
 padded on the left, and the vector is the mean of the last states over the caption and the tokens that close it.
 """
 
+import importlib.util
 from typing import Any
 
 import torch
@@ -34,7 +35,9 @@ def load_llm(
     causal = options.attention == "causal"
     config = AutoConfig.from_pretrained(folder.path, trust_remote_code=options.trust_remote_code)
     config.is_causal = causal
-    extra = {"device_map": {"": device}} if device.type == "cuda" else {}  # not through the memory of the host
+    # with accelerate, weights need not pass through the memory of the host, which has that of several GPUs to feed
+    direct = device.type == "cuda" and importlib.util.find_spec("accelerate") is not None
+    extra = {"device_map": {"": device}} if direct else {}
     model = load_weights(
         AutoModel, folder, dtype, (), config=config, trust_remote_code=options.trust_remote_code, **extra
     )

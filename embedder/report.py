@@ -36,6 +36,10 @@ class Report:
     rank: int = 0
     world_size: int = 1
     fields: list[FieldReport] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    """Shards or files that were left before their end, with the reason."""
+    not_found: int | None = None
+    """Keys of the key list that no source holds; None without a list, or where ranks see only a part."""
     tokens: int = 0
     """Tokens that went through the model, padding excluded."""
     seconds: float = 0.0
@@ -59,6 +63,9 @@ class Report:
             f"{self.total('embedded')} captions embedded in {self.seconds:.1f} s "
             f"({rate:.0f} captions/s, {self.tokens} tokens) into {self.store}"
         )
+        if self.not_found:
+            lines.append(f"{self.not_found} keys of the key list are in none of the sources")
+        lines += [f"damaged: {reason}" for reason in self.damaged]
         ours = f"rank {self.rank} of {self.world_size}: " if self.world_size > 1 else ""
         return "\n".join(ours + line for line in lines)
 

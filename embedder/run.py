@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedder.captions import Chunk, chunks, file_rows, read_keys, shard_rows, source_name
+from embedder.captions import Chunk
 from embedder.config import EmbedConfig
 from embedder.encoder import Encoder
 from embedder.load import load_encoder
@@ -17,12 +17,12 @@ from embedder.pipeline import Worker, ahead
 from embedder.plan import plan
 from embedder.progress import Progress
 from embedder.ranks import Ranks
+from embedder.reading import Reader
 from embedder.recent import Recent
 from embedder.report import Report
 from embedder.targets import Target, open_store, open_targets
 from embedder.window import Window, windows
 from store.errors import KeyclipError
-from store.shards import expand_shards
 
 # A window of this many batches leaves little padding: its batches are cut from captions sorted by length.
 _WINDOW_BATCHES = 16
@@ -40,7 +40,7 @@ def embed(config: EmbedConfig, encoder: Encoder | None = None) -> Report:
         KeyclipError: a wrong input or setting; blocks committed before stay.
     """
     ranks = Ranks.from_environment()
-    logs = config.log_dir or (Path(f"{config.store}.logs") if ranks.world_size > 1 else None)
+    logs = config.logs(ranks.world_size)
     with log_to(logs / f"rank-{ranks.rank}.log" if logs else None):
         try:
             report = _embed(config, ranks, encoder)
@@ -54,45 +54,28 @@ def embed(config: EmbedConfig, encoder: Encoder | None = None) -> Report:
 
 
 def _embed(config: EmbedConfig, ranks: Ranks, encoder: Encoder | None) -> Report:
-    sources = expand_shards(config.shards) if config.shards else list(config.captions)
-    listed = read_keys(config.keys) if config.keys else None
+    reader = Reader(config, ranks)
     encoder = encoder or load_encoder(config.model_options(), local_rank=ranks.local_rank)
-    opened = open_store(config.store, config.backend)
+    opened = open_store(config.store_path(), config.backend)
     targets = open_targets(opened, encoder, config.field_prefix, config.caption_fields, config.dtype)
     made = encoder.provenance
     log.info("%s %s (%s) on %s: %s", made.kind, made.model, made.revision, encoder.device, [t.name for t in targets])
     report = Report(
         model=made.model,
         revision=made.revision,
-        store=config.store,
+        store=config.store_path(),
         rank=ranks.rank,
         world_size=ranks.world_size,
         fields=[t.report for t in targets],
     )
-    by_shard = len(sources) >= ranks.world_size and bool(config.shards)
-    own = ranks.share(sources) if by_shard else sources
     started = time.perf_counter()
-    with Progress(len(own), enabled=config.progress and ranks.rank == 0) as progress:
-        read = _read(config, own, listed, Ranks() if by_shard else ranks)
-        _embed_chunks(read, targets, encoder, report, progress)
+    with Progress(len(reader.sources), enabled=config.progress and ranks.rank == 0) as progress:
+        _embed_chunks(iter(reader), targets, encoder, report, progress)
     report.seconds = time.perf_counter() - started
+    report.damaged = reader.damaged
+    if reader.num_listed is not None and ranks.world_size == 1:  # a rank alone has seen all samples
+        report.not_found = reader.num_listed - reader.num_rows
     return report
-
-
-def _read(config: EmbedConfig, sources: Sequence[str], listed: frozenset[str] | None, ranks: Ranks) -> Iterator[Chunk]:
-    """This rank's chunks of the sources; of the other ranks' only where a source ends."""
-    number = 0
-    for source in sources:
-        if config.shards:
-            rows = shard_rows(source, config.caption_fields, config.missing)
-        else:
-            rows = file_rows(source, config.key_column, config.caption_fields, config.missing)
-        for chunk in chunks(source_name(source), rows, config.block_size, listed):
-            if number % ranks.world_size == ranks.rank:
-                yield chunk
-            elif chunk.last:
-                yield Chunk(chunk.source, [], last=True)
-            number += 1
 
 
 def _embed_chunks(

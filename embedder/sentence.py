@@ -1,5 +1,6 @@
 """Sentence encoders: sentence-transformers folders, or any encoder whose token states are pooled."""
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from embedder.folder import ModelFolder
 from embedder.networks import TokenStates, dense_layers, load_weights
 from embedder.options import ModelOptions
 from embedder.pooling import pooling_of_folder
+from embedder.text import CAPTION
 from store.errors import ConfigError
 
 
@@ -20,6 +22,11 @@ def load_sentence(
 
     model = load_weights(AutoModel, folder, dtype, unused=("pooler.",), trust_remote_code=options.trust_remote_code)
     pooling, dense, normalize = _modules(folder)
+    prompt = _default_prompt(folder)
+    if options.instruction is None and options.template is None and prompt:
+        options = dataclasses.replace(options, instruction=prompt)
+    if pooling == "mean-text" and options.frame() == CAPTION:
+        pooling = "mean"  # a folder that leaves its prompt out of the mean counts all tokens where there is none
     pooling = options.pooling or pooling
     normalize = normalize if options.normalize is None else options.normalize
     after = dense_layers(folder, dense)
@@ -40,6 +47,13 @@ def load_sentence(
         dim=dim,
     )
     return TokenStates(model, pooling, after, normalize, with_positions=False), provenance
+
+
+def _default_prompt(folder: ModelFolder) -> str:
+    """The text that the folder wants before every caption, if any."""
+    settings = folder.settings("config_sentence_transformers.json") or {}
+    name = settings.get("default_prompt_name")
+    return str((settings.get("prompts") or {}).get(name) or "") if name else ""
 
 
 def _modules(folder: ModelFolder) -> tuple[str, list[str], bool]:

@@ -73,7 +73,7 @@ class CaptionTokenizer:
         """Tokenise captions; in their order."""
         max_length = room or self.max_length
         most = max_length * _MAX_CHARACTERS_PER_TOKEN
-        cleaned = [clean(c[: 2 * most]) for c in captions]
+        cleaned = [clean(c) for c in captions]
         if self._lower_case:
             cleaned = [c.lower() for c in cleaned]
         before, after = self._template.before, self._template.after
@@ -81,8 +81,8 @@ class CaptionTokenizer:
         with self._lock:  # the backend is not re-entrant; it spreads a batch over threads by itself
             encodings = self._plain.encode_batch(texts, add_special_tokens=False)
         return [
-            self._assemble(e, len(before), len(before) + len(c[:most]), max_length, len(caption) > most)
-            for e, c, caption in zip(encodings, cleaned, captions, strict=True)
+            self._assemble(e, len(before), len(before) + len(c[:most]), max_length, cut=len(c) > most)
+            for e, c in zip(encodings, cleaned, strict=True)
         ]
 
     def _assemble(self, encoding: Any, begin: int, end: int, max_length: int, cut: bool) -> Tokens:
@@ -97,7 +97,8 @@ class CaptionTokenizer:
         )
         room = max_length - len(self._prefix) - len(self._suffix) - first - (len(ids) - after)
         kept = ids[: first + min(after - first, max(room, 0))] + ids[after:]
-        whole = self._prefix + kept + self._suffix
+        # a text that a tokenizer makes nothing of still needs a state to pool; every vocabulary has a token 0
+        whole = self._prefix + kept + self._suffix or [0]
         return Tokens(np.array(whole, np.int64), len(self._prefix) + first, cut or len(kept) < len(ids))
 
 

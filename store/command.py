@@ -43,12 +43,18 @@ def parse_config(config_type: type[C], argv: Sequence[str], prog: str, settings:
     )
 
 
-def run_command(config_type: type[C], function: Callable[[C], int | None], argv: Sequence[str], prog: str) -> int:
-    """Parse, run and translate the outcome into an exit status.
+def run_command(
+    config_type: type[C],
+    function: Callable[[C], int | None],
+    argv: Sequence[str],
+    prog: str,
+    settings: Mapping[str, Any] | None = None,
+) -> int:
+    """Parse (over ``settings``, a recipe's), run and translate the outcome into an exit status.
 
     0: done. 1: an error that the user can mend, printed as one sentence. 2: wrong usage. 130: interrupted.
     """
-    return exit_status(lambda: function(parse_config(config_type, argv, prog)))
+    return exit_status(lambda: function(parse_config(config_type, argv, prog, settings)))
 
 
 def exit_status(function: Callable[[], int | None]) -> int:

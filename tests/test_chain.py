@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,10 +21,16 @@ from tools.demo import packaged_encoder
 from trainer.evaluate import load_model
 from trainer.export import load_adapter
 from trainer.run_folder import find_checkpoint, list_checkpoints, read_checkpoint_info, read_tensors
+from trainer.zeroshot import read_classes
 
 ROOT = Path(__file__).parent.parent
 SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+EXTENSIONS = tempfile.mkdtemp(prefix="torch-extensions-")
+ENVIRONMENT = os.environ | {
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TORCH_EXTENSIONS_DIR": EXTENSIONS,
+}
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +102,16 @@ def test_after_kills_no_key_is_missing_or_double(demo, scenes):
     assert set(fields) == {
         f"{m}/{f}" for m in ("minilm", "clip") for f in ("shortSV_captions", "raw_caption", "prompt")
     }
+    prompts = len(list(read_classes(scenes / "classes.json").prompts()))
     for name in fields:
         keys = opened.field(name).keys()
         assert max(Counter(keys).values()) == 1
-        assert len(keys) == (720 if name.endswith("prompt") else 256 + 24)
+        assert len(keys) == (prompts if name.endswith("prompt") else 256 + 24)
         assert opened.field(name).get(keys).shape == (len(keys), fields[name].dim)
+
+
+def test_nothing_was_compiled_whose_lock_a_killed_process_could_leave_behind(demo):
+    assert not list(Path(EXTENSIONS).iterdir())
 
 
 def test_every_run_logged_each_step_once_and_finished(demo):

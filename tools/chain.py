@@ -7,11 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from store.errors import KeyclipError
+from tools.__main__ import main
 from trainer.run_folder import list_checkpoints, read_checkpoint_info
 
 
@@ -30,27 +31,31 @@ class Chain:
     ranks: int
 
     def keyclip(self, *arguments: object) -> None:
-        """Run ``keyclip ARGUMENTS``."""
-        self._run("keyclip", [sys.executable, "-m", "tools"], arguments)
+        """Run ``keyclip ARGUMENTS``, in this process: each start of Python and torch costs seconds."""
+        words = [str(argument) for argument in arguments]
+        self._run("keyclip", words, lambda: main(words))
 
     def train(self, stage: str, output: Path, *arguments: object) -> None:
         """Run a stage of training under the deepspeed launcher, unless it is finished already."""
         if is_finished(output):
             print(f"{stage} in {output} is finished", flush=True)
             return
+        words = [str(argument) for argument in (stage, "--output", output, *arguments)]
         launcher = [str(Path(sys.executable).with_name("deepspeed")), f"--num_gpus={self.ranks}"]
-        launcher += ["--log_level=warning", f"--master_port={_free_port()}", "--module", "trainer"]
-        shown = f"deepspeed --num_gpus {self.ranks} --module trainer"
-        self._run(shown, launcher, [stage, "--output", output, *arguments])
-
-    def _run(self, shown: str, command: Sequence[str], arguments: Sequence[object]) -> None:
-        words = [str(argument) for argument in arguments]
-        print(f"\n$ {shown} {shlex.join(words)}", flush=True)
-        start = time.monotonic()
-        # the launchers' helpers (ninja, deepspeed) stand beside this Python and may not be on the caller's path
+        launcher += ["--log_level=warning", f"--master_port={_free_port()}", "--module", "trainer", *words]
+        # what the launcher starts stands beside this Python and may not be on the caller's path
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         environment = os.environ | {"PATH": path, "TOKENIZERS_PARALLELISM": "false"}
-        status = subprocess.run([*command, *words], env=environment, check=False).returncode
+        self._run(
+            f"deepspeed --num_gpus {self.ranks} --module trainer",
+            words,
+            lambda: subprocess.run(launcher, env=environment, check=False).returncode,
+        )
+
+    def _run(self, shown: str, words: Sequence[str], command: Callable[[], int]) -> None:
+        print(f"\n$ {shown} {shlex.join(words)}", flush=True)
+        start = time.monotonic()
+        status = command()
         if status == 130:
             raise KeyboardInterrupt
         if status:

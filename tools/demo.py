@@ -19,12 +19,7 @@ from trainer.config import require
 
 EMBEDDER, TEACHER = "minilm", "clip"
 
-# Chosen on the dev split of the generated scenes, never on a test split.
-PRETRAIN = ["--batch-size", 128, "--learning-rate", 1e-3, "--warmup-steps", 50, "--patch-size", 16]
-STAGE1 = ["--batch-size", 256, "--learning-rate", 1e-3, "--warmup-steps", 10]
-STAGE2 = ["--batch-size", 64, "--learning-rate", 2e-4, "--warmup-steps", 10, "--min-crop", 0.8]
-DISTILLATION = ["--distill-weight", 1.0, "--ema-momentum", 0.99]
-COMMON = ["--workers", 0, "--log-every", 5, "--checkpoint-every", 50]
+RECIPE = ["--recipe", "demo"]
 SPLITS = ["--splits", "pretrain=6000", "finetune=1500", "test=500", "--finetune-theme", "outdoors"]
 
 
@@ -138,7 +133,7 @@ def _pretrain(config: Config, chain: Chain) -> str:
     run = config.output / "clip"
     data = ["--shards", *config.pretrain_shards, "--caption-fields", *config.pretrain_fields]
     if not (run / "clip" / "config.json").exists():
-        chain.train("pretrain", run, *data, *PRETRAIN, "--epochs", config.pretrain_epochs, *COMMON)
+        chain.train("pretrain", run, *data, *RECIPE, "--epochs", config.pretrain_epochs)
     return str(run / "clip")
 
 
@@ -177,16 +172,15 @@ def _key_list(config: Config, seed: int) -> Path | None:
 def _train(config: Config, chain: Chain, clip: str, store: Path, seed: int, key_list: Path | None) -> Iterator[Path]:
     """The three trained arms; yields their runs."""
     folder = config.output / f"seed-{seed}"
-    # the budget is in steps, the same for every arm and every amount of data
-    shared: list[Any] = ["--store", store, "--seed", seed, "--epochs", 1_000_000, *COMMON]
+    shared: list[Any] = [*RECIPE, "--store", store, "--seed", seed]
     keys = key_list or _all_keys(config, folder)
     fields = ["--fields", *(f"{EMBEDDER}/{field}" for field in config.caption_fields), "--keys", keys]
     first = ["--max-steps", config.stage1_steps]
     teachers = ["--teacher-fields", *(f"{TEACHER}/{field}" for field in config.caption_fields)]
-    chain.train("stage1", folder / "stage1", *fields, *teachers, *STAGE1, *first, *shared)
+    chain.train("stage1", folder / "stage1", *fields, *teachers, *first, *shared)
     second = ["--max-steps", config.stage2_steps]
-    pairs = ["--shards", *(config.finetune_shards or ()), "--clip", clip, *fields, *STAGE2, *second]
-    chain.train("stage2", folder / "proclip", *pairs, "--stage1", folder / "stage1", *DISTILLATION, *shared)
+    pairs = ["--shards", *(config.finetune_shards or ()), "--clip", clip, *fields, *second]
+    chain.train("stage2", folder / "proclip", *pairs, "--stage1", folder / "stage1", "--distill-weight", 1, *shared)
     chain.train("stage2", folder / "llm2clip", *pairs, "--distill-weight", 0, *shared)
     yield from (folder / name for name in ("stage1", "proclip", "llm2clip"))
 

@@ -6,6 +6,7 @@ from embedder.run import embed
 __all__ = ["Config", "run"]
 
 
-def run(config: Config) -> None:
+def run(config: Config) -> int:
     report = embed(config)
     print(report.as_json() if config.json else report)
+    return 1 if report.damaged else 0

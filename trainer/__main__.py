@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 from store.command import exit_status, run_command
+from trainer.recipes import RECIPES, recipe_settings
 
 # stage -> (module, config class, stage class, what it does)
 STAGES = {
@@ -17,7 +18,11 @@ STAGES = {
 
 def usage() -> str:
     stages = "\n".join(f"  {name:9} {what}" for name, (*_, what) in STAGES.items())
-    return f"usage: deepspeed --num_gpus N --module trainer STAGE ... (STAGE --help explains one)\n\n{stages}"
+    recipes = "\n".join(f"  {name}" for name in RECIPES)
+    return (
+        f"usage: deepspeed --num_gpus N --module trainer STAGE [--recipe NAME] ... (STAGE --help explains one)\n\n"
+        f"{stages}\n\nrecipes, whose settings flags override:\n{recipes}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +48,17 @@ def _run(name: str, argv: Sequence[str]) -> int:
 
         train(config, name, getattr(module, stage_name))  # type: ignore[arg-type]
 
-    return run_command(getattr(module, config_name), train, argv, f"python -m trainer {name}")
+    recipe, argv = _take_recipe(argv)
+    settings = recipe_settings(recipe, name) if recipe is not None else None
+    return run_command(getattr(module, config_name), train, argv, f"python -m trainer {name}", settings)
+
+
+def _take_recipe(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    words = [part for word in argv for part in (word.split("=", 1) if word.startswith("--recipe=") else [word])]
+    if "--recipe" not in words:
+        return None, words
+    at = words.index("--recipe")
+    return (words[at + 1] if at + 1 < len(words) else ""), words[:at] + words[at + 2 :]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from torch import nn
 
 from store.errors import ConfigError
 from trainer.config import RunConfig
+from trainer.master_weights import start_master_weights
 
 
 def start_ranks(config: RunConfig) -> tuple[int, int, torch.device]:
@@ -25,6 +26,9 @@ def start_ranks(config: RunConfig) -> tuple[int, int, torch.device]:
     if os.environ["WORLD_SIZE"] == "1":
         os.environ.setdefault("MASTER_PORT", str(_free_port()))
     cuda = torch.cuda.is_available()
+    # DeepSpeed would compile an operation for inference on CPUs under a lock file: a process killed in there leaves the
+    # lock behind, and every later start waits for it for ever
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if not dist.is_initialized():
         deepspeed.init_distributed("nccl" if cuda else "gloo", verbose=False)
     local_rank = int(os.environ["LOCAL_RANK"])
@@ -82,7 +86,10 @@ def make_engine(module: nn.Module, config: RunConfig, ranks: int) -> Any:
         settings[config.precision] = {"enabled": True}
     if config.precision == "fp16" and not torch.cuda.is_available():
         raise ConfigError("precision fp16 needs a GPU; use fp32 or bf16 on the CPU")
+    trained = {p: p.detach().to("cpu", torch.float32, copy=True) for p in module.parameters() if p.requires_grad}
     engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
+    if config.precision != "fp32":
+        start_master_weights(engine, trained)
     return engine
 
 

@@ -85,16 +85,15 @@ def full_state(engine: Any, parameter: nn.Parameter) -> dict[str, torch.Tensor]:
     A collective call: every rank must make it for the same parameters in the same order.
     """
     piece = fragment(engine, parameter)
-    views = {name: parameter.new_zeros(parameter.numel(), dtype=torch.float32) for name in ("master", *MOMENTS)}
+    names = ("master", *MOMENTS)
+    whole = parameter.new_zeros(len(names), parameter.numel(), dtype=torch.float32)
     if piece is not None:
         stop = piece.start + piece.values.numel()
-        views["master"][piece.start : stop] = piece.values
-        for name in MOMENTS:
-            views[name][piece.start : stop] = piece.moment(piece.state[name])
+        for row, name in zip(whole, names, strict=True):
+            row[piece.start : stop] = piece.values if name == "master" else piece.moment(piece.state[name])
     if _is_partitioned(engine):
-        for view in views.values():
-            dist.all_reduce(view)
-    return {name: view.view(parameter.shape).cpu() for name, view in views.items()}
+        dist.all_reduce(whole)
+    return {name: row.view(parameter.shape).cpu() for name, row in zip(names, whole, strict=True)}
 
 
 def set_full_state(engine: Any, parameter: nn.Parameter, values: dict[str, torch.Tensor], step: int) -> None:
@@ -108,6 +107,17 @@ def set_full_state(engine: Any, parameter: nn.Parameter, values: dict[str, torch
     for name in MOMENTS:
         piece.moment(piece.state[name]).copy_(values[name].view(-1)[piece.start : stop])
     piece.state["step"] = torch.full_like(torch.as_tensor(piece.state["step"]), float(step))
+
+
+def start_master_weights(engine: Any, weights: dict[nn.Parameter, torch.Tensor]) -> None:
+    """Start from these float32 weights (parameter -> tensor of its shape), with Adam at step 0.
+
+    DeepSpeed makes half-precision master weights from the already rounded parameters, and without ZeRO it has taken a
+    step by then, with a gradient of zero: weights decayed, Adam's bias correction one step ahead.
+    """
+    for parameter, values in weights.items():
+        zeros = torch.zeros_like(values)
+        set_full_state(engine, parameter, {"master": values} | dict.fromkeys(MOMENTS, zeros), step=0)
 
 
 def adam_step(engine: Any, parameters: Iterator[nn.Parameter]) -> int:

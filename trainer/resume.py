@@ -15,26 +15,26 @@ from trainer.stage import Stage
 
 
 def save_training_state(config: RunConfig, engine: Any, stage: Stage, step: int, total_steps: int, rank: int) -> None:
-    """Write a checkpoint; independent of the number of ranks and of the ZeRO stage. A collective call."""
+    """Write a checkpoint; independent of the number of ranks and of the ZeRO stage. A collective call.
+
+    Weights that are not trained stay out: they are those that the stage was built from.
+    """
     weights: dict[str, torch.Tensor] = {}
     moments: dict[str, torch.Tensor] = {}
-    for name, parameter in engine.module.named_parameters():
-        if parameter.requires_grad:
-            state = full_state(engine, parameter)
-            if rank == 0:
-                weights[name] = state["master"]
-                moments |= {f"{name}/{moment}": state[moment] for moment in MOMENTS}
-        elif rank == 0:
-            weights[name] = parameter.data.float().cpu()
+    trained = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
+    for name, parameter in trained.items():
+        state = full_state(engine, parameter)
+        if rank == 0:
+            weights[name] = state["master"]
+            moments |= {f"{name}/{moment}": state[moment] for moment in MOMENTS}
     if rank == 0:
-        trainable = (p for p in engine.module.parameters() if p.requires_grad)
         info = {
             "stage": stage.name,
             "step": step,
             "total_steps": total_steps,
             "finished": step == total_steps,
             "samples": step * config.batch_size,
-            "adam_step": adam_step(engine, trainable),
+            "adam_step": adam_step(engine, iter(trained.values())),
             "config": plain(config),
             **stage.info,
         }
@@ -56,11 +56,10 @@ def load_training_state(run: Path, engine: Any, stage: Stage) -> int:
     info = run_folder.read_checkpoint_info(newest)
     weights, moments = run_folder.read_tensors(newest, "model"), run_folder.read_tensors(newest, "optimizer")
     for name, parameter in engine.module.named_parameters():
+        if not parameter.requires_grad:
+            continue
         if name not in weights or weights[name].shape != parameter.shape:
             raise CheckpointError(f"checkpoint {str(newest)!r} holds no {name!r} of shape {tuple(parameter.shape)}")
-        if not parameter.requires_grad:
-            parameter.data.copy_(weights[name])
-            continue
         values = {"master": weights[name]} | {moment: moments[f"{name}/{moment}"] for moment in MOMENTS}
         set_full_state(engine, parameter, values, info["adam_step"])
     stage.load_extra_files(lambda name: run_folder.read_tensors(newest, name))

@@ -84,7 +84,9 @@ def trim_log(run: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue
-    file.write_text("".join(kept), encoding="utf-8")
+    temporary = file.with_name(f".{file.name}.tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(file)
 
 
 def save_checkpoint(

@@ -131,14 +131,18 @@ class ContrastiveObjective(nn.Module):
     def _distill(
         self, image_BE: torch.Tensor, image_BCHW: torch.Tensor, report: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        device = image_BCHW.device.type
-        half = torch.bfloat16 if self.image.dtype == torch.float32 else self.image.dtype
-        with torch.no_grad(), torch.autocast(device, half, enabled=self.image.dtype != torch.float32):
-            teacher_BE = self.teacher[0].normalized(image_BCHW)
+        teacher_BE = self._teacher_features(image_BCHW)
         instance = instance_alignment(image_BE, teacher_BE)
         structure = structure_alignment(image_BE, teacher_BE) if self.structure else instance.new_zeros(())
         report |= {"loss/distill_instance": instance, "loss/distill_structure": structure}
         return alignment(instance, structure, image_BE.shape[0], self.scaling)
+
+    @torch.no_grad()
+    def _teacher_features(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        """In the student's precision, step for step, so that equal weights give equal features: (B, E) float32."""
+        teacher = self.teacher[0]
+        weights = {name: value.to(self.image.dtype) for name, value in teacher.named_parameters()}
+        return F.normalize(torch.func.functional_call(teacher, weights, (image_BCHW,)).float(), dim=-1)
 
 
 class PairData:

@@ -11,14 +11,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from embedder.encoder import Encoder
 from embedder.service import schema
 from embedder.service.batching import Batcher, ClosedError, OverloadedError
 from embedder.service.config import ServeConfig
 from embedder.service.fields import FieldWriter
-from embedder.service.guard import Guard, Measure
+from embedder.service.guard import LOOPBACK_NAMES, Guard, Measure
 from embedder.service.metrics import Metrics
 from embedder.targets import open_store
 from store.errors import (
@@ -72,9 +71,8 @@ def create_app(config: ServeConfig, encoder: Encoder) -> FastAPI:
     app = FastAPI(
         title="keyclip", description="Caption embeddings, and keyed captions into a store.", lifespan=lifespan
     )
-    app.add_middleware(Guard, token=config.token(), max_request_bytes=config.max_request_bytes)
-    if config.is_loopback():  # a web page must not reach this service under a name of its own
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", config.host])
+    hosts = LOOPBACK_NAMES | {config.host} if config.is_loopback() else None
+    app.add_middleware(Guard, token=config.token(), hosts=hosts, max_request_bytes=config.max_request_bytes)
     app.add_middleware(Measure, metrics=metrics)
     _add_errors(app)
     _add_status(app, config, encoder, batcher, metrics)

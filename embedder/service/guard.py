@@ -12,16 +12,27 @@ from embedder.service.metrics import Metrics
 _OPEN_PATHS = ("/healthz",)
 _DRAIN_FACTOR = 4
 
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _host(header: bytes) -> str:
+    """The name in a Host header, without port: ``[::1]:8000`` -> ``::1``."""
+    text = header.decode("latin-1")
+    return text[1:].split("]")[0] if text.startswith("[") else text.rsplit(":", 1)[0]
+
 
 class Guard:
-    """ASGI middleware: bearer token, request size, content type.
+    """ASGI middleware: host name, bearer token, content type, request size.
 
-    The content type matters without a token: a web page can make a browser post text to this machine, but not json.
+    A service for this machine alone is still within reach of the web pages that a browser on it shows. So it answers
+    only under names of this machine (``hosts``; None: any), and takes only bodies that say they are json, which a
+    page of another origin cannot send.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, max_request_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, token: str | None, hosts: frozenset[str] | None, max_request_bytes: int) -> None:
         self._app = app
         self._token = token
+        self._hosts = hosts
         self._max_bytes = max_request_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -29,7 +40,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        if self._token is not None and scope["path"] not in _OPEN_PATHS and not self._has_token(headers):
+        if self._hosts is not None and _host(headers.get(b"host", b"")) not in self._hosts:
+            await _refuse(send, 400, "this service answers under names of its own machine only")
+        elif self._token is not None and scope["path"] not in _OPEN_PATHS and not self._has_token(headers):
             await _refuse(send, 401, "a bearer token is needed: Authorization: Bearer TOKEN", "authentication_error")
         elif scope["method"] == "POST" and not headers.get(b"content-type", b"").startswith(b"application/json"):
             await _refuse(send, 415, "the body must be json, and Content-Type say so: application/json")

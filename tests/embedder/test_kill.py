@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 def command(path: Path, shard: str, clip_folder: Path) -> list[str]:
     arguments = ["--shards", shard, "--caption-fields", "caption", "--model", str(clip_folder), "--store", str(path)]
-    arguments += ["--block-size", "20", "--batch-tokens", "64", "--device", "cpu", "--progress", "False"]
+    arguments += ["--block-size", "50", "--batch-tokens", "64", "--device", "cpu", "--progress", "False"]
     return [sys.executable, "-m", "tools", "embed", *arguments]
 
 
@@ -44,7 +44,7 @@ def kill_after_progress(arguments: list[str], path: Path, seed: int) -> bool:
 
 @pytest.fixture
 def captions():
-    return {f"{i:06d}": {"caption": f"picture {i} " + "of a red cube " * (i % 7)} for i in range(4000)}
+    return {f"{i:06d}": {"caption": f"picture {i} " + "of a red cube " * (i % 7)} for i in range(2400)}
 
 
 def test_a_killed_run_is_finished_by_the_same_command(tmp_path, clip_folder, make_shard, captions):

@@ -1,5 +1,6 @@
 """Real models from real folders: what comes out equals what transformers itself computes."""
 
+import dataclasses
 import json
 import shutil
 
@@ -103,6 +104,60 @@ def test_a_clip_whose_end_token_is_not_its_tokenizers_is_refused(clip_folder, tm
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match="pools at token 7, but its tokenizer ends texts with 1"):
         load_encoder(ModelOptions(model=str(folder), device="cpu"))
+
+
+def with_remote_code(clip_folder, folder):
+    """A model folder that brings code of its own, which leaves a trace when it runs."""
+    shutil.copytree(clip_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["model_type"] = "custom"
+    config["auto_map"] = {"AutoConfig": "configuration_custom.CustomConfig"}
+    (folder / "config.json").write_text(json.dumps(config))
+    trace = folder / "it-ran"
+    code = f"""from pathlib import Path
+from transformers import PretrainedConfig
+Path({str(trace)!r}).touch()
+class CustomConfig(PretrainedConfig):
+    model_type = "custom"
+"""
+    (folder / "configuration_custom.py").write_text(code)
+    return trace
+
+
+def test_code_of_a_model_runs_only_if_asked_for(clip_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    trace = with_remote_code(clip_folder, tmp_path / "custom")
+    options = ModelOptions(model=str(tmp_path / "custom"), device="cpu")
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        load_encoder(options)
+    assert not trace.exists()
+    with pytest.raises(ConfigError, match="cannot be loaded"):  # the config's code runs; there is none for a model
+        load_encoder(dataclasses.replace(options, trust_remote_code=True))
+    assert trace.exists()
+
+
+def test_weights_that_are_not_safetensors_are_refused(tmp_path):
+    save_clip(tmp_path / "clip")
+    weights = load_file(tmp_path / "clip" / "model.safetensors")
+    (tmp_path / "clip" / "model.safetensors").unlink()
+    torch.save(weights, tmp_path / "clip" / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match="safetensors"):
+        load_encoder(ModelOptions(model=str(tmp_path / "clip"), device="cpu"))
+
+
+def test_a_hub_id_is_found_in_the_hubs_cache_and_known_by_its_commit(clip_folder, tmp_path, monkeypatch):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--someone--tiny-clip"
+    shutil.copytree(clip_folder, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    encoder = load_encoder(ModelOptions(model="someone/tiny-clip", device="cpu"))
+    assert (encoder.provenance.model, encoder.provenance.revision) == ("someone/tiny-clip", commit)
+    assert encoder.short_name == "tiny-clip"
+    with pytest.raises(ConfigError, match="neither a folder nor available from the hub"):
+        load_encoder(ModelOptions(model="someone/other", device="cpu"))
 
 
 @pytest.mark.parametrize(

@@ -105,10 +105,12 @@ def test_more_ranks_than_shards_divide_the_chunks(tmp_path, clip_folder, make_sh
 
 
 @pytest.mark.slow
-def test_the_deepspeed_launcher_starts_the_ranks(tmp_path, clip_folder, make_shard):
+@pytest.mark.parametrize("backend", ["lmdb", "zarr"])
+def test_the_deepspeed_launcher_starts_the_ranks(tmp_path, clip_folder, make_shard, backend):
     shards = [make_shard(str(s), {f"{s}{i}": {"caption": f"picture {s} {i}"} for i in range(9)}) for s in range(4)]
     launcher = [Path(sys.executable).parent / "deepspeed", "--num_gpus", "2", "--module", "embedder"]
     command = [*map(str, launcher), *arguments(tmp_path / "s.store", shards, clip_folder)]
+    command += ["--backend", backend]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

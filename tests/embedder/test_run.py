@@ -1,6 +1,7 @@
 """``embed``: captions in, keyed vectors in the store; again, only what is missing."""
 
 import json
+import socket
 
 import numpy as np
 import pytest
@@ -10,8 +11,16 @@ from embedder.config import EmbedConfig
 from embedder.load import load_encoder
 from embedder.options import ModelOptions
 from embedder.run import embed
-from store.errors import CaptionFieldError, ConfigError, ShardNotFoundError, SpecMismatchError, StaleCaptionError
+from store.errors import (
+    CaptionFieldError,
+    ConfigError,
+    DamagedShardError,
+    ShardNotFoundError,
+    SpecMismatchError,
+    StaleCaptionError,
+)
 from tests.embedder.models import save_clip
+from tools.__main__ import main
 
 NOUNS = ("cube", "ball", "dog", "cat", "boat", "tree")
 
@@ -160,6 +169,66 @@ def test_an_error_in_a_late_shard_keeps_the_blocks_before_it(config, make_shard)
     with pytest.raises(CaptionFieldError, match=r"sample 'x' of '.*00001.tar'.*captions\.0"):
         embed(config(good, bad, batch_tokens=1))
     assert embed(config(good)).total("reused") > 0
+
+
+def truncate(shard):
+    with open(shard, "r+b") as stream:  # noqa: PTH123
+        stream.truncate(10_000)
+
+
+def test_a_truncated_shard_is_an_error(config, make_shard):
+    bad = make_shard("00000", samples(20))
+    truncate(bad)
+    with pytest.raises(DamagedShardError, match=r"00000.tar' cannot be read as a tar"):
+        embed(config(bad))
+
+
+def test_a_truncated_shard_can_be_skipped_with_what_came_before_the_damage_and_is_reported(config, make_shard):
+    bad, good = make_shard("00000", samples(20)), make_shard("00001", samples(5, first=20))
+    truncate(bad)
+    settings = config(bad, good, damaged="skip")
+    report = embed(settings)
+    keys = field(settings).keys()
+    assert set(samples(5, first=20)) < set(keys) < set(samples(25))
+    assert report.total("embedded") == len(keys) > 5
+    assert len(report.damaged) == 1
+    assert "damaged: shard '" in str(report)
+    assert main(["embed", "--shards", bad, good, *flags(settings), "--damaged", "skip"]) == 1
+
+
+def flags(settings):
+    arguments = ["--caption-fields", *settings.caption_fields, "--model", settings.model, "--store", settings.store]
+    return [*arguments, "--device", "cpu", "--dtype", "float32", "--progress", "False"]
+
+
+def test_listed_keys_that_no_source_holds_are_counted(config, make_shard, tmp_path):
+    (tmp_path / "keys.txt").write_text("000000003\nelsewhere\n")
+    report = embed(config(make_shard("00000", samples(10)), keys=tmp_path / "keys.txt"))
+    assert (report.total("embedded"), report.not_found) == (1, 1)
+    assert "1 keys of the key list are in none of the sources" in str(report)
+
+
+def test_keyed_files_can_be_named_by_a_pattern(config, tmp_path):
+    for i in range(3):
+        (tmp_path / f"part-{i}.jsonl").write_text(json.dumps({"key": str(i), "text": f"a {NOUNS[i]}"}))
+    settings = config(captions=(str(tmp_path / "part-*.jsonl"),), caption_fields=("text",))
+    assert embed(settings).total("embedded") == 3
+
+
+def test_a_store_can_be_named_after_the_machine(config, make_shard, tmp_path):
+    settings = config(make_shard("00000", samples(2)), store=str(tmp_path / "{host}.store"))
+    report = embed(settings)
+    assert report.store == str(tmp_path / f"{socket.gethostname()}.store")
+    assert len(store.open(report.store).field("tiny-clip/captions.0")) == 2
+
+
+def test_a_zarr_store_gets_the_same_vectors(config, make_shard, tmp_path):
+    shard = make_shard("00000", samples(10))
+    first, second = config(shard), config(shard, store=str(tmp_path / "z.store"), backend="zarr")
+    embed(first)
+    assert embed(second).total("embedded") == 10
+    assert embed(second).total("reused") == 10
+    np.testing.assert_array_equal(field(first).get(list(samples(10))), field(second).get(list(samples(10))))
 
 
 def test_hostile_captions_do_not_change_their_neighbours(config, make_shard):

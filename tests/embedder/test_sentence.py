@@ -9,7 +9,7 @@ import torch
 from embedder.load import load_encoder
 from embedder.options import ModelOptions
 from store.errors import ConfigError
-from tests.embedder.models import MINILM
+from tests.embedder.models import MINILM, save_llm
 
 CAPTIONS = ["  A dog runs.  ", "two cats and a ball on a sofa, seen from above", "a", "word " * 400]
 
@@ -48,6 +48,41 @@ def test_an_instruction_is_the_prompt_of_sentence_transformers(theirs):
     model = theirs.SentenceTransformer(str(MINILM), device="cpu")
     expected = model.encode(CAPTIONS[:3], prompt="query: ")
     np.testing.assert_allclose(ours(MINILM, instruction="query: ").encode(CAPTIONS[:3]), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("prompt", [None, "Instruct: describe\nQuery: "], ids=["plain", "prompt"])
+def test_a_prompt_can_be_left_out_of_the_mean(theirs, tmp_path, prompt):
+    modules = [theirs.models.Transformer(str(MINILM)), theirs.models.Pooling(384, include_prompt=False)]
+    model = theirs.SentenceTransformer(modules=modules, device="cpu")
+    model.save(str(tmp_path / "folder"))
+    expected = model.encode(CAPTIONS[:3], prompt=prompt)
+    np.testing.assert_allclose(ours(tmp_path / "folder", instruction=prompt).encode(CAPTIONS[:3]), expected, atol=1e-5)
+
+
+def test_a_default_prompt_is_used(theirs, tmp_path):
+    modules = [theirs.models.Transformer(str(MINILM)), theirs.models.Pooling(384)]
+    prompts = {"document": "passage: "}
+    model = theirs.SentenceTransformer(modules=modules, prompts=prompts, default_prompt_name="document", device="cpu")
+    model.save(str(tmp_path / "folder"))
+    encoder = ours(tmp_path / "folder")
+    assert encoder.provenance.template == "passage: {caption}"
+    np.testing.assert_allclose(encoder.encode(CAPTIONS[:3]), model.encode(CAPTIONS[:3]), atol=1e-5)
+
+
+def test_a_decoder_with_last_token_pooling_stays_causal(theirs, tmp_path):
+    save_llm(tmp_path / "qwen3", "qwen3")
+    modules = [theirs.models.Transformer(str(tmp_path / "qwen3"))]
+    modules += [theirs.models.Pooling(32, pooling_mode="lasttoken"), theirs.models.Normalize()]
+    model = theirs.SentenceTransformer(modules=modules, device="cpu")
+    model.save(str(tmp_path / "folder"))
+    encoder = ours(tmp_path / "folder", instruction="Instruct: find\nQuery:")
+    assert (encoder.provenance.kind, encoder.provenance.pooling, encoder.provenance.normalize) == (
+        "sentence",
+        "last",
+        True,
+    )
+    expected = model.encode(CAPTIONS[1:3], prompt="Instruct: find\nQuery:")
+    np.testing.assert_allclose(encoder.encode(CAPTIONS[1:3]), expected, atol=2e-5)
 
 
 def test_an_unknown_module_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tokenizers
 import transformers
 
 from embedder.text import Template, clean
@@ -81,6 +82,16 @@ def test_a_huge_caption_is_cut_before_it_is_tokenised(bert):
     tokens = CaptionTokenizer(bert, "{caption}", 16)("word " * 1_000_000)
     assert len(tokens.ids) == 16
     assert tokens.truncated
+    blanks = CaptionTokenizer(bert, "{caption}", 16)(" " * 1_000_000 + "word" + " " * 1_000_000)
+    assert bert.decode(blanks.ids) == "[CLS] word [SEP]"
+    assert not blanks.truncated
+
+
+def test_a_caption_that_a_tokenizer_makes_nothing_of_still_has_a_token():
+    tokenizer = clip_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = tokenizers.processors.ByteLevel()  # no start and end token
+    tokenizer.backend_tokenizer.normalizer = tokenizers.normalizers.Replace("\u200b", "")
+    assert CaptionTokenizer(tokenizer, "{caption}", 77)("\u200b").ids.tolist() == [0]
 
 
 def test_control_characters_and_invalid_unicode_are_tokenised(bert):

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -6,19 +7,16 @@ import pytest
 
 from tests.embedder.models import save_clip
 from tests.trainer.examples import make_store, write_shard
+from tests.trainer.launching import deepspeed
 
 KEYS = [f"{i:09d}" for i in range(24)]
 
 
 @pytest.fixture(autouse=True, scope="package")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Shard indexes go to a folder of the tests; what DeepSpeed compiled once is still found."""
-    cache = tmp_path_factory.mktemp("cache")
-    extensions = Path.home() / ".cache" / "torch_extensions"
-    extensions.mkdir(parents=True, exist_ok=True)
-    (cache / "torch_extensions").symlink_to(extensions)
+    """Shard indexes go to a folder of the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(cache))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield
 
@@ -55,3 +53,21 @@ def settings(shards: list[str], store_path: Path, clip_folder: Path, tmp_path: P
         "clip": str(clip_folder),
         "batch_size": 8,
     }
+
+
+@pytest.fixture(scope="package")
+def engines(shards, store_path, clip_folder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What ``tests.trainer.engines`` found on two ranks under the real launcher."""
+    folder = tmp_path_factory.mktemp("engines")
+    settings = {
+        "output": str(folder),
+        "shards": shards,
+        "store": str(store_path),
+        "fields": ["llm/short", "llm/long"],
+        "clip": str(clip_folder),
+        "batch_size": 8,
+    }
+    (folder / "settings.json").write_text(json.dumps(settings))
+    done = deepspeed("tests.trainer.engines", folder / "settings.json", folder / "results.json")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return json.loads((folder / "results.json").read_text())

@@ -250,6 +250,18 @@ def test_a_torn_last_line_is_dropped(tmp_path, torn):
     assert log.read_text() == '{"step": 10}\n{"step": 20}\n'
 
 
+def test_a_kill_while_the_log_is_cut_loses_none_of_it(tmp_path, monkeypatch):
+    log = write_log(tmp_path, '{"step": 10}\n{"step": 20}\n')
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trim_log(tmp_path, 10)
+    assert log.read_text() == '{"step": 10}\n{"step": 20}\n'
+
+
 def test_a_run_without_a_log_has_nothing_to_cut(tmp_path):
     trim_log(tmp_path, 0)
     assert list(tmp_path.iterdir()) == []

@@ -47,9 +47,12 @@ def regulariser(stage: Stage2, batch) -> tuple[float, torch.Tensor]:
     return losses[1] - losses[0], gradients[1] - gradients[0]
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("teacher", ["ema", "fixed"])
-def test_the_regulariser_is_exactly_zero_at_step_0_and_is_not_after_the_weights_move(settings, teacher):
+def test_the_regulariser_is_exactly_zero_at_step_0_and_is_not_after_the_weights_move(settings, teacher, precision):
     stage = make_stage(settings, teacher=teacher)
+    stage.module.to(precision)
+    assert stage.objective.teacher[0].dtype == torch.float32
     batch = load(stage)
     value, gradient = regulariser(stage, batch)
     assert value == 0.0

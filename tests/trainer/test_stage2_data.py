@@ -120,29 +120,36 @@ def test_a_caption_that_the_shard_does_not_carry_is_not_checked(settings, tmp_pa
     assert len(drawn(load(data, [0]), [0])) == 1
 
 
-def test_a_broken_image_is_named(settings, tmp_path):
-    members = [*sample_members(KEYS[0]), (f"{KEYS[1]}.jpg", b"torn"), (f"{KEYS[1]}.json", b"{}")]
-    shard = write_tar(tmp_path / "a.tar", members)
-    data = make_data(settings, shards=(shard,))
+@pytest.fixture
+def broken_shard(tmp_path) -> str:
+    """The second of three samples has an image that cannot be decoded."""
+    torn = [(f"{KEYS[1]}.jpg", b"torn"), (f"{KEYS[1]}.json", b"{}")]
+    return write_tar(tmp_path / "a.tar", [*sample_members(KEYS[0]), *torn, *sample_members(KEYS[2])])
+
+
+def test_a_broken_image_is_named(settings, broken_shard):
+    data = make_data(settings, shards=(broken_shard,))
     with pytest.raises(BrokenImageError) as caught:
         load(data, [0, 1])
     message = str(caught.value)
-    assert message.startswith(f"sample '{KEYS[1]}' of shard '{shard}': image cannot be decoded")
+    assert message.startswith(f"sample '{KEYS[1]}' of shard '{broken_shard}': image cannot be decoded")
     assert message.endswith("; download it again, or leave it out with --keys, or with --broken skip")
 
 
-def test_broken_images_are_left_out_and_counted_when_asked(settings, tmp_path):
-    members = [*sample_members(KEYS[0]), (f"{KEYS[1]}.jpg", b"torn"), (f"{KEYS[1]}.json", b"{}")]
-    shard = write_tar(tmp_path / "a.tar", members)
-    batch = load(make_data(settings, shards=(shard,), broken="skip"), [0, 1])
-    assert len(batch["image"]) == len(batch["caption"]) == 1
+def test_a_broken_image_is_skipped_and_counted_and_changes_nothing_else(settings, broken_shard):
+    data = make_data(settings, shards=(broken_shard,), broken="skip")
+    batch = load(data, [2, 1, 0])
     assert batch["num_skipped"] == 1
+    assert batch["image"].shape[0] == len(drawn(batch, [2, 0])) == 2
+    whole = load(data, [2, 0], places=[0, 2])
+    assert whole["num_skipped"] == 0
+    assert torch.equal(batch["image"], whole["image"])
+    assert torch.equal(batch["caption"], whole["caption"])
 
 
-def test_a_batch_without_any_image_is_an_error(settings, tmp_path):
-    shard = write_tar(tmp_path / "a.tar", [(f"{KEYS[1]}.jpg", b"torn"), (f"{KEYS[1]}.json", b"{}")])
-    with pytest.raises(BrokenImageError, match="images of a batch are broken"):
-        load(make_data(settings, shards=(shard,), broken="skip"), [0])
+def test_a_batch_of_nothing_but_broken_images_is_refused(settings, broken_shard):
+    with pytest.raises(BrokenImageError, match=f"all 2 images of a batch are broken, first sample '{KEYS[1]}'"):
+        load(make_data(settings, shards=(broken_shard,), broken="skip"), [1, 1])
 
 
 def test_loader_workers_find_store_and_shards_that_the_parent_has_read(settings):

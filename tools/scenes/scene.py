@@ -78,6 +78,11 @@ class Scene:
 
     @property
     def label(self) -> str:
+        """The class of the scene: the main group's colour and the backdrop, such as ``red, night sky``."""
+        return f"{self.main.colour}, {self.background}"
+
+    @property
+    def object_label(self) -> str:
         """The class of the main group, such as ``red star``."""
         return f"{self.main.colour} {self.main.shape}"
 

@@ -100,7 +100,10 @@ def test_too_large_bodies_are_refused(service):
 def test_only_json_is_taken_and_only_under_a_name_of_this_machine(service):
     body = {"model": "tiny-clip", "input": "a"}
     assert service.post("/v1/embeddings", body, {"Content-Type": "text/plain"})[0] == 415
-    assert service.post("/v1/embeddings", body, {"Host": "evil.example"})[0] == 400
+    for host in ("evil.example", "evil.example:80", "localhost.evil.example", ""):
+        assert service.post("/v1/embeddings", body, {"Host": host})[0] == 400
+    for host in ("localhost", "[::1]:8000", "127.0.0.1:1"):
+        assert service.post("/v1/embeddings", body, {"Host": host})[0] == 200
     assert service.post("/v1/embeddings", body)[0] == 200
 
 

@@ -130,7 +130,7 @@ def wait_for_answers(clients, count):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
 def test_what_was_answered_is_in_the_store_after_the_service_is_stopped_in_the_middle(tmp_path, clip_folder, how):
-    captions = {f"k{i:05d}": f"picture {i} " + "of a red cube " * (i % 5) for i in range(4000)}
+    captions = {f"k{i:05d}": f"picture {i} " + "of a red cube " * (i % 5) for i in range(1600)}
     arguments = ("--model", str(clip_folder), "--store", str(tmp_path / "s.store"))
     service = Service(*arguments)
     clients = Clients(service, captions)

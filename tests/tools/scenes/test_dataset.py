@@ -11,6 +11,7 @@ from PIL import Image
 from store.errors import ConfigError
 from store.shards import caption_at, iter_samples, load_json
 from tools.scenes import dataset
+from tools.scenes.vocabulary import BACKGROUNDS
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,7 @@ def test_a_sample_holds_an_image_the_caption_fields_and_the_text_member(tmp_path
         for field in ("shortSV_captions", "longSV_captions", "shortIB_captions", "longIB_captions"):
             assert caption_at(fields, field)
         assert fields["label"] in dataset.classes()["classes"]
+        assert fields["object"] in dataset.objects()["classes"]
 
 
 def test_the_same_settings_give_the_same_bytes_and_another_seed_gives_others(tmp_path):
@@ -104,17 +106,31 @@ def test_progress_adds_up_to_the_number_of_samples(tmp_path):
     assert steps == [10, 2, 3]
 
 
-def test_the_classes_name_every_colour_and_shape_once(tmp_path):
+def test_the_classes_name_every_visible_colour_on_every_background_once(tmp_path):
     dataset.write(tmp_path, {"test": 1})
     classes = json.loads((tmp_path / "classes.json").read_text())
     assert classes["label"] == "label"
-    assert len(classes["classes"]) == 10 * 12
-    assert classes["classes"]["turquoise lightning bolt"] == ["turquoise lightning bolt"]
+    # 12 backgrounds times 10 colours, less the 21 that would not be seen
+    assert len(classes["classes"]) == 12 * 10 - sum(len(item.hides) for item in BACKGROUNDS.values()) == 99
+    assert classes["classes"]["turquoise, sunset"] == [
+        "turquoise shape at sunset",
+        "turquoise shape against an orange evening sky",
+        "turquoise shape in front of a glowing sunset",
+    ]
+    assert "orange, sunset" not in classes["classes"]
     assert all(template.count("{}") == 1 for template in classes["templates"])
+
+
+def test_the_objects_name_every_colour_and_shape_once(tmp_path):
+    dataset.write(tmp_path, {"test": 1})
+    objects = json.loads((tmp_path / "objects.json").read_text())
+    assert objects["label"] == "object"
+    assert len(objects["classes"]) == 10 * 12
+    assert objects["classes"]["turquoise lightning bolt"] == ["turquoise lightning bolt"]
 
 
 def test_the_generator_still_makes_the_bytes_of_its_version(tmp_path):
     """Raise ``dataset.GENERATOR`` when this fails on purpose: data made before are then refused, not mixed."""
     shard = dataset.write(tmp_path, {"test": 10})["test"][0]
     texts = b"".join(members["json"] + members["txt"] for _, members in iter_samples(str(shard), ["json", "txt"]))
-    assert (dataset.GENERATOR, hashlib.sha256(texts).hexdigest()[:16]) == (1, "11a5eec6ab93bb35")
+    assert (dataset.GENERATOR, hashlib.sha256(texts).hexdigest()[:16]) == (2, "363aaf922c463883")

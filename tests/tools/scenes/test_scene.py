@@ -136,7 +136,7 @@ def test_captions_of_a_known_scene_read_as_written_by_hand():
     texts = {captions.short(scene, Random(str(seed)), "SV") for seed in range(5000)}
     assert "An orange heart to the left of two yellow stars in front of a grey wall." in texts
     assert "On a grey concrete wall, an orange heart is left of two yellow stars." in texts
-    assert scene.label == "orange heart"
+    assert (scene.label, scene.object_label) == ("orange, grey wall", "orange heart")
     assert scene.signature == ("grey wall", "left of", 1, "orange", "heart", 2, "yellow", "star")
 
 

@@ -1,0 +1,261 @@
+"""Started by ``deepspeed``: engines of every ZeRO stage and precision in one group of ranks; results as json.
+
+``python -m tests.trainer.engines SETTINGS RESULTS`` with the settings of a stage 2.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from trainer.config import RunConfig
+from trainer.engine import make_engine, parameter_groups, start_ranks, stop_ranks
+from trainer.master_weights import adam_step, clamp_master, full_state, set_full_state
+from trainer.resume import load_training_state, save_training_state
+from trainer.run_folder import find_checkpoint, read_tensors
+from trainer.stage2 import Stage2, Stage2Config
+
+CONFIGURATIONS = [(zero_stage, precision) for zero_stage in (0, 1, 2) for precision in ("fp32", "bf16")]
+TOP = 4.605
+ROWS = 2
+
+
+class Small(torch.nn.Module):
+    """Two layers, and a parameter that every step pushes up by the learning rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.up, self.down = torch.nn.Linear(8, 7), torch.nn.Linear(7, 3)
+        self.logit_scale = torch.nn.Parameter(torch.full((1,), 4.55))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = torch.relu(self.up(x.to(self.up.weight.dtype)))
+        return self.down(hidden).float().square().mean() - self.logit_scale.float().sum()
+
+
+def batch_of(step: int, rank: int) -> torch.Tensor:
+    return torch.randn(ROWS, 8, generator=torch.Generator().manual_seed(10 * step + rank))
+
+
+def small_engine(zero_stage: int, precision: Any, ranks: int, accumulation: int = 1) -> Any:
+    config = RunConfig(
+        output=Path("none"), batch_size=ROWS * ranks, learning_rate=0.1, weight_decay=0.1, grad_clip=0.5,
+        precision=precision, zero_stage=zero_stage, accumulation=accumulation,
+    )  # fmt: skip
+    return make_engine(Small(), config, ranks)
+
+
+def take_steps(engine: Any, steps: range, rank: int, clamp: str = "master") -> tuple[list[float], list[float]]:
+    """The losses, and the temperature parameter as the module shows it after every step."""
+    losses, shown = [], []
+    for step in steps:
+        loss = engine(batch_of(step, rank))
+        engine.backward(loss)
+        engine.step()
+        if clamp == "master":
+            clamp_master(engine, engine.module.logit_scale, 0.0, TOP)
+        else:
+            engine.module.logit_scale.data.clamp_(0.0, TOP)
+        losses.append(loss.item())
+        shown.append(engine.module.logit_scale.item())
+    return losses, shown
+
+
+def states(engine: Any) -> dict[str, dict[str, torch.Tensor]]:
+    return {name: full_state(engine, parameter) for name, parameter in engine.module.named_parameters()}
+
+
+def restore(engine: Any, saved: dict[str, dict[str, torch.Tensor]], step: int) -> None:
+    for name, parameter in engine.module.named_parameters():
+        set_full_state(engine, parameter, saved[name], step)
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(torch.equal(one[name][kind], other[name][kind]) for name in one for kind in one[name])
+
+
+def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
+    return max((one[name]["master"] - other[name]["master"]).abs().max().item() for name in one)
+
+
+def plain_adamw(steps: range, ranks: int) -> dict[str, dict[str, torch.Tensor]]:
+    """One process, no DeepSpeed: the same steps on the whole batch with PyTorch's own AdamW and clipping."""
+    module = Small()
+    optimizer = torch.optim.AdamW(parameter_groups(module.named_parameters(), 0.1), lr=0.1, betas=(0.9, 0.98))
+    for step in steps:
+        optimizer.zero_grad()
+        torch.stack([module(batch_of(step, rank)) for rank in range(ranks)]).mean().backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 0.5)
+        optimizer.step()
+        module.logit_scale.data.clamp_(0.0, TOP)
+    return {name: {"master": parameter.detach()} for name, parameter in module.named_parameters()}
+
+
+def equal_on_ranks(saved: dict[str, dict[str, torch.Tensor]]) -> bool:
+    flat = torch.cat([value.flatten() for kinds in saved.values() for value in kinds.values()])
+    others = [torch.empty_like(flat) for _ in range(dist.get_world_size())]
+    dist.all_gather(others, flat)
+    return all(torch.equal(flat, other) for other in others)
+
+
+def master_weights(zero_stage: int, precision: str, rank: int, ranks: int) -> dict[str, Any]:
+    engine = small_engine(zero_stage, precision, ranks)
+    started = distance(states(engine), plain_adamw(range(0), ranks))
+    _, shown = take_steps(engine, range(3), rank)
+    saved, adam = states(engine), adam_step(engine, iter(engine.module.parameters()))
+    losses, more = take_steps(engine, range(3, 6), rank)
+    ended = states(engine)
+    again = small_engine(zero_stage, precision, ranks)
+    restore(again, saved, adam)
+    restored = states(again)
+    repeated, _ = take_steps(again, range(3, 6), rank)
+    for group in engine.optimizer.param_groups:
+        group["lr"] = 0.0
+    take_steps(engine, range(6, 7), rank)
+    loose = small_engine(zero_stage, precision, ranks)
+    take_steps(loose, range(6), rank, clamp="module")
+    return {
+        "distance_at_start": started,
+        "temperatures": shown + more,
+        "temperature_master": ended["logit_scale"]["master"].item(),
+        "temperature_master_clamped_in_the_module": states(loose)["logit_scale"]["master"].item(),
+        "adam_step": adam,
+        "equal_on_ranks": equal_on_ranks(saved),
+        "restored_equals_saved": same(restored, saved),
+        "losses": losses,
+        "losses_after_restoring": repeated,
+        "ended_equally": same(states(again), ended),
+        "distance_from_plain_adamw": distance(saved, plain_adamw(range(3), ranks)),
+        "moved": distance(saved, plain_adamw(range(0), ranks)),
+        "module_shows_master": all(
+            torch.equal(parameter.detach(), ended[name]["master"].to(parameter.dtype))
+            for name, parameter in again.module.named_parameters()
+        ),
+        "moved_at_learning_rate_0": distance(states(engine), ended),
+    }
+
+
+def zero_2_on_zero_0(precision: str, rank: int, ranks: int) -> dict[str, Any]:
+    two = small_engine(2, precision, ranks)
+    take_steps(two, range(3), rank)
+    saved, adam = states(two), adam_step(two, iter(two.module.parameters()))
+    none = small_engine(0, precision, ranks)
+    restore(none, saved, adam)
+    equal = same(states(none), saved)
+    take_steps(two, range(3, 6), rank)
+    take_steps(none, range(3, 6), rank)
+    return {"restored_equals_saved": equal, "distance_after_3_steps": distance(states(two), states(none))}
+
+
+def run_stage(stage: Stage2, engine: Any, steps: range, rank: int, ranks: int) -> list[float]:
+    losses = []
+    for step in steps:
+        places = np.arange(8 * step, 8 * step + 8).reshape(ranks, -1)[rank]
+        batch = stage.data.load(places % 24, 0, places)
+        del batch["num_skipped"]
+        loss, _ = engine(batch)
+        engine.backward(loss)
+        engine.step()
+        stage.after_step(engine)
+        losses.append(loss.item())
+    return losses
+
+
+def accumulated(zero_stage: int, rank: int, ranks: int) -> dict[str, Any]:
+    """Three steps of micro-batches of one row against the same steps on whole batches."""
+    engine = small_engine(zero_stage, "fp32", ranks, accumulation=ROWS)
+    for step in range(3):
+        for row in batch_of(step, rank):
+            engine.backward(engine(row[None]))
+            engine.step()
+        clamp_master(engine, engine.module.logit_scale, 0.0, TOP)
+    return {"distance_from_whole_batches": distance(states(engine), plain_adamw(range(3), ranks))}
+
+
+def self_distillation(settings: dict[str, Any], zero_stage: int, precision: Any, rank: int, ranks: int) -> dict:
+    """Stage 2 under DeepSpeed: what becomes of the teacher, and a save and resume in the middle."""
+    output = Path(settings["output"]) / f"{zero_stage}-{precision}"
+    more = {"output": output, "zero_stage": zero_stage, "precision": precision, "ema_momentum": 0.5, "workers": 0}
+    config = Stage2Config(**settings | more | {"learning_rate": 1e-2, "store": Path(settings["store"]), "expansion": 2})
+    stage, engine = start_stage(config, ranks)
+    (teacher,) = stage.objective.teacher
+    before = {name: value.clone() for name, value in teacher.named_parameters()}
+    run_stage(stage, engine, range(1), rank, ranks)
+    students = dict(stage.objective.image.named_parameters())
+    drift = max(
+        (value - (0.5 * before[name] + 0.5 * students[name].float())).abs().max().item()
+        for name, value in teacher.named_parameters()
+    )
+    save_training_state(config, engine, stage, 1, 3, rank)
+    losses = run_stage(stage, engine, range(1, 3), rank, ranks)
+    other, other_engine = start_stage(config, ranks)
+    step = load_training_state(config.output, other_engine, other)
+    repeated = run_stage(other, other_engine, range(1, 3), rank, ranks)
+    return {
+        "teacher_dtypes": sorted({str(value.dtype) for value in teacher.parameters()}),
+        "student_dtypes": sorted({str(value.dtype) for value in students.values()}),
+        "student_moved": max((students[n].float() - before[n]).abs().max().item() for n in before),
+        "distance_from_average": drift,
+        "teacher_equal_on_ranks": equal_on_ranks({"teacher": dict(teacher.named_parameters())}),
+        "resumed_step": step,
+        "losses": losses,
+        "losses_after_resuming": repeated,
+        "same_teacher": all(
+            torch.equal(one, two)
+            for one, two in zip(teacher.parameters(), other.objective.teacher[0].parameters(), strict=True)
+        ),
+        "same_state": same(states(engine), states(other_engine)),
+    }
+
+
+def locked_tower(settings: dict[str, Any], rank: int, ranks: int) -> dict[str, Any]:
+    """The adapter alone is trained, in bfloat16: what its checkpoint holds, and a resume from it."""
+    more = {"output": Path(settings["output"]) / "locked", "precision": "bf16", "lock_image": True, "expansion": 2}
+    config = Stage2Config(**settings | more | {"learning_rate": 1e-2, "store": Path(settings["store"])})
+    stage, engine = start_stage(config, ranks)
+    run_stage(stage, engine, range(1), rank, ranks)
+    save_training_state(config, engine, stage, 1, 3, rank)
+    losses = run_stage(stage, engine, range(1, 3), rank, ranks)
+    other, other_engine = start_stage(config, ranks)
+    load_training_state(config.output, other_engine, other)
+    return {
+        "saved": sorted(read_tensors(find_checkpoint(config.output), "model")),
+        "trained": sorted(name for name, p in stage.module.named_parameters() if p.requires_grad),
+        "losses": losses,
+        "losses_after_resuming": run_stage(other, other_engine, range(1, 3), rank, ranks),
+    }
+
+
+def start_stage(config: Stage2Config, ranks: int) -> tuple[Stage2, Any]:
+    torch.manual_seed(config.seed)
+    stage = Stage2(config)
+    engine = make_engine(stage.module, config, ranks)
+    stage.to(torch.device("cpu"))
+    return stage, engine
+
+
+def main(settings_file: str, results_file: str) -> None:
+    rank, ranks, _ = start_ranks(RunConfig(output=Path("none"), threads=1))
+    settings = json.loads(Path(settings_file).read_text())
+    results: dict[str, Any] = {"ranks": ranks}
+    for zero_stage, precision in CONFIGURATIONS:
+        results[f"{zero_stage}-{precision}"] = master_weights(zero_stage, precision, rank, ranks)
+    for precision in ("fp32", "bf16"):
+        results[f"2-on-0-{precision}"] = zero_2_on_zero_0(precision, rank, ranks)
+    for zero_stage, precision in ((0, "fp32"), (1, "bf16"), (2, "bf16")):
+        results[f"stage2-{zero_stage}-{precision}"] = self_distillation(settings, zero_stage, precision, rank, ranks)
+    for zero_stage in (0, 1, 2):
+        results[f"accumulated-{zero_stage}"] = accumulated(zero_stage, rank, ranks)
+    results["locked"] = locked_tower(settings, rank, ranks)
+    if rank == 0:
+        Path(results_file).write_text(json.dumps(results))
+    stop_ranks()
+
+
+if __name__ == "__main__":
+    main(*[argument for argument in sys.argv[1:] if not argument.startswith("--local_rank")])

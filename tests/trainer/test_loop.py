@@ -1,0 +1,71 @@
+"""Errors under the launcher: one sentence, whichever rank meets it, and no traceback."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.conftest import KEYS
+from tests.trainer.examples import captions_of, sample_members, write_shard, write_tar
+from tests.trainer.launching import deepspeed
+from trainer.run_folder import list_checkpoints, read_tensors
+
+pytestmark = pytest.mark.slow  # a launch each, and seconds in which the rank with the reason speaks first
+
+
+def train(settings: dict, *more: object, stage: str = "stage2", ranks: int = 2) -> tuple[int, str]:
+    """Status and everything that was said."""
+    arguments = []
+    for name, value in (settings | {"workers": 1, "threads": 1}).items():
+        arguments += [f"--{name.replace('_', '-')}", *(value if isinstance(value, tuple) else [value])]
+    done = deepspeed("trainer", stage, *arguments, *more, ranks=ranks)
+    return done.returncode, done.stdout + done.stderr
+
+
+def sentences(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith("keyclip: error: ")]
+
+
+def test_an_error_that_one_rank_meets_while_training_ends_all_in_its_sentence(settings, tmp_path):
+    """One caption of 24 is not the one that was embedded: in the batch of one rank, inside a loader's worker."""
+    stale = sample_members(KEYS[11], captions_of("another key"))
+    members = [member for key in KEYS if key != KEYS[11] for member in sample_members(key)]
+    settings |= {"shards": (write_tar(tmp_path / "stale.tar", [*members, *stale]),)}
+    status, said = train(settings)
+    assert status != 0
+    (sentence,) = sentences(said)
+    assert sentence.startswith(f"keyclip: error: the caption of sample '{KEYS[11]}' is not the one that field 'llm/")
+    assert "Traceback" not in said
+
+
+def test_settings_that_rank_0_refuses_end_all_ranks_in_its_sentence(settings, tmp_path):
+    status, said = train(settings)
+    assert status == 0, said
+    status, said = train(settings, "--epochs", "2")
+    assert status != 0
+    (sentence,) = sentences(said)
+    assert "holds a run with other settings (epochs 1 there, 2 here)" in sentence
+    assert "Traceback" not in said
+
+
+def test_an_error_that_every_rank_meets_is_said_once(settings, tmp_path):
+    shard = write_shard(Path(tmp_path) / "more.tar", ["unknown"])
+    status, said = train(settings | {"shards": (*settings["shards"], shard)})
+    assert status != 0
+    (sentence,) = sentences(said)
+    assert "1 of 25 samples have no vector in field 'llm/short'" in sentence
+    assert "Traceback" not in said
+
+
+def test_a_run_that_diverges_stops_before_it_is_saved_and_names_the_last_good_checkpoint(store_path, tmp_path):
+    settings = {
+        "output": tmp_path / "run", "store": store_path, "fields": "llm/short", "teacher_fields": "clip/short",
+        "batch_size": 8, "epochs": 4, "learning_rate": 1e30, "checkpoint_every": 1, "log_every": 5,
+    }  # fmt: skip
+    status, said = train(settings, stage="stage1", ranks=1)
+    assert status != 0
+    (sentence,) = sentences(said)
+    (newest,) = list_checkpoints(tmp_path / "run")[-1:]
+    assert "the loss is not finite at step" in sentence
+    assert f"the last checkpoint is {str(newest)!r}; lower learning_rate" in sentence
+    for name in ("model", "optimizer"):
+        assert all(bool(value.isfinite().all()) for value in read_tensors(newest, name).values())
