@@ -1,5 +1,7 @@
 """What Prometheus sees of the service."""
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 
@@ -8,20 +10,20 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        r = self.registry
-        self.requests = Counter("keyclip_requests", "Requests answered.", ["route", "status"], registry=r)
+        own: dict[str, Any] = {"registry": self.registry}
+        self.requests = Counter("keyclip_requests", "Requests answered.", ["route", "status"], **own)
         self.request_seconds = Histogram(
-            "keyclip_request_seconds", "From a request's first byte to its answer.", ["route"], registry=r
+            "keyclip_request_seconds", "From a request's first byte to its answer.", ["route"], **own
         )
-        self.captions = Counter("keyclip_captions", "Captions, by what was done to them.", ["outcome"], registry=r)
-        self.tokens = Counter("keyclip_tokens", "Tokens that went through the model.", registry=r)
-        self.model_seconds = Counter("keyclip_model_seconds", "Time that the model was busy.", registry=r)
-        self.pending_tokens = Gauge("keyclip_pending_tokens", "Tokens that wait for the model.", registry=r)
+        self.captions = Counter("keyclip_captions", "Captions, by what was done to them.", ["outcome"], **own)
+        self.tokens = Counter("keyclip_tokens", "Tokens that went through the model.", **own)
+        self.model_seconds = Counter("keyclip_model_seconds", "Time that the model was busy.", **own)
+        self.pending_tokens = Gauge("keyclip_pending_tokens", "Tokens that wait for the model.", **own)
         self.requests_per_round = Histogram(
             "keyclip_requests_per_round",
             "Requests that went through the model together.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128),
-            registry=r,
+            **own,
         )
 
     def text(self) -> bytes:
