@@ -27,6 +27,10 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("store", "convert"): ("tools.store_convert", "a store into another backend or dtype"),
     ("store", "compact"): ("tools.store_compact", "a store into one without holes"),
     ("store", "drop"): ("tools.store_drop", "remove a field, or blocks of it"),
+    ("compare",): (
+        "tools.compare",
+        "the paper's arms over seeds, with equal budgets, from one store",
+    ),
     ("demo",): ("tools.demo", "the whole chain on this machine: CLIP, LLM2CLIP, stage 1 and ProCLIP compared"),
     ("demo-data",): ("tools.demo_data", "render captioned scenes into webdataset shards"),
 }

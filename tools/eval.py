@@ -81,7 +81,7 @@ def run(config: Config) -> None:
 
 def evaluate(config: Config) -> dict[str, Any]:
     """The result as ``keyclip report`` reads it."""
-    sets = _caption_sets(config.captions)
+    sets = caption_sets(config.captions)
     model = load_model(config.clip, config.checkpoint)
     samples = ShardSamples(config.shards, config.keys)
     parts = {"": torch.ones(len(samples), dtype=torch.bool), **dict(_part(part, samples) for part in config.parts)}
@@ -111,7 +111,12 @@ def evaluate(config: Config) -> dict[str, Any]:
     }
 
 
-def _caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
+def caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
+    """Caption set -> its caption fields, from ``NAME=CAPTION_FIELD[,CAPTION_FIELD...]``.
+
+    Raises:
+        ConfigError: an argument of another form, or none.
+    """
     sets = {}
     for argument in arguments:
         name, equals, fields = argument.partition("=")

@@ -8,8 +8,8 @@ import pytest
 
 from tests.tools.reporting.document import parse
 from tests.tools.reporting.fixtures import ARMS, directions, log_lines, result, transparent_pixel, write_run
-from tools.reporting.html import render
-from tools.reporting.inputs import Result, Run, load_run
+from tools.reporting import html
+from tools.reporting.inputs import Material, Result, Run, load_run
 
 EVIL = '<script>alert("&amp;")</script>\' onload="x'
 PIXEL = transparent_pixel()
@@ -30,6 +30,10 @@ def example(query="a red star", rank=2, places=5, **changes):
         {"key": f"k{place}", "score": 0.5, "correct": place == rank, "image": PIXEL} for place in range(1, places + 1)
     ]
     return {"query": query, "key": f"k{rank}", "rank": rank, "retrieved": hits, **changes}
+
+
+def render(runs, results, title, notes=(), uses=()):
+    return html.render(Material(runs, results, uses), title, notes)
 
 
 def section(document, anchor):
