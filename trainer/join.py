@@ -45,7 +45,7 @@ class Join:
         self.dim = infos[fields[0]].dim
         self.made_by = _made_by(infos[fields[0]].spec)
         for name in fields:
-            if differing := _differences(self.made_by, _made_by(infos[name].spec)):
+            if differing := differences(self.made_by, _made_by(infos[name].spec)):
                 raise ConfigError(
                     f"fields {fields[0]!r} and {name!r} of store {str(path)!r} are not of one model ({differing}); "
                     "name fields of one model"
@@ -103,7 +103,7 @@ class Join:
 
     def require_made_by(self, made_by: dict[str, str], what: str) -> None:
         """Raises: ConfigError: the vectors are not of the model whose vectors ``what`` was trained on."""
-        if differing := _differences(made_by, self.made_by):
+        if differing := differences(made_by, self.made_by):
             raise ConfigError(
                 f"{what} was trained on vectors of {made_by['model']!r}; field {self.fields[0]!r} of store "
                 f"{str(self.path)!r} holds those of {self.made_by['model']!r} ({differing}); name fields of its model"
@@ -118,7 +118,7 @@ def _made_by(spec: store.FieldSpec) -> dict[str, str]:
     return {name: getattr(spec, name) for name in ("model", "revision", "template", "pooling")}
 
 
-def _differences(ours: dict[str, str], theirs: dict[str, str]) -> str:
+def differences(ours: dict[str, str], theirs: dict[str, str]) -> str:
     """The clauses that differ; the model's name alone does not count, since a copy of a folder is the same model."""
     names = [name for name in ours if name != "model" and ours[name] != theirs[name]]
     return "; ".join(f"{name} {ours[name]!r} and {theirs[name]!r}" for name in names)
