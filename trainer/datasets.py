@@ -97,7 +97,7 @@ def read_datasets(file: Path, common: Mapping[str, Any]) -> list[Dataset]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"the datasets of {str(file)!r} cannot be read: {error}") from error
     if not isinstance(entries, dict) or not entries:
-        raise ConfigError(f"{str(file)!r} must map names of datasets to their settings, such as {{cc3m: {{store: ...}}}}")
+        raise ConfigError(f"{str(file)!r} must map names of datasets to settings, such as cc3m: {{store: cc3m.store}}")
     return [_dataset(file, str(name), settings, common) for name, settings in entries.items()]
 
 

@@ -48,9 +48,8 @@ class Plan:
         return self.num_samples % self.batch_size
 
 
-def make_plan(sources: Sequence[Source], batch_size: int, ranks: int = 1, accumulation: int = 1) -> Plan:
+def make_plan(num_samples: int, batch_size: int, ranks: int = 1, accumulation: int = 1) -> Plan:
     """Raises: ConfigError: the batch does not divide over ranks and accumulation, or there are too few samples."""
-    num_samples = sum(source.epoch_size for source in sources)
     if batch_size % (ranks * accumulation):
         raise ConfigError(
             f"batch_size {batch_size} is no multiple of {ranks} ranks x {accumulation} accumulated micro-batches"

@@ -97,7 +97,7 @@ class PairDataset:
         self.broken, self.check_captions = config.broken, config.check_captions
         self.join = Join(dataset.store, dataset.fields)
         self.samples = ShardSamples(dataset.shards, dataset.keys)
-        covered = self.join.covered([key.decode() for key in self.samples.keys], config.missing)
+        covered = self.join.covered(self.samples.keys, config.missing)
         self.samples.keep(covered, "without a vector")
         weights = np.array(dataset.field_weights or [1.0] * len(dataset.fields))
         self.probability = weights / weights.sum()
