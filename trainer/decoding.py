@@ -70,7 +70,7 @@ def decode_pixels(payload: bytes, least_side: int | None = None) -> np.ndarray:
     """
     size = _plain_jpeg_size(payload)
     if size is None:
-        return np.asarray(decode(payload))
+        return np.array(decode(payload))
     height, width = size
     shrink = next((f for f in (8, 4, 2) if least_side and min(size) >= f * least_side), 1)
     try:
@@ -78,7 +78,7 @@ def decode_pixels(payload: bytes, least_side: int | None = None) -> np.ndarray:
             payload, min_height=-(-height // shrink), min_width=-(-width // shrink), min_factor=shrink
         )
     except ValueError:
-        return np.asarray(decode(payload))  # what is damaged is for one decoder to judge
+        return np.array(decode(payload))  # what is damaged is for one decoder to judge
 
 
 def _plain_jpeg_size(payload: bytes) -> tuple[int, int] | None:
@@ -102,4 +102,3 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION, 1))
     except (*_UNREADABLE, TypeError, LookupError, struct.error):
         return 1
-
