@@ -63,7 +63,7 @@ class PairData:
         return [part.source for part in self.datasets]
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
-        """``image`` (B, C, H, W) and ``caption`` (B, D), float32; ``num_skipped`` broken images are not among them."""
+        """``image`` (B, C, H, W) uint8, ``caption`` (B, D) float32; ``num_skipped`` broken ones are not among them."""
         numbers = np.searchsorted(self.starts, samples, side="right") - 1
         rows = samples - self.starts[numbers]
         images, draws, kept = [], [], []

@@ -76,15 +76,15 @@ class PretrainConfig(RunConfig):
 class ClipObjective(nn.Module):
     """InfoNCE between images and tokenised captions."""
 
-    def __init__(self, clip: nn.Module) -> None:
+    def __init__(self, clip: nn.Module, transform: ImageTransform) -> None:
         super().__init__()
-        self.clip = clip
+        self.clip, self.transform = clip, transform
         del clip.logit_scale  # DeepSpeed takes no 0-dimensional parameter in bfloat16; put back when saving
         self.logit_scale = nn.Parameter(torch.full((1,), INITIAL_LOGIT_SCALE))
 
     def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         clip: Any = self.clip
-        pixels = batch["image"].to(clip.visual_projection.weight.dtype)
+        pixels = self.transform.normalize(batch["image"]).to(clip.visual_projection.weight.dtype)
         image = clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output)
         text_output = clip.text_model(input_ids=batch["tokens"], attention_mask=batch["mask"])
         text = clip.text_projection(text_output.pooler_output)
@@ -104,7 +104,7 @@ class CaptionedData:
         return [Source("captioned", self.samples.shard_sizes, left_out=self.samples.counts)]
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
-        """``image`` (B, C, H, W) float32, ``tokens`` and ``mask`` (B, T) int64, T the longest caption of the batch."""
+        """``image`` (B, C, H, W) uint8, ``tokens`` and ``mask`` (B, T) int64, T the longest caption of the batch."""
         images, captions = [], []
         for sample, place in zip(samples.tolist(), places.tolist(), strict=True):
             random = generator(self.config.seed, 1, epoch, place)
@@ -139,7 +139,7 @@ class Pretrain(Stage):
         self.tokenizer = _tokenizer(config, samples)
         self.data: CaptionedData = CaptionedData(config, samples, self.tokenizer)
         self.clip_config = _clip_config(config, self.tokenizer)
-        self.module = self.objective = ClipObjective(_new_clip(self.clip_config))
+        self.module = self.objective = ClipObjective(_new_clip(self.clip_config), self.data.transform)
         self.info = {"left_out": samples.counts}
 
     def after_step(self, engine: Any) -> None:

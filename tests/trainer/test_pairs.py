@@ -49,7 +49,7 @@ def test_images_and_caption_vectors_are_those_of_the_same_key(settings):
     data = make_data(settings, min_crop=1.0)
     batch = load(data, [20, 3, 11])
     assert batch["image"].shape == (3, 3, 32, 32)
-    assert batch["image"].dtype == batch["caption"].dtype == torch.float32
+    assert (batch["image"].dtype, batch["caption"].dtype) == (torch.uint8, torch.float32)
     assert len(drawn(batch, [20, 3, 11])) == 3
     again = load(data, [11], places=[2])
     assert torch.equal(again["image"][0], batch["image"][2])
