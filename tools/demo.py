@@ -7,7 +7,7 @@ from pathlib import Path
 from store.errors import ConfigError
 from tools import compare
 from tools.suite.arms import ArmName
-from tools.suite.chain import Chain
+from tools.suite.chain import Chain, Training
 from tools.suite.settings import SuiteSettings
 from trainer.config import require
 
@@ -81,7 +81,7 @@ def _pretrain(config: Config, chain: Chain, shards: tuple[str, ...]) -> str:
     captions = ["--caption-fields", *config.pretrain_fields]
     if not (run / "clip" / "config.json").exists():
         recipe = ["--recipe", config.recipe, "--epochs", config.pretrain_epochs]
-        chain.train("pretrain", run, "--shards", *shards, *captions, *recipe)
+        chain.train(Training("pretrain", run, "--shards", *shards, *captions, *recipe))
     return str(run / "clip")
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from store.errors import KeyclipError
 from trainer import run_folder
 from trainer.config import RunConfig
-from trainer.engine import learning_rate_at, make_engine, start_ranks, stop_ranks
+from trainer.engine import learning_rate_at, make_engine, start_ranks
 from trainer.gather import any_rank
 from trainer.loader import batches, make_plan
 from trainer.log import TrainingLog
@@ -28,7 +28,7 @@ class RankLostError(KeyclipError, ConnectionError):
 
 
 def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage]) -> None:
-    """Run a stage to its end, from its newest checkpoint where there is one.
+    """Run a stage to its end, from its newest checkpoint where there is one. The ranks stay joined.
 
     Raises:
         ConfigError: settings that do not fit each other, the data or the run that the folder holds.
@@ -52,14 +52,13 @@ def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage
             time.sleep(REPORT_AFTER_SECONDS)
             raise RankLostError("another rank stopped; it says why") from error
         raise
-    finally:
-        stop_ranks()
 
 
 class _Run:
     def __init__(self, config: RunConfig, stage: Stage, rank: int, ranks: int, device: torch.device) -> None:
         self.config, self.stage, self.rank, self.ranks, self.device = config, stage, rank, ranks, device
-        self.plan = make_plan(sum(stage.data.shard_sizes), config.batch_size, ranks, config.accumulation)
+        num_samples = sum(source.epoch_size for source in stage.data.sources)
+        self.plan = make_plan(num_samples, config.batch_size, ranks, config.accumulation)
         self.total_steps = min(config.epochs * self.plan.steps_per_epoch, config.max_steps or 10**18)
         self.engine = make_engine(stage.module, config, ranks)
         stage.to(device)

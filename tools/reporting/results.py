@@ -91,7 +91,9 @@ def _cell(table: Table, arm: str, index: int, value: float | None, bars: bool, s
         "td",
         text,
         bar(value / most, best) if bars else None,
-        tag("span", f"{column.text(spread.low)} – {column.text(spread.high)}", class_="span") if spread else None,
+        tag("span", f"{column.text(spread.low)} – {column.text(spread.high)}", class_="span")
+        if spread and spread.deviation
+        else None,
         class_=" ".join(kinds) or None,
         title="the image encoder is the original one" if aside else None,
     )

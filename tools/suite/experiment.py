@@ -7,7 +7,7 @@ from typing import Any
 
 from tools.eval import caption_sets
 from tools.suite.arms import ARMS, STAGE1, Arm, ArmName
-from tools.suite.chain import Chain, has_result
+from tools.suite.chain import Chain, Training, has_result
 from tools.suite.samples import Draws
 from tools.suite.settings import SuiteSettings
 
@@ -78,51 +78,42 @@ class Experiment:
             yield ["--captions", prompts, "--caption-fields", "prompt"]
 
     def run(self) -> None:
-        """Train and evaluate arm by arm, so that every result is there as soon as it can be."""
+        """Seed by seed, train all arms in one launch and evaluate them."""
         for seed in self.settings.seeds:
+            self.chain.train(*self._trainings(seed))
             for name in self.settings.arms:
-                self._train(name, seed)
                 self._evaluate(name, seed)
 
     def runs(self) -> list[Path]:
-        """The folders of all trainings, seed by seed; a shared stage 1 once."""
-        found = [
-            run for seed in self.settings.seeds for name in self.settings.arms for run in self._trainings(name, seed)
-        ]
-        return list(dict.fromkeys(found))
+        """The folders of all trainings, seed by seed."""
+        return [training.output for seed in self.settings.seeds for training in self._trainings(seed)]
 
     def results(self) -> list[Path]:
         """The files of all evaluations, seed by seed; that of CLIP itself once."""
         files = [self._result(name, seed) for seed in self.settings.seeds for name in self.settings.arms]
         return list(dict.fromkeys(files))
 
-    def folder(self, seed: int) -> Path:
-        return self.output / f"seed-{seed}"
+    def _trainings(self, seed: int) -> list[Training]:
+        """What the arms of a seed train, in order; a shared stage 1 once."""
+        trainings: dict[str, Training] = {}
+        for name in self.settings.arms:
+            arm = ARMS[name]
+            if arm.stage1 and arm.stage1 not in trainings:
+                trainings[arm.stage1] = self._stage1(arm.stage1, seed)
+            if arm.stage2 is not None:
+                trainings[name] = self._stage2(name, arm, arm.stage2, seed)
+        return list(trainings.values())
 
-    def _trainings(self, name: ArmName, seed: int) -> list[Path]:
-        arm = ARMS[name]
-        return [
-            *([self.folder(seed) / arm.stage1] if arm.stage1 else []),
-            *([self.folder(seed) / name] if arm.stage2 is not None else []),
-        ]
-
-    def _train(self, name: ArmName, seed: int) -> None:
-        arm = ARMS[name]
-        if arm.stage1:
-            self._train_stage1(arm.stage1, seed)
-        if arm.stage2 is not None:
-            self._train_stage2(name, arm, arm.stage2, seed)
-
-    def _train_stage1(self, name: str, seed: int) -> None:
+    def _stage1(self, name: str, seed: int) -> Training:
         teachers = ["--teacher-fields", *self._fields(self.sources.teacher)]
         steps = _budget(self.settings.stage1_steps, self.settings.stage1_config)
-        self.chain.train("stage1", self.folder(seed) / name, *self._shared(seed), *teachers, *steps, *STAGE1[name])
+        return Training("stage1", self._folder(seed) / name, *self._shared(seed), *teachers, *steps, *STAGE1[name])
 
-    def _train_stage2(self, name: str, arm: Arm, flags: Sequence[str], seed: int) -> None:
+    def _stage2(self, name: str, arm: Arm, flags: Sequence[str], seed: int) -> Training:
         pairs = ["--shards", *self.sources.finetune, "--clip", self.sources.clip]
-        start = ["--stage1", self.folder(seed) / arm.stage1] if arm.stage1 else []
+        start = ["--stage1", self._folder(seed) / arm.stage1] if arm.stage1 else []
         steps = _budget(self.settings.stage2_steps, self.settings.stage2_config)
-        self.chain.train("stage2", self.folder(seed) / name, *self._shared(seed), *pairs, *start, *steps, *flags)
+        return Training("stage2", self._folder(seed) / name, *self._shared(seed), *pairs, *start, *steps, *flags)
 
     def _shared(self, seed: int) -> list[Any]:
         return [
@@ -133,19 +124,27 @@ class Experiment:
     def _fields(self, prefix: str) -> list[str]:
         return [f"{prefix}/{field}" for field in self.settings.caption_fields]
 
+    def _folder(self, seed: int) -> Path:
+        return self.output / f"seed-{seed}"
+
+    def _run_of(self, name: ArmName, seed: int) -> Path | None:
+        """The run that is the arm's outcome; None for CLIP as it is."""
+        outcome = name if ARMS[name].stage2 is not None else ARMS[name].stage1
+        return self._folder(seed) / outcome if outcome else None
+
     def _result(self, name: ArmName, seed: int) -> Path:
-        folder = self.folder(seed) if self._trainings(name, seed) else self.output
+        folder = self._folder(seed) if self._run_of(name, seed) else self.output
         return folder / "results" / f"{name}.json"
 
     def _evaluate(self, name: ArmName, seed: int) -> None:
-        output, trainings = self._result(name, seed), self._trainings(name, seed)
+        output, run = self._result(name, seed), self._run_of(name, seed)
         if has_result(output):
             return
         settings, sources = self.settings, self.sources
         optional = {"--keys": settings.test_keys, "--zeroshot": settings.zeroshot}
         self.chain.keyclip(
-            "eval", "--name", ARMS[name].title + (f" (seed {seed})" if trainings else ""), "--clip", sources.clip,
-            *(["--checkpoint", trainings[-1]] if trainings else []), "--shards", *sources.test,
+            "eval", "--name", ARMS[name].title + (f" (seed {seed})" if run else ""), "--clip", sources.clip,
+            *(["--checkpoint", run] if run else []), "--shards", *sources.test,
             "--store", sources.store, "--embedder", sources.embedder, "--teacher", sources.teacher,
             "--captions", *settings.eval_captions, *(["--parts", *settings.test_parts] if settings.test_parts else []),
             *(word for flag, value in optional.items() if value for word in (flag, value)), "--output", output,

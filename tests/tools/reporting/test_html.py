@@ -268,7 +268,7 @@ def test_seeds_are_averaged_and_counted():
     ]
     document = parse(render([], arms, "x"))
     verdict = section(document, "verdict")
-    assert "All numbers are means of 3 seeds" in verdict.text
+    assert "Means of 3 seeds ± standard deviation" in verdict.text
     assert "Seeds in which ProCLIP is better" in verdict.text
     assert verdict.one("table").table() == [
         ["against", "recall on short", "mean rank on short"],
@@ -276,7 +276,7 @@ def test_seeds_are_averaged_and_counted():
     ]
     rows = section(document, "results").all("table")[0].table()
     assert rows[2:] == [
-        ["LLM2CLIP", "20.0 %", "40.530.5 – 50.5"],
-        ["ProCLIP", "20.0 %", "30.520.5 – 50.5"],
+        ["LLM2CLIP", "20.0 ± 0.0 %", "40.5 ± 10.030.5 – 50.5"],
+        ["ProCLIP", "20.0 ± 0.0 %", "30.5 ± 17.320.5 – 50.5"],
     ]
     assert len(section(document, "sources").one("table").all("tr")) == 1 + 6
