@@ -183,13 +183,13 @@ def self_distillation(settings: dict[str, Any], zero_stage: int, precision: Any,
     more = {"output": output, "zero_stage": zero_stage, "precision": precision, "ema_momentum": 0.5, "workers": 0}
     config = Stage2Config(**settings | more | {"learning_rate": 1e-2, "store": Path(settings["store"]), "expansion": 2})
     stage, engine = start_stage(config, ranks)
-    (teacher,) = stage.objective.teacher
-    before = {name: value.clone() for name, value in teacher.named_parameters()}
+    teacher = stage.objective.teacher
+    before = {name: value.clone() for name, value in teacher.average.items()}
     run_stage(stage, engine, range(1), rank, ranks)
     students = dict(stage.objective.image.named_parameters())
     drift = max(
         (value - (0.5 * before[name] + 0.5 * students[name].float())).abs().max().item()
-        for name, value in teacher.named_parameters()
+        for name, value in teacher.average.items()
     )
     save_training_state(config, engine, stage, 1, 3, rank)
     losses = run_stage(stage, engine, range(1, 3), rank, ranks)
@@ -197,18 +197,20 @@ def self_distillation(settings: dict[str, Any], zero_stage: int, precision: Any,
     step = load_training_state(config.output, other_engine, other)
     repeated = run_stage(other, other_engine, range(1, 3), rank, ranks)
     return {
-        "teacher_dtypes": sorted({str(value.dtype) for value in teacher.parameters()}),
+        "average_dtypes": sorted({str(value.dtype) for value in teacher.average.values()}),
+        "teacher_dtypes": sorted({str(value.dtype) for value in teacher.model.parameters()}),
+        "teacher_shows_average": all(
+            torch.equal(value, teacher.average[name].to(value.dtype))
+            for name, value in teacher.model.named_parameters()
+        ),
         "student_dtypes": sorted({str(value.dtype) for value in students.values()}),
         "student_moved": max((students[n].float() - before[n]).abs().max().item() for n in before),
         "distance_from_average": drift,
-        "teacher_equal_on_ranks": equal_on_ranks({"teacher": dict(teacher.named_parameters())}),
+        "teacher_equal_on_ranks": equal_on_ranks({"teacher": teacher.average}),
         "resumed_step": step,
         "losses": losses,
         "losses_after_resuming": repeated,
-        "same_teacher": all(
-            torch.equal(one, two)
-            for one, two in zip(teacher.parameters(), other.objective.teacher[0].parameters(), strict=True)
-        ),
+        "same_teacher": same({"": teacher.average}, {"": other.objective.teacher.average}),
         "same_state": same(states(engine), states(other_engine)),
     }
 
@@ -234,7 +236,7 @@ def locked_tower(settings: dict[str, Any], rank: int, ranks: int) -> dict[str, A
 def start_stage(config: Stage2Config, ranks: int) -> tuple[Stage2, Any]:
     torch.manual_seed(config.seed)
     stage = Stage2(config)
-    engine = make_engine(stage.module, config, ranks)
+    engine = make_engine(stage.module, config, ranks, stage.lr_scale)
     stage.to(torch.device("cpu"))
     return stage, engine
 

@@ -12,8 +12,10 @@ def found(request, engines):
 
 
 def test_deepspeed_leaves_the_teacher_alone(found):
-    assert found["teacher_dtypes"] == ["torch.float32"]
+    assert found["average_dtypes"] == ["torch.float32"]
     assert found["student_dtypes"] == ["torch.float32" if found["precision"] == "fp32" else "torch.bfloat16"]
+    assert found["teacher_dtypes"] == found["student_dtypes"]
+    assert found["teacher_shows_average"]
 
 
 def test_the_teacher_is_the_average_of_itself_and_the_student_on_every_rank(found):
