@@ -114,7 +114,7 @@ def merge_lora(tower: ImageTower, weights: Mapping[str, torch.Tensor], lora: Lor
     for name, change in changes.items():
         if name not in parameters or parameters[name].shape != change.shape:
             raise CheckpointError(f"the LoRA matrices for {name!r} fit no layer of the image tower")
-        parameters[name] += change.to(parameters[name])
+        parameters[name].add_(change.to(parameters[name]))
 
 
 def trained_weights(tower: ImageTower, lora: Lora | None) -> dict[str, torch.Tensor]:

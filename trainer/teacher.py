@@ -32,7 +32,7 @@ class Teacher:
             self.average = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self.model.to(precision)
         if self.average is not None and precision == torch.float32:
-            self.average = dict(self.model.named_parameters())
+            self.average = {name: p for name, p in self.model.named_parameters()}  # noqa: C416
 
     @torch.no_grad()
     def features(self, image_BCHW: torch.Tensor) -> torch.Tensor:
@@ -57,9 +57,9 @@ class Teacher:
         self.model.to(device)
         if self.average is None:
             return
-        own = dict(self.model.named_parameters())
-        in_place = next(iter(own.values())).dtype == torch.float32
-        self.average = own if in_place else {name: value.to(device) for name, value in self.average.items()}
+        in_place = self.model.dtype == torch.float32
+        moved = dict(self.model.named_parameters()) if in_place else self.average
+        self.average = {name: value.to(device) for name, value in moved.items()}
 
     def state(self) -> dict[str, torch.Tensor]:
         """What a checkpoint holds of it: the average; nothing of a fixed teacher, which is the tower of the CLIP."""
