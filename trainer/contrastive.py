@@ -22,7 +22,7 @@ from trainer.objectives import (
     structure_alignment,
 )
 from trainer.teacher import Teacher
-from trainer.towers import ImageTower
+from trainer.towers import Tower
 
 
 class Distillation(Protocol):
@@ -43,16 +43,17 @@ class ContrastiveObjective(nn.Module):
         teacher: whose features the image tower is kept near; None leaves the self-distillation out.
     """
 
-    def __init__(self, config: Distillation, adapter: Adapter, image: ImageTower, teacher: Teacher | None) -> None:
+    def __init__(self, config: Distillation, adapter: Adapter, tower: Tower, teacher: Teacher | None) -> None:
         super().__init__()
-        self.adapter, self.image, self.teacher = adapter, image, teacher
+        self.adapter, self.image, self.transform, self.teacher = adapter, tower.model, tower.transform, teacher
         self.logit_scale = nn.Parameter(torch.full((1,), INITIAL_LOGIT_SCALE))
         self.weight, self.structure, self.scaling = config.distill_weight, config.structure, config.scaling
         # a tuple, since DeepSpeed would round a buffer
         self._master_logit_scale = (self.logit_scale.detach().clone(),)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        image_BE = self.image.normalized(batch["image"])
+        image_BCHW = self.transform.normalize(batch["image"])
+        image_BE = self.image.normalized(image_BCHW)
         text_BE = F.normalize(self.adapter(batch["caption"]).float(), dim=-1)
         logit_scale = self.exact_logit_scale()
         info = contrastive(image_BE, text_BE, logit_scale)
@@ -60,7 +61,7 @@ class ContrastiveObjective(nn.Module):
         report = {"loss/contrastive": info, "temperature": temperature}
         loss = info
         if self.teacher is not None:
-            distill = self._distill(image_BE, self.teacher.features(batch["image"]), report)
+            distill = self._distill(image_BE, self.teacher.features(image_BCHW), report)
             loss = info + self.weight * distill
         return loss, {"loss": loss, **report}
 

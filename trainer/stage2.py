@@ -15,6 +15,7 @@ from trainer.join import Join
 from trainer.layers import layer_scale
 from trainer.lora import Lora, add_lora
 from trainer.objectives import Scaling
+from trainer.order import describe
 from trainer.pairs import PairConfig, PairData
 from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
 from trainer.stage import Stage
@@ -108,14 +109,13 @@ class Stage2(Stage):
         elif config.gradient_checkpointing:
             tower.model.checkpoint_gradients()
         self._image_scale = layer_scale(tower.model, config.layer_decay)
-        self.module = self.objective = ContrastiveObjective(config, adapter, tower.model, teacher)
+        self.module = self.objective = ContrastiveObjective(config, adapter, tower, teacher)
         self.info = {
             "adapter": shape,
             "embedder": data.join.made_by,
             "clip": config.clip,
             "lora": self.lora.to_dict() if self.lora is not None else None,
-            "fields": list(config.fields),
-            "left_out": data.samples.counts,
+            "datasets": describe(data.sources),
         }
 
     def to(self, device: torch.device) -> None:
@@ -175,7 +175,7 @@ def _start_adapter(config: Stage2Config, join: Join, dim_out: int) -> tuple[Adap
     if (shape["dim_in"], shape["dim_out"]) != (dim_in, dim_out):
         raise CheckpointError(
             f"the adapter of {str(checkpoint)!r} maps {shape['dim_in']} to {shape['dim_out']} dimensions; fields "
-            f"{', '.join(config.fields)} and CLIP {config.clip!r} need {dim_in} to {dim_out}"
+            f"{', '.join(join.fields)} and CLIP {config.clip!r} need {dim_in} to {dim_out}"
         )
     join.require_made_by(info["embedder"], f"the adapter of {str(checkpoint)!r}")
     adapter = Adapter(**shape)
