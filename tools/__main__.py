@@ -27,7 +27,13 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("store", "convert"): ("tools.store_convert", "a store into another backend or dtype"),
     ("store", "compact"): ("tools.store_compact", "a store into one without holes"),
     ("store", "drop"): ("tools.store_drop", "remove a field, or blocks of it"),
+    ("data", "captions"): ("tools.data_captions", "captions from a keyed table for the samples of shards"),
+    ("data", "sample"): ("tools.data_sample", "a random list of sample keys that anyone can draw again"),
+    ("data", "index"): ("tools.data_index", "keys, sizes and captions of shards"),
+    ("data", "check"): ("tools.data_check", "broken images, repeated keys and missing captions in shards"),
+    ("data", "match"): ("tools.data_match", "captions whose keys were lost: keys found by url"),
     ("demo",): ("tools.demo", "the whole chain on this machine: CLIP, LLM2CLIP, stage 1 and ProCLIP compared"),
+    ("demo-download",): ("tools.demo_download", "captioned scenes as if img2dataset had downloaded them"),
     ("demo-data",): ("tools.demo_data", "render captioned scenes into webdataset shards"),
 }
 
