@@ -12,12 +12,12 @@ from tools.preparing.recaptions import CaptionTables
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """Bring recaptions that come as a separate keyed table to the samples of image shards. Shards are never rewritten.
+    """Bring recaptions that come as a separate keyed table to the samples of image shards.
 
-    The output is a keyed caption file for `keyclip embed --captions`, in the shards' order. Beside it stand the rows
-    that belong to no sample (OUTPUT-unmatched.parquet), the rows that contradict each other (OUTPUT-ambiguous.parquet)
-    and the keys of samples without captions (OUTPUT-without-captions.txt). Exit status 1, and nothing written, if no
-    row belongs to any sample. Where the keys were lost, `keyclip data match` finds them by url.
+    Shards are never rewritten. The output is a keyed caption file for `keyclip embed --captions`, in the shards' order.
+    Beside it stand the rows that belong to no sample (OUTPUT-unmatched.parquet), the rows that contradict each other
+    (OUTPUT-ambiguous.parquet) and the keys of samples without captions (OUTPUT-without-captions.txt). Exit status 1,
+    and nothing written, if no row belongs to any sample. Where the keys were lost, `keyclip data match` finds them.
 
     Example:
         keyclip data captions --shards 'cc3m/{00000..00331}.tar' --tables recaptions.csv --output captions.parquet

@@ -18,11 +18,12 @@ SHOWN = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """Read shards whole and report what is wrong: shards that are cut short, images that cannot be decoded, keys that
-    come twice in a shard or in several shards, samples without image, json or captions, members with unsafe names.
+    """Read shards whole and report what is wrong with them, before a training run finds out.
 
-    Exit status 1 if anything is found. The keys of all samples without a finding are written as a key list, which
-    --keys of embed, training and eval takes.
+    Looks for shards that are cut short, images that cannot be decoded, keys that come twice in a shard or stand in
+    several shards, samples without image, json or captions, and members with unsafe names. Exit status 1 if anything
+    is found. The keys of all samples without a finding are written as a key list, which --keys of embed, training and
+    eval takes.
 
     Example:
         keyclip data check --shards 'cc3m/{00000..00331}.tar' --caption-fields shortSV_captions longSV_captions

@@ -99,9 +99,8 @@ def _write_shard(
         about = _about(row, key, failure, members["jpg"], image_size)
         metadata.append(about)
         if failure is None:
-            said = (
-                {n: row[n] for n in ("raw_caption", *RECAPTIONS)} if save_columns else {"caption": row["raw_caption"]}
-            )
+            raw = row["raw_caption"]
+            said = {name: row[name] for name in ("raw_caption", *RECAPTIONS)} if save_columns else {"caption": raw}
             found = {"jpg": members["jpg"], "json": json.dumps(said | about, indent=4).encode()}
             samples.append((key, found if save_columns else found | {"txt": raw.encode()}))
     random.shuffle(samples)  # downloads end in any order
