@@ -11,7 +11,7 @@ from typing import Any, cast
 from store.errors import CaptionFieldError, DamagedShardError, ShardNotFoundError
 from store.shards import caption_at, load_json, open_tar, split_member
 from tools.preparing.samples import is_listable
-from trainer.images import BrokenImageError, decode
+from trainer.decoding import BrokenImageError, decode_pixels
 from trainer.shard_index import IMAGE_EXTENSIONS
 
 
@@ -144,7 +144,7 @@ def _look_at(
         found.image_extension, found.num_image_bytes = image, members[image].num_bytes
         if decode_images:
             try:
-                decode(members[image].payload or b"")
+                decode_pixels(members[image].payload or b"")
             except BrokenImageError as error:
                 found.findings.append(find(key, "broken image", str(error)))
     elif needs_image:
