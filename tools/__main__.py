@@ -38,7 +38,14 @@ def usage() -> str:
     width = max(len(" ".join(words)) for words in COMMANDS)
     lines = [f"  {' '.join(words):{width}}  {what}" for words, (_, what) in COMMANDS.items()]
     return "\n".join(
-        ["usage: keyclip COMMAND ... (keyclip COMMAND --help explains one)", "", *lines, "", f"training: {TRAINING}"]
+        [
+            "usage: keyclip COMMAND ... (keyclip COMMAND --help explains one)",
+            "",
+            *lines,
+            "",
+            f"training: {TRAINING}",
+            "exit status: 0 done; 1 an error, or a check found something; 2 wrong usage; 130 interrupted",
+        ]
     )
 
 
@@ -46,8 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``keyclip``; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
-        print(usage())
-        return 0 if argv else 2
+        return exit_status(lambda: print(usage())) or (0 if argv else 2)
     for length in (2, 1):
         if (words := tuple(argv[:length])) in COMMANDS:
             return _run(words, argv[length:])
