@@ -186,9 +186,8 @@ def run_with_a_reader_that_stops(code: str) -> tuple[int, bytes]:
     """Status and stderr of a program whose stdout is closed after its first bytes; then its stdin ends."""
     read, write = os.pipe()
     code = f"import sys; from store.command import exit_status\n{code}\nsys.exit(exit_status(work))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=write, stderr=subprocess.PIPE
-    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": write, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONUNBUFFERED": ""}, **pipes)
     os.close(write)
     os.read(read, 10)
     os.close(read)
