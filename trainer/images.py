@@ -4,16 +4,13 @@ Legend: C = 3 channels, H = W = image size.
 """
 
 import io
-import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from store.errors import ConfigError, KeyclipError
+from store.errors import KeyclipError
 
 MAX_PIXELS = 89_478_485  # a picture beyond this many pixels is taken for a decompression bomb; Pillow warns from there
 
@@ -38,6 +35,12 @@ class ImageTransform:
     std: tuple[float, ...] = CLIP_STD
     min_scale: float = 0.9
     """Least area of a training crop, as a share of the image; EVA-CLIP and LLM2CLIP crop between 0.9 and 1."""
+    edge: int | None = None
+    """Pixels of the short side that the centre square of ``size`` is cut from; by default ``size``."""
+    squash: bool = False
+    """Whether evaluation sees the whole image with its sides made equal (SigLIP), not its centre square (CLIP)."""
+    resample: int = Image.Resampling.BICUBIC.value
+    """Pillow's number of the filter."""
 
     def train(self, payload: bytes, random: np.random.Generator) -> np.ndarray:
         """A random crop, resized: (C, H, W) float32. The crop depends on ``random`` alone."""
@@ -45,14 +48,16 @@ class ImageTransform:
         return self._pixels(image, _random_crop(image.size, self.min_scale, random))
 
     def evaluate(self, payload: bytes) -> np.ndarray:
-        """Short side resized to ``size``, then the centre crop: (C, H, W) float32."""
+        """The centre square, or the whole image squashed, resized to ``size``: (C, H, W) float32."""
         image = decode(payload)
-        side = min(image.size)
+        if self.squash:
+            return self._pixels(image, (0, 0, *image.size))
+        side = min(image.size) * self.size / (self.edge or self.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
         return self._pixels(image, (left, top, left + side, top + side))
 
     def _pixels(self, image: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
-        resized = image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
+        resized = image.resize((self.size, self.size), Image.Resampling(self.resample), box=box)
         pixels = np.asarray(resized, dtype=np.float32) / 255.0
         normalised = (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(normalised.transpose(2, 0, 1))
@@ -90,37 +95,3 @@ def _random_crop(
     w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
     left, top = (width - w) // 2, (height - h) // 2
     return (left, top, left + w, top + h)
-
-
-def load_transform(file: Path | None, image_size: int) -> ImageTransform:
-    """The transform of a CLIP: mean and deviation from its ``preprocessor_config.json``; CLIP's own without one.
-
-    Raises:
-        ConfigError: the file cannot be read.
-    """
-    if file is None:
-        return ImageTransform(size=image_size)
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-        mean, std = settings.get("image_mean", CLIP_MEAN), settings.get("image_std", CLIP_STD)
-        return ImageTransform(size=image_size, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{str(file)!r} cannot be read as an image processor's settings: {error}") from error
-
-
-def processor_settings(transform: ImageTransform) -> dict[str, Any]:
-    """What :func:`load_transform` reads, as transformers writes it to ``preprocessor_config.json``."""
-    size = transform.size
-    return {
-        "image_processor_type": "CLIPImageProcessor",
-        "size": {"shortest_edge": size},
-        "crop_size": {"height": size, "width": size},
-        "image_mean": list(transform.mean),
-        "image_std": list(transform.std),
-        "resample": 3,
-        "do_resize": True,
-        "do_center_crop": True,
-        "do_rescale": True,
-        "do_normalize": True,
-        "do_convert_rgb": True,
-    }

@@ -94,7 +94,9 @@ class Join:
     def check_captions(self, keys: Sequence[str], captions: Sequence[str | None], which: int) -> None:
         """Raises: StaleCaptionError: a caption is not the one that was embedded under its key."""
         for key, caption, stored in zip(keys, captions, self.caption_hashes(keys, which), strict=True):
-            if caption is not None and store.caption_hash(caption) != int(stored):
+            if caption is None or int(stored) == store.UNKNOWN_CAPTION:
+                continue
+            if store.caption_hash(caption) != int(stored):
                 raise StaleCaptionError(
                     f"the caption of sample {key!r} is not the one that field {self.fields[which]!r} of store "
                     f"{str(self.path)!r} was made from: {caption!r:.80}; the shards and the store belong to different "

@@ -67,7 +67,6 @@ class _Run:
     def run(self) -> None:
         first = load_training_state(self.config.output, self.engine, self.stage)
         if self.rank == 0:
-            run_folder.trim_log(self.config.output, first)
             self._announce(first)
         quiet, interval = self.rank > 0, 0.1 if sys.stderr.isatty() else 30.0  # a log file needs no animation
         bar = tqdm(
@@ -79,7 +78,8 @@ class _Run:
             mininterval=interval,
             maxinterval=interval,
         )
-        with bar, TrainingLog(self.config, self.rank) as log, Preemption(self.config.checkpoint_minutes) as preemption:
+        log = TrainingLog(self.config, self.rank, first)
+        with bar, log, Preemption(self.config.checkpoint_minutes) as preemption:
             self._steps(first, bar, log, preemption)
         if self.rank == 0:
             newest = run_folder.find_checkpoint(self.config.output)

@@ -19,10 +19,11 @@ from torch import nn
 from store.errors import ConfigError
 from store.shards import caption_at, iter_samples, load_json
 from trainer.config import RunConfig, require
-from trainer.images import BrokenImageError, ImageTransform, processor_settings
+from trainer.images import BrokenImageError, ImageTransform
 from trainer.master_weights import clamp_master
 from trainer.objectives import INITIAL_LOGIT_SCALE, MAX_LOGIT_SCALE, bounded_logit_scale, contrastive
 from trainer.order import generator
+from trainer.processor import processor_settings
 from trainer.run_folder import write_json
 from trainer.samples import ShardSamples
 from trainer.stage import Stage

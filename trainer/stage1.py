@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import store
 from store.errors import ConfigError, StaleCaptionError
 from trainer.adapter import Adapter
 from trainer.config import RunConfig, require
@@ -104,7 +105,9 @@ class VectorData:
         """Raises: StaleCaptionError: a vector and its teacher are made from different captions."""
         keys = [key.decode() for key in self._keys]
         for view, (field, teacher) in enumerate(zip(self.captions.fields, self.teachers.fields, strict=True)):
-            differ = self.captions.caption_hashes(keys, view) != self.teachers.caption_hashes(keys, view)
+            differ = store.captions_differ(
+                self.captions.caption_hashes(keys, view), self.teachers.caption_hashes(keys, view)
+            )
             if differ.any():
                 raise StaleCaptionError(
                     f"{differ.sum()} of {len(keys)} keys, first {keys[differ.argmax()]!r}, have a vector in {field!r} "

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from store.errors import ConfigError
 from tests.trainer.examples import encoded, picture
-from trainer.images import CLIP_MEAN, CLIP_STD, BrokenImageError, ImageTransform, _random_crop, decode, load_transform
+from trainer.images import BrokenImageError, ImageTransform, _random_crop, decode
 from trainer.order import generator
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -157,26 +156,6 @@ def test_training_crops_lie_inside_the_image_with_area_and_shape_in_range(size):
 def test_an_image_too_long_for_any_crop_gives_its_centre(size, box):
     """The largest box of ratio 4/3 (or 3/4) has sides 13 and 10."""
     assert _random_crop(size, 0.9, generator(0)) == box
-
-
-def test_without_settings_clips_own_mean_and_deviation_hold():
-    transform = load_transform(None, 224)
-    assert (transform.size, transform.mean, transform.std) == (224, CLIP_MEAN, CLIP_STD)
-
-
-def test_mean_and_deviation_come_from_the_models_settings(tmp_path):
-    file = tmp_path / "preprocessor_config.json"
-    file.write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.5, 1], "size": 999}')
-    transform = load_transform(file, 32)
-    assert (transform.size, transform.mean, transform.std) == (32, (0.5, 0.5, 0.5), (0.25, 0.5, 1.0))
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"image_mean": 3}', '{"image_mean": ["a"]}'])
-def test_settings_that_make_no_sense_are_refused(tmp_path, text):
-    file = tmp_path / "preprocessor_config.json"
-    file.write_text(text)
-    with pytest.raises(ConfigError, match="cannot be read as an image processor's settings"):
-        load_transform(file, 32)
 
 
 def test_the_tests_images_are_images():

@@ -72,6 +72,14 @@ def test_a_caption_that_changed_is_refused_naming_sample_field_and_caption(join,
     assert "'another caption'" in message
 
 
+def test_a_vector_whose_caption_nobody_knows_fits_every_caption(tmp_path):
+    """As an import without captions leaves it."""
+    path = make_store(tmp_path / "s", KEYS)
+    writer = store.open(path, mode="a").writer("llm/new", store.open(path).field("llm/short").spec)
+    writer.commit("block", KEYS[:2], SHORT[:2], np.full(2, store.UNKNOWN_CAPTION, np.uint64))
+    Join(path, ["llm/new"]).check_captions(KEYS[:2], ["any", "caption"], 0)
+
+
 def test_the_captions_of_another_field_are_stale(join):
     with pytest.raises(StaleCaptionError):
         join.check_captions(KEYS[:1], [captions_of(KEYS[0])["long"]], 0)

@@ -80,6 +80,14 @@ def test_a_teacher_of_other_captions_is_refused(tmp_path):
         VectorData(make_config(path, fields=("llm/short",), teacher_fields=("clip/new",)))
 
 
+def test_a_teacher_of_unknown_captions_is_taken(tmp_path):
+    path = make_store(tmp_path / "s", KEYS[:4])
+    writer = store.open(path, mode="a").writer("clip/new", store.open(path).field("clip/short").spec)
+    writer.commit("block", KEYS[:4], vectors("clip/new", 4, JOINT_DIM), np.full(4, store.UNKNOWN_CAPTION, np.uint64))
+    data = VectorData(make_config(path, fields=("llm/short",), teacher_fields=("clip/new",)))
+    assert np.array_equal(load(data, [3])["teacher"][0], vectors("clip/new", 4, JOINT_DIM)[[3]])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

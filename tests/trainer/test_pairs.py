@@ -19,7 +19,8 @@ from tests.trainer.examples import (
 )  # fmt: skip
 from trainer.images import BrokenImageError
 from trainer.loader import batches, make_plan
-from trainer.stage2 import PairData, Stage2Config
+from trainer.pairs import PairData
+from trainer.stage2 import Stage2Config
 from trainer.towers import load_image_tower
 
 SHORT = vectors("llm/short", 24, CAPTION_DIM)
