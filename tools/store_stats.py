@@ -18,7 +18,7 @@ class Config:
     """Measure the vectors of a field: lengths, mean cosine, near-duplicates, repeated captions, dead dimensions.
 
     All is exact but near-duplicates and the histogram of cosines, which come from vectors drawn at random.
-    Exit status 1 if there are vectors of length zero or dead dimensions: both point to a mistake in embedding.
+    It measures and judges nothing: exit status 1 is for errors.
 
     Example:
         keyclip store stats cc3m.store --field minilm/captions.0 --png minilm.png
@@ -46,7 +46,7 @@ class Config:
             raise ConfigError(f"--near must be a cosine above -1 and up to 1, not {self.near}")
 
 
-def run(config: Config) -> int:
+def run(config: Config) -> None:
     """Print the figures."""
     field = choose_field(store.open(config.store), config.field)
     progress = progress_bar(config.json)
@@ -57,17 +57,16 @@ def run(config: Config) -> int:
         print(json.dumps({"field": field.name, **asdict(stats)}))
     else:
         _show(field, stats)
-    return 1 if stats.num_zero or stats.dead_dimensions else 0
 
 
 def _show(field: store.Field, stats: Stats) -> None:
     near, dead = stats.near_duplicates, stats.dead_dimensions
     print(f"{field.name}: {stats.num_vectors:,} vectors of {field.spec.dim} {field.spec.dtype}\n")
-    print(f"  length            {stats.norm_mean:.4g} on average, {stats.norm_min:.4g} to {stats.norm_max:.4g}, ", end="")
-    print(f"deviation {stats.norm_std:.3g}")
+    print(f"  length            {stats.norm_mean:.4g} on average, ", end="")
+    print(f"{stats.norm_min:.4g} to {stats.norm_max:.4g}, deviation {stats.norm_std:.3g}")
     print(f"  zero vectors      {stats.num_zero:,}")
-    print("  mean cosine       ", end="")
-    print("of two vectors is not defined here" if stats.mean_cosine is None else f"{stats.mean_cosine:.4f} of all pairs")
+    mean = "none: there are no two vectors" if stats.mean_cosine is None else f"{stats.mean_cosine:z.4f} of all pairs"
+    print(f"  mean cosine       {mean}")
     print(f"  repeated captions {stats.num_repeated_captions:,}")
     print(f"  near-duplicates   {near.num_found:,} of {near.num_drawn:,} drawn vectors have another ", end="")
     print(f"at cosine {near.cosine:g} or more")

@@ -72,9 +72,8 @@ class Search:
             ConfigError: the queries are of another width than the field.
         """
         if queries.ndim != 2 or queries.shape[1] != self.field.spec.dim:
-            raise ConfigError(
-                f"a query of shape {queries.shape} does not fit field {self.field.name!r} of width {self.field.spec.dim}"
-            )
+            wanted = f"field {self.field.name!r} of width {self.field.spec.dim}"
+            raise ConfigError(f"a query of shape {queries.shape} does not fit {wanted}")
         units = scale_to_unit(queries.astype(np.float32))
         best = _Best(len(units), k)
         rows = self._rows if self.in_memory else Rows(self.field)
@@ -82,7 +81,9 @@ class Search:
             if self._engine is None:
                 best.offer_all(units @ vectors.T, first)
             else:
-                best.offer(*self._engine.knn(units, vectors, min(k, len(vectors)), metric=0), first)
+                metric = self._engine.METRIC_INNER_PRODUCT
+                similarity, column = self._engine.knn(units, vectors, min(k, len(vectors)), metric)
+                best.offer(similarity, column, first)
         keys = rows.keys(best.row[best.row >= 0])
         return [
             [Hit(keys[row], float(s)) for row, s in zip(*pair, strict=True) if row >= 0]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+import store
 from store.contract import Field, Progress
 from store.errors import ConfigError
 from tools.querying.histogram import Histogram
@@ -74,6 +75,8 @@ def measure(
     for piece in pieces(field, progress):
         totals.add(totals.rows.add(piece), piece.vectors, piece.caption_hashes)
     norms = totals.norms[: totals.rows.count]
+    known = totals.hashes[: len(norms)]
+    known = known[known != store.UNKNOWN_CAPTION]
     nonzero = int(np.count_nonzero(norms))
     pairs = nonzero * (nonzero - 1)
     drawn = scale_to_unit(totals.drawn)
@@ -86,7 +89,7 @@ def measure(
         norm_max=float(norms.max()),
         norm_std=float(norms.std(dtype=np.float64)),
         mean_cosine=float((totals.unit_sum @ totals.unit_sum - nonzero) / pairs) if pairs else None,
-        num_repeated_captions=len(norms) - len(np.unique(totals.hashes[: len(norms)])),
+        num_repeated_captions=len(known) - len(np.unique(known)),
         dead_dimensions=np.flatnonzero(totals.low == totals.high).tolist() if len(norms) > 1 else [],
         near_duplicates=_near_duplicates(field, totals.rows.keys(drawn_rows), drawn, near, progress),
         norms=Histogram.of("lengths of the vectors", norms),
