@@ -13,8 +13,8 @@ import torch
 from store.errors import ConfigError
 from store.shards import caption_at
 from tools.reporting.table import text_table
+from trainer.decoding import decode
 from trainer.evaluate import Model, caption_features, image_features, load_model
-from trainer.images import decode
 from trainer.join import Join
 from trainer.metrics import retrieval
 from trainer.run_folder import write_json

@@ -23,9 +23,9 @@ SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """Compare the fields of a store with shards or keyed caption files: which captions lack a vector, which vectors
-    have no sample, and which were made from another caption than today's.
+    """Compare the fields of a store with shards or keyed caption files.
 
+    Which captions lack a vector, which vectors have no sample, which were made from another caption than today's?
     Exit status 1 if a caption lacks its vector or has changed. Vectors without a sample are told, but are no fault.
 
     Example:

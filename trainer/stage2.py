@@ -28,10 +28,11 @@ from trainer.objectives import (
     instance_alignment,
     structure_alignment,
 )
+from trainer.order import describe
 from trainer.pairs import PairConfig, PairData
 from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
 from trainer.stage import Stage
-from trainer.towers import ImageTower, load_image_tower
+from trainer.towers import ImageTower, Tower, load_image_tower
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,27 +79,28 @@ class Stage2Config(PairConfig):
 class ContrastiveObjective(nn.Module):
     """``L_info + w (L_ins + L_struct)`` against the image tower's own past (ProCLIP, stage 2)."""
 
-    def __init__(self, config: Stage2Config, adapter: Adapter, image: ImageTower) -> None:
+    def __init__(self, config: Stage2Config, adapter: Adapter, tower: Tower) -> None:
         super().__init__()
-        self.adapter, self.image = adapter, image
+        self.adapter, self.image, self.transform = adapter, tower.model, tower.transform
         self.logit_scale = nn.Parameter(torch.full((1,), INITIAL_LOGIT_SCALE))
         self.weight, self.structure, self.scaling = config.distill_weight, config.structure, config.scaling
         # outside the module tree: DeepSpeed would turn it into half precision and average it over ranks
         self.teacher: list[ImageTower] = []
         if config.distill_weight and not config.lock_image:
-            self.teacher.append(copy.deepcopy(image).requires_grad_(False).eval())
+            self.teacher.append(copy.deepcopy(tower.model).requires_grad_(False).eval())
         if config.lock_image:
-            image.requires_grad_(False)
+            tower.model.requires_grad_(False)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        image_BE = self.image.normalized(batch["image"])
+        image_BCHW = self.transform.normalize(batch["image"])
+        image_BE = self.image.normalized(image_BCHW)
         text_BE = F.normalize(self.adapter(batch["caption"]).float(), dim=-1)
         info = contrastive(image_BE, text_BE, self.logit_scale)
         temperature = 1 / bounded_logit_scale(self.logit_scale.detach())
         report = {"loss/contrastive": info, "temperature": temperature}
         loss = info
         if self.teacher:
-            distill = self._distill(image_BE, batch["image"], report)
+            distill = self._distill(image_BE, image_BCHW, report)
             loss = info + self.weight * distill
         return loss, {"loss": loss, **report}
 
@@ -129,13 +131,12 @@ class Stage2(Stage):
         data = PairData(config, tower)
         adapter, shape = _start_adapter(config, data.join, tower.dim)
         self.config, self.data = config, data
-        self.module = self.objective = ContrastiveObjective(config, adapter, tower.model)
+        self.module = self.objective = ContrastiveObjective(config, adapter, tower)
         self.info = {
             "adapter": shape,
             "embedder": data.join.made_by,
             "clip": config.clip,
-            "fields": list(config.fields),
-            "left_out": data.samples.counts,
+            "datasets": describe(data.sources),
         }
 
     def to(self, device: torch.device) -> None:
@@ -192,7 +193,7 @@ def _start_adapter(config: Stage2Config, join: Join, dim_out: int) -> tuple[Adap
     if (shape["dim_in"], shape["dim_out"]) != (dim_in, dim_out):
         raise CheckpointError(
             f"the adapter of {str(checkpoint)!r} maps {shape['dim_in']} to {shape['dim_out']} dimensions; fields "
-            f"{', '.join(config.fields)} and CLIP {config.clip!r} need {dim_in} to {dim_out}"
+            f"{', '.join(join.fields)} and CLIP {config.clip!r} need {dim_in} to {dim_out}"
         )
     join.require_made_by(info["embedder"], f"the adapter of {str(checkpoint)!r}")
     adapter = Adapter(**shape)
