@@ -64,7 +64,7 @@ class ModelFolder:
             raise ConfigError(f"{str(file)!r} is not json: {error}") from error
 
     def kind(self) -> Kind:
-        """What the folder's own files say: CLIP or SigLIP, a sentence-transformers folder or encoder, or a decoder LLM."""
+        """What its own files say: CLIP, SigLIP, a sentence-transformers folder, an encoder or a decoder LLM."""
         model_type = self.config["model_type"]
         if model_type in CLIP_TYPES + SIGLIP_TYPES:
             return "clip-text"

@@ -29,12 +29,14 @@ def load_encoder(options: ModelOptions, local_rank: int = 0) -> Encoder:
     dtype = _compute_dtype(options.compute_dtype, device)
     siglip = kind == "clip-text" and is_siglip(folder)
     tokenizer = _load_tokenizer(folder, options, siglip)
-    lower_case, pad_to = siglip, None
+    network: torch.nn.Module
+    lower_case = siglip
+    pad_to: int | None = None
     if kind != "llm" and (options.adapters or options.attention != "auto"):
         raise ConfigError(f"--adapters and --attention are for decoder LLMs (--kind llm), not for kind {kind!r}")
     if siglip:
-        network, provenance = load_siglip_text(folder, options, dtype)
-        pad_to = network.model.config.max_position_embeddings
+        siglip_text, provenance = load_siglip_text(folder, options, dtype)
+        network, pad_to = siglip_text, siglip_text.length
     elif kind == "clip-text":
         network, provenance = load_clip_text(folder, options, dtype, tokenizer)
     elif kind == "llm":

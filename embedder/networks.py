@@ -51,11 +51,16 @@ class ClipText(nn.Module):
 
 
 class SiglipText(nn.Module):
-    """SigLIP's text tower: its pooled output, not normalised. It sees padding, as it did in training."""
+    """SigLIP's text tower: its pooled output, not normalised. It sees padding, as it did in training.
 
-    def __init__(self, model: nn.Module, normalize: bool) -> None:
+    Attributes:
+        length: tokens of every text, padding included.
+    """
+
+    def __init__(self, model: Any, normalize: bool) -> None:
         super().__init__()
         self.model = model
+        self.length = int(model.config.max_position_embeddings)
         self.normalize = normalize
 
     def forward(self, ids_BL: Tensor, mask_BL: Tensor, text_BL: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from tokenizers import Regex, normalizers
-from torch import nn
 
 from embedder.encoder import Provenance
 from embedder.folder import SIGLIP_TYPES, ModelFolder
@@ -19,7 +18,7 @@ from embedder.options import ModelOptions
 from store.errors import ConfigError
 
 
-def load_siglip_text(folder: ModelFolder, options: ModelOptions, dtype: torch.dtype) -> tuple[nn.Module, Provenance]:
+def load_siglip_text(folder: ModelFolder, options: ModelOptions, dtype: torch.dtype) -> tuple[SiglipText, Provenance]:
     import transformers
 
     if options.pooling is not None:
