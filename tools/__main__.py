@@ -28,6 +28,13 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("store", "convert"): ("tools.store_convert", "a store into another backend or dtype"),
     ("store", "compact"): ("tools.store_compact", "a store into one without holes"),
     ("store", "drop"): ("tools.store_drop", "remove a field, or blocks of it"),
+    ("vectors", "import", "sidecar"): ("tools.vectors.import_sidecar", "LLM2CLIP's tars of vectors into a store"),
+    ("vectors", "import", "merged"): ("tools.vectors.import_merged", "image tars that hold vectors into a store"),
+    ("vectors", "export", "sidecar"): (
+        "tools.vectors.export_sidecar",
+        "vectors as tars beside image tars",
+    ),
+    ("vectors", "export", "merged"): ("tools.vectors.export_merged", "copies of image tars with the vectors in them"),
     ("demo",): ("tools.demo", "the whole chain on this machine: CLIP, LLM2CLIP, stage 1 and ProCLIP compared"),
     ("demo-data",): ("tools.demo_data", "render captioned scenes into webdataset shards"),
 }
@@ -49,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
         return 0 if argv else 2
-    for length in (2, 1):
+    for length in (3, 2, 1):
         if (words := tuple(argv[:length])) in COMMANDS:
             return _run(words, argv[length:])
     print(f"keyclip: error: no command {' '.join(argv[:2])!r}\n\n{usage()}", file=sys.stderr)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -17,14 +18,14 @@ from tools.evaluation import Result, Texts, chosen, evaluate_set
 from tools.reporting.paired import intervals, measurements
 from tools.reporting.table import text_table
 from trainer.config import require
+from trainer.decoding import decode
 from trainer.evalsets.annotations import Caption
 from trainer.evalsets.definition import read_definitions
 from trainer.evalsets.images import Images
 from trainer.evaluate import Model, caption_features, image_features, load_model
-from trainer.images import decode
 from trainer.join import Join
 from trainer.run_folder import write_json
-from trainer.samples import ShardSamples
+from trainer.samples import ShardSamples, read_key_list
 from trainer.uncertainty import Bootstrap
 from trainer.zeroshot import class_vectors, find_classes, sample_labels
 
@@ -78,6 +79,8 @@ class Config:
     """Classes file for zero-shot classification of the shards; its prompts are EMBEDDER/prompt and TEACHER/prompt."""
     keys: Path | None = None
     """Key list, one sample key a line: evaluate on these samples of the shards only."""
+    parts: tuple[str, ...] = ()
+    """Parts of the samples to evaluate on their own too, NAME=KEY_LIST; they appear as caption sets `SET, NAME`."""
     name: str | None = None
     """What to call the model in tables; by default the checkpoint's or CLIP's path."""
     examples: int = 6
@@ -96,8 +99,8 @@ class Config:
     def __post_init__(self) -> None:
         if bool(self.sets) == bool(self.shards):
             raise ConfigError("give either --sets, a YAML file of evaluation sets, or --shards with --captions")
-        if self.sets and (self.captions or self.zeroshot or self.keys):
-            raise ConfigError("--captions, --zeroshot and --keys belong to --shards; a set of --sets says these itself")
+        if self.sets and (self.captions or self.zeroshot or self.keys or self.parts):
+            raise ConfigError("--captions, --zeroshot, --keys and --parts belong to --shards, not to --sets")
         if self.only and not self.sets:
             raise ConfigError("--only names sets of --sets")
         for name in ("examples", "resamples", "seed"):
@@ -157,6 +160,7 @@ def _of_shards(config: Config, model: Model, result: Result) -> tuple[list[str],
     """Caption sets in the json of shards; all have the same images."""
     sets = _caption_sets(config.captions)
     samples = ShardSamples(config.shards, config.keys)
+    parts = dict(_part(part, samples) for part in config.parts)
     keys = [key.decode() for key in samples.keys]
     joins = {name: _joins(config, model, fields) for name, fields in sets.items()}
     texts = {
@@ -166,6 +170,10 @@ def _of_shards(config: Config, model: Model, result: Result) -> tuple[list[str],
     image_IE = _encode(config, model, samples)
     for name, (own, original) in texts.items():
         result.add_retrieval(name, image_IE, keys, [own], [original])
+        for part, kept in parts.items():
+            part_keys = [keys[i] for i in kept.tolist()]
+            own_part, original_part = own.of_images(kept), original.of_images(kept)
+            result.add_retrieval(f"{name}, {part}", image_IE[kept], part_keys, [own_part], [original_part], part=True)
     if config.zeroshot:
         classes = find_classes(config.zeroshot)
         vectors = class_vectors(classes, _joins(config, model, ["prompt"])[0], model.adapter)
@@ -191,12 +199,25 @@ def _caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
     sets = {}
     for argument in arguments:
         name, equals, fields = argument.partition("=")
-        if not (name and equals and fields):
-            raise ConfigError(f"caption set {argument!r}; expected NAME=CAPTION_FIELD[,CAPTION_FIELD...]")
+        if not (name and equals and fields) or "/" in name:
+            raise ConfigError(
+                f"caption set {argument!r}; expected NAME=CAPTION_FIELD[,CAPTION_FIELD...], NAME without '/'"
+            )
         sets[name] = fields.split(",")
     if not sets:
         raise ConfigError("no caption set given; name at least one, --captions NAME=CAPTION_FIELD")
     return sets
+
+
+def _part(argument: str, samples: ShardSamples) -> tuple[str, torch.Tensor]:
+    """The name of a part and the positions of its samples, ascending."""
+    name, equals, file = argument.partition("=")
+    if not (name and equals and file):
+        raise ConfigError(f"part {argument!r}; expected NAME=KEY_LIST")
+    kept = torch.from_numpy(np.flatnonzero(np.isin(samples.keys, read_key_list(Path(file)))))
+    if not len(kept):
+        raise ConfigError(f"none of the {len(samples)} samples is in the key list {file!r} of part {name!r}")
+    return name, kept
 
 
 def _joins(config: Config, model: Model, caption_fields: Sequence[str]) -> tuple[Join, Join]:

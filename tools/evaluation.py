@@ -38,6 +38,14 @@ class Texts:
     keys: Sequence[str]
     language: str = ""
 
+    def of_images(self, kept: torch.Tensor) -> "Texts":
+        """The captions of the images at the positions ``kept``, which become 0, 1, ..."""
+        place = {old: new for new, old in enumerate(kept.tolist())}
+        images = [tuple(place[i] for i in of if i in place) for of in self.images]
+        texts = [text for text, of in enumerate(images) if of]
+        keys = [self.keys[text] for text in texts]
+        return Texts(self.features[texts], [images[text] for text in texts], keys, self.language)
+
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
@@ -117,8 +125,12 @@ class Result:
         texts: Sequence[Texts],
         originals: Sequence[Texts],
         num_missing: int = 0,
+        part: bool = False,
     ) -> None:
-        """A retrieval set: ``texts`` of the model's own text side, ``originals`` of the original CLIP's (drift)."""
+        """A retrieval set: ``texts`` of the model's own text side, ``originals`` of the original CLIP's (drift).
+
+        A ``part`` of another set does not count in the means over sets.
+        """
         found, drift = (
             measure_retrieval(name, image_IE, images, texts),
             measure_retrieval(name, image_IE, images, originals),
@@ -126,13 +138,14 @@ class Result:
         self.retrieval[name], self.drift[name] = found.mean, drift.mean
         if found.languages:
             self.languages[name] = found.languages
-        self.queries["retrieval"] |= found.queries
-        self.queries["drift"] |= drift.queries
+        for kind, queries in (("retrieval", found.queries), ("drift", drift.queries)):
+            self.queries[kind] |= {key: entry | {"part": part} for key, entry in queries.items()}
         self.sets[name] = {
             "num_images": len(images),
             "num_captions": sum(len(part.keys) for part in texts),
             "num_languages": len(texts),
             "num_missing": num_missing,
+            "part": part,
         }
 
     def add_zeroshot(
@@ -151,11 +164,12 @@ class Result:
 
     def entries(self) -> dict[str, Any]:
         """As they stand in the result file: means over the sets beside each set."""
+        whole = [drift for name, drift in self.drift.items() if not self.sets[name]["part"]]
         return {
             "sets": self.sets,
             "retrieval": self.retrieval,
             "languages": self.languages,
-            "drift": mean_directions(list(self.drift.values())) if self.drift else None,
+            "drift": mean_directions(whole) if whole else None,
             "drift_sets": self.drift,
             "zeroshot": mean_accuracy(self.zeroshot),
             "zeroshot_sets": self.zeroshot,

@@ -45,6 +45,8 @@ class RunConfig:
     """CPU threads of each rank; by default the cores divided by the ranks of this machine."""
     log_every: int = 10
     """Steps between log lines."""
+    wandb_project: str | None = None
+    """Weights & Biases project that the run reports to as well (pip install wandb; WANDB_MODE=offline works)."""
     checkpoint_every: int = 500
     """Steps between checkpoints; one is always written at the end."""
     checkpoint_minutes: float | None = None

@@ -107,7 +107,8 @@ def image_features(tower: Tower, samples: Images, device: torch.device) -> torch
             positions = range(start, min(start + BATCH, len(samples)))
             payloads = [samples.image(i) for i in positions]
             batch = np.stack(list(decoders.map(pixels, positions, payloads)))
-            rows.append(model.normalized(torch.from_numpy(batch).to(device)).cpu())
+            image_BCHW = tower.transform.normalize(torch.from_numpy(batch).to(device))
+            rows.append(model.normalized(image_BCHW).cpu())
     return torch.cat(rows)
 
 

@@ -1,4 +1,4 @@
-"""What a run says of itself while it trains: ``log.jsonl`` and TensorBoard."""
+"""What a run says of itself while it trains: ``log.jsonl`` and boards."""
 
 import json
 import math
@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.utils.tensorboard import SummaryWriter
 
 from store.errors import KeyclipError
 from trainer import run_folder
+from trainer.boards import Board, open_boards
 from trainer.config import RunConfig
 
 
@@ -19,10 +19,14 @@ class DivergedError(KeyclipError, ArithmeticError):
 
 
 class TrainingLog:
-    """``log.jsonl`` and TensorBoard, written by rank 0; values are means over ranks."""
+    """``log.jsonl`` and the boards, written by rank 0; values are means over ranks.
 
-    def __init__(self, config: RunConfig, rank: int) -> None:
-        self.folder, self.rank, self.precision = config.output, rank, config.precision
+    A run that continues after ``first`` steps drops the lines that were written later, and writes them again.
+    """
+
+    def __init__(self, config: RunConfig, rank: int, first: int) -> None:
+        self.config, self.folder, self.rank, self.first = config, config.output, rank, first
+        self.boards: list[Board] = []
         self._reset()
 
     def _reset(self) -> None:
@@ -30,12 +34,15 @@ class TrainingLog:
         self.samples, self.skipped, self.waited, self.since = 0, 0, 0.0, time.perf_counter()
 
     def __enter__(self) -> "TrainingLog":
-        self.board = SummaryWriter(str(self.folder / "tensorboard")) if self.rank == 0 else None
+        if self.rank == 0:
+            run_folder.trim_log(self.folder, self.first)
+            settings = run_folder.plain(self.config)
+            self.boards = open_boards(self.folder, self.first, self.config.wandb_project, settings)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.board:
-            self.board.close()
+        for board in self.boards:
+            board.close()
 
     def add(self, samples: int, waited: float, skipped: int) -> None:
         self.samples += samples
@@ -52,7 +59,7 @@ class TrainingLog:
         norm = engine.get_global_grad_norm()
         if norm is not None:
             means["grad_norm"] = float(norm)
-        overflow = self.precision == "fp16"  # whose steps DeepSpeed leaves out by itself
+        overflow = self.config.precision == "fp16"  # whose steps DeepSpeed leaves out by itself
         if not all(math.isfinite(value) or (overflow and name == "grad_norm") for name, value in means.items()):
             checkpoints = run_folder.list_checkpoints(self.folder)
             last = f"the last checkpoint is {str(checkpoints[-1])!r}" if checkpoints else "there is no checkpoint yet"
@@ -62,11 +69,10 @@ class TrainingLog:
             "samples_per_second": self.samples / elapsed,
             "data_wait_share": self.waited / elapsed,
         }
-        if self.board:
+        if self.rank == 0:
             with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-            for name, value in row.items():
-                if name != "step":
-                    self.board.add_scalar(name, value, row["step"])
+            for board in self.boards:
+                board.add(row["step"], {name: value for name, value in row.items() if name != "step"})
         self._reset()
         return {"loss": round(means["loss"], 4), "samples/s": round(row["samples_per_second"])}

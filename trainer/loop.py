@@ -59,7 +59,8 @@ def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage
 class _Run:
     def __init__(self, config: RunConfig, stage: Stage, rank: int, ranks: int, device: torch.device) -> None:
         self.config, self.stage, self.rank, self.ranks, self.device = config, stage, rank, ranks, device
-        self.plan = make_plan(sum(stage.data.shard_sizes), config.batch_size, ranks, config.accumulation)
+        num_samples = sum(source.epoch_size for source in stage.data.sources)
+        self.plan = make_plan(num_samples, config.batch_size, ranks, config.accumulation)
         self.total_steps = min(config.epochs * self.plan.steps_per_epoch, config.max_steps or 10**18)
         self.engine = make_engine(stage.module, config, ranks)
         stage.to(device)
@@ -67,7 +68,6 @@ class _Run:
     def run(self) -> None:
         first = load_training_state(self.config.output, self.engine, self.stage)
         if self.rank == 0:
-            run_folder.trim_log(self.config.output, first)
             self._announce(first)
         quiet, interval = self.rank > 0, 0.1 if sys.stderr.isatty() else 30.0  # a log file needs no animation
         bar = tqdm(
@@ -79,7 +79,8 @@ class _Run:
             mininterval=interval,
             maxinterval=interval,
         )
-        with bar, TrainingLog(self.config, self.rank) as log, Preemption(self.config.checkpoint_minutes) as preemption:
+        log = TrainingLog(self.config, self.rank, first)
+        with bar, log, Preemption(self.config.checkpoint_minutes) as preemption:
             self._steps(first, bar, log, preemption)
         if self.rank == 0:
             newest = run_folder.find_checkpoint(self.config.output)

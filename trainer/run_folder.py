@@ -23,7 +23,11 @@ from store.errors import CheckpointError, ConfigError
 
 CHECKPOINT_FORMAT = "keyclip-checkpoint/1"
 # Settings that may differ when a run goes on: they change speed or bookkeeping, not results.
-MAY_DIFFER = {"output", "workers", "threads", "log_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"}
+MAY_DIFFER = {
+    "output", "workers", "threads", "log_every", "wandb_project",
+    "checkpoint_every", "checkpoint_minutes", "keep_checkpoints",
+    "datasets",  # the file; what it said stands under "data"
+}  # fmt: skip
 
 
 def plain(config: Any) -> dict[str, Any]:

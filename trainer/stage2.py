@@ -4,21 +4,19 @@ Legend: B batch, C/H/W image, D embedder width, E joint width.
 """
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from store.errors import CaptionFieldError, CheckpointError, ConfigError
+from store.errors import CheckpointError
 from trainer.adapter import Adapter
-from trainer.config import RunConfig, require
-from trainer.images import BrokenImageError
-from trainer.join import Join, Missing
+from trainer.config import require
+from trainer.join import Join
 from trainer.master_weights import clamp_master
 from trainer.objectives import (
     INITIAL_LOGIT_SCALE,
@@ -30,15 +28,15 @@ from trainer.objectives import (
     instance_alignment,
     structure_alignment,
 )
-from trainer.order import generator
+from trainer.order import describe
+from trainer.pairs import PairConfig, PairData
 from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
-from trainer.samples import ShardSamples
 from trainer.stage import Stage
 from trainer.towers import ImageTower, Tower, load_image_tower
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stage2Config(RunConfig):
+class Stage2Config(PairConfig):
     """Stage 2: tune adapter and image tower contrastively on image shards joined with the store by sample key.
 
     ProCLIP starts from stage 1 (--stage1 RUN). LLM2CLIP is this stage alone: no --stage1, --distill-weight 0.
@@ -49,26 +47,10 @@ class Stage2Config(RunConfig):
             --fields llama/shortSV_captions llama/longSV_captions
     """
 
-    shards: tuple[str, ...]
-    """Image shards: paths, globs, brace ranges or @FILE lists."""
-    store: Path
-    """The store that holds the caption vectors."""
-    fields: tuple[str, ...]
-    """Fields of caption vectors; one is drawn at random for each sample and step."""
-    field_weights: tuple[float, ...] | None = None
-    """Relative probability of each field; equal by default."""
     clip: str
     """The CLIP whose image tower is tuned: a folder or hub id that transformers loads."""
     stage1: Path | None = None
     """Run or checkpoint of stage 1 whose adapter this stage starts from; by default a fresh adapter."""
-    keys: Path | None = None
-    """Key list, one sample key a line: train on these samples only."""
-    missing: Missing = "error"
-    """What to do with a sample that lacks a vector in some field: refuse to start, or leave it out and count it."""
-    broken: Missing = "error"
-    """What to do with an image that cannot be decoded: stop and name it, or leave it out of its batch and count it."""
-    check_captions: bool = True
-    """Compare each loaded sample's caption, where the shard carries it, with the hash stored beside its vector."""
     distill_weight: float = 1.0
     """Weight w of the self-distillation; 0 leaves it out."""
     structure: bool = True
@@ -81,50 +63,44 @@ class Stage2Config(RunConfig):
     """Share of itself that the moving average keeps at every step, in [0, 1]. Not published; DeGLA's value."""
     lock_image: bool = False
     """Keep the image tower as it is and train the adapter only (LiT)."""
-    min_crop: float = 0.9
-    """Least area share of a training crop, in (0, 1]."""
     num_blocks: int = 1
     """Residual blocks of a fresh adapter (ProCLIP 1, LLM2CLIP 4)."""
     expansion: int = 8
     """Expansion of each block of a fresh adapter (ProCLIP 8, LLM2CLIP 2)."""
 
     def __post_init__(self) -> None:
-        RunConfig.__post_init__(self)
+        PairConfig.__post_init__(self)
         require(self.distill_weight >= 0, "distill_weight", self.distill_weight, "at least 0")
         require(0 <= self.ema_momentum <= 1, "ema_momentum", self.ema_momentum, "between 0 and 1")
-        require(0 < self.min_crop <= 1, "min_crop", self.min_crop, "above 0 and at most 1")
         require(self.num_blocks >= 0, "num_blocks", self.num_blocks, "at least 0")
         require(self.expansion >= 1, "expansion", self.expansion, "at least 1")
-        if self.field_weights is not None and (
-            len(self.field_weights) != len(self.fields) or min(self.field_weights) < 0 or sum(self.field_weights) <= 0
-        ):
-            raise ConfigError(f"field_weights {self.field_weights}; expected one number >= 0 per field, not all 0")
 
 
 class ContrastiveObjective(nn.Module):
     """``L_info + w (L_ins + L_struct)`` against the image tower's own past (ProCLIP, stage 2)."""
 
-    def __init__(self, config: Stage2Config, adapter: Adapter, image: ImageTower) -> None:
+    def __init__(self, config: Stage2Config, adapter: Adapter, tower: Tower) -> None:
         super().__init__()
-        self.adapter, self.image = adapter, image
+        self.adapter, self.image, self.transform = adapter, tower.model, tower.transform
         self.logit_scale = nn.Parameter(torch.full((1,), INITIAL_LOGIT_SCALE))
         self.weight, self.structure, self.scaling = config.distill_weight, config.structure, config.scaling
         # outside the module tree: DeepSpeed would turn it into half precision and average it over ranks
         self.teacher: list[ImageTower] = []
         if config.distill_weight and not config.lock_image:
-            self.teacher.append(copy.deepcopy(image).requires_grad_(False).eval())
+            self.teacher.append(copy.deepcopy(tower.model).requires_grad_(False).eval())
         if config.lock_image:
-            image.requires_grad_(False)
+            tower.model.requires_grad_(False)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        image_BE = self.image.normalized(batch["image"])
+        image_BCHW = self.transform.normalize(batch["image"])
+        image_BE = self.image.normalized(image_BCHW)
         text_BE = F.normalize(self.adapter(batch["caption"]).float(), dim=-1)
         info = contrastive(image_BE, text_BE, self.logit_scale)
         temperature = 1 / bounded_logit_scale(self.logit_scale.detach())
         report = {"loss/contrastive": info, "temperature": temperature}
         loss = info
         if self.teacher:
-            distill = self._distill(image_BE, batch["image"], report)
+            distill = self._distill(image_BE, image_BCHW, report)
             loss = info + self.weight * distill
         return loss, {"loss": loss, **report}
 
@@ -145,71 +121,6 @@ class ContrastiveObjective(nn.Module):
         return F.normalize(torch.func.functional_call(teacher, weights, (image_BCHW,)).float(), dim=-1)
 
 
-class PairData:
-    """Images of indexed shards with caption vectors of a store."""
-
-    def __init__(self, config: Stage2Config, tower: Tower) -> None:
-        self.config, self.transform = config, replace(tower.transform, min_scale=config.min_crop)
-        self.join = Join(config.store, config.fields)
-        self.samples = ShardSamples(config.shards, config.keys)
-        covered = self.join.covered([key.decode() for key in self.samples.keys], config.missing)
-        self.samples.keep(covered, "without a vector")
-        weights = np.array(config.field_weights or [1.0] * len(config.fields))
-        self.probability = weights / weights.sum()
-
-    @property
-    def shard_sizes(self) -> Sequence[int]:
-        return self.samples.shard_sizes
-
-    def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
-        """``image`` (B, C, H, W) and ``caption`` (B, D), float32; ``num_skipped`` broken images are not among them."""
-        images, draws, kept = [], [], []
-        for sample, place in zip(samples.tolist(), places.tolist(), strict=True):
-            random = generator(self.config.seed, 1, epoch, place)
-            draw = random.choice(len(self.probability), p=self.probability)
-            image = self._image(sample, random)
-            if image is not None:
-                images.append(image)
-                draws.append(draw)
-                kept.append(sample)
-        if not kept:
-            raise BrokenImageError(
-                f"all {len(samples)} images of a batch are broken, first {self.samples.where(samples[0])}"
-            )
-        keys = [self.samples.key(sample) for sample in kept]
-        if self.config.check_captions:
-            self._check(np.array(kept), keys, np.array(draws))
-        return {
-            "image": torch.from_numpy(np.stack(images)),
-            "caption": torch.from_numpy(self.join.drawn(keys, np.array(draws))),
-            "num_skipped": len(samples) - len(kept),
-        }
-
-    def _image(self, sample: int, random: np.random.Generator) -> np.ndarray | None:
-        """The augmented image; None where it is broken and broken ones are skipped."""
-        try:
-            return self.transform.train(self.samples.image(sample), random)
-        except BrokenImageError as error:
-            if self.config.broken == "skip":
-                return None
-            raise BrokenImageError(f"{self.samples.broken(sample, error)}, or with --broken skip") from error
-
-    def _check(self, samples: np.ndarray, keys: list[str], draws: np.ndarray) -> None:
-        for which in np.unique(draws):
-            rows = np.flatnonzero(draws == which)
-            captions = [self._caption(samples[row], self.join.caption_field(which)) for row in rows]
-            self.join.check_captions([keys[row] for row in rows], captions, int(which))
-
-    def _caption(self, sample: int, caption_field: str) -> str | None:
-        """The caption that the shard carries; None where it carries none, since captions may come from elsewhere."""
-        if not self.samples.has_json(sample):
-            return None
-        try:
-            return self.samples.caption(sample, caption_field)
-        except CaptionFieldError:
-            return None
-
-
 class Stage2(Stage):
     """Image tower and adapter on joined pairs, with the EMA or fixed teacher beside them."""
 
@@ -220,13 +131,12 @@ class Stage2(Stage):
         data = PairData(config, tower)
         adapter, shape = _start_adapter(config, data.join, tower.dim)
         self.config, self.data = config, data
-        self.module = self.objective = ContrastiveObjective(config, adapter, tower.model)
+        self.module = self.objective = ContrastiveObjective(config, adapter, tower)
         self.info = {
             "adapter": shape,
             "embedder": data.join.made_by,
             "clip": config.clip,
-            "fields": list(config.fields),
-            "left_out": data.samples.counts,
+            "datasets": describe(data.sources),
         }
 
     def to(self, device: torch.device) -> None:
@@ -283,7 +193,7 @@ def _start_adapter(config: Stage2Config, join: Join, dim_out: int) -> tuple[Adap
     if (shape["dim_in"], shape["dim_out"]) != (dim_in, dim_out):
         raise CheckpointError(
             f"the adapter of {str(checkpoint)!r} maps {shape['dim_in']} to {shape['dim_out']} dimensions; fields "
-            f"{', '.join(config.fields)} and CLIP {config.clip!r} need {dim_in} to {dim_out}"
+            f"{', '.join(join.fields)} and CLIP {config.clip!r} need {dim_in} to {dim_out}"
         )
     join.require_made_by(info["embedder"], f"the adapter of {str(checkpoint)!r}")
     adapter = Adapter(**shape)

@@ -6,7 +6,7 @@ A result of ``keyclip eval`` holds the rank of every query. Measures are address
   ``recall`` (the mean of the six recalls) and ``mean_rank`` (of both directions);
 - kind ``zeroshot``: sets; ``top1``, ``top5``, ``mean_per_class`` and ``accuracy``, the one that papers report.
 
-The set ``""`` is the mean of all sets.
+The set ``""`` is the mean of all sets; parts of sets (``--parts``) do not count in it.
 """
 
 import base64
@@ -64,8 +64,9 @@ def measurements(result: Mapping[str, Any]) -> Measurements:
         "zeroshot": _zeroshot_sets,
     }
     found = {kind: reader(result["queries"].get(kind) or {}, bootstrap) for kind, reader in readers.items()}
-    for sets in found.values():
-        if whole := [measures for name, measures in sets.items() if "/" not in name]:
+    for kind, sets in found.items():
+        parts = {name for name, entry in (result["queries"].get(kind) or {}).items() if entry.get("part")}
+        if whole := [measures for name, measures in sets.items() if "/" not in name and name not in parts]:
             sets[ALL] = _mean(whole)
     return found
 

@@ -1,0 +1,142 @@
+"""Stage 2's samples: images of indexed shards with caption vectors of a store, by sample key.
+
+Legend: B batch, C/H/W image, D embedder width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from store.errors import CaptionFieldError, ConfigError
+from trainer.config import require
+from trainer.datasets import DataConfig, Dataset, require_one_model
+from trainer.images import BrokenImageError, ImageTransform
+from trainer.join import Join, Missing
+from trainer.order import Source, generator
+from trainer.samples import ShardSamples
+from trainer.towers import Tower
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairConfig(DataConfig):
+    """Which images and which caption vectors make the pairs."""
+
+    shards: tuple[str, ...] = ()
+    """Image shards: paths, globs, brace ranges or @FILE lists."""
+    field_weights: tuple[float, ...] | None = None
+    """Relative probability of each field, one of which is drawn for each sample and step; equal by default."""
+    broken: Missing = "error"
+    """What to do with an image that cannot be decoded: stop and name it, or leave it out of its batch and count it."""
+    check_captions: bool = True
+    """Compare each loaded sample's caption, where the shard carries it, with the hash stored beside its vector."""
+    min_crop: float = 0.9
+    """Least area share of a training crop, in (0, 1]."""
+
+    def __post_init__(self) -> None:
+        DataConfig.__post_init__(self)
+        require(0 < self.min_crop <= 1, "min_crop", self.min_crop, "above 0 and at most 1")
+        for dataset in self.data:
+            if not dataset.shards:
+                raise ConfigError(f"dataset {dataset.name!r} names no shards; give --shards, or shards in --datasets")
+
+
+class PairData:
+    """Images of indexed shards with caption vectors of stores; one or several datasets.
+
+    Attributes:
+        join: the first dataset's; the vectors of all are of one model.
+    """
+
+    def __init__(self, config: PairConfig, tower: Tower) -> None:
+        transform = replace(tower.transform, min_scale=config.min_crop)
+        self.seed = config.seed
+        self.datasets = [PairDataset(dataset, config, transform) for dataset in config.data]
+        require_one_model({part.name: part.join for part in self.datasets})
+        self.join = self.datasets[0].join
+        self.starts = np.cumsum([0, *(len(part.samples) for part in self.datasets)])
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        return [part.source for part in self.datasets]
+
+    def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
+        """``image`` (B, C, H, W) uint8, ``caption`` (B, D) float32; ``num_skipped`` broken ones are not among them."""
+        numbers = np.searchsorted(self.starts, samples, side="right") - 1
+        rows = samples - self.starts[numbers]
+        images, draws, kept = [], [], []
+        for at, (number, row, place) in enumerate(zip(numbers.tolist(), rows.tolist(), places.tolist(), strict=True)):
+            random = generator(self.seed, 1, epoch, place)
+            draw = self.datasets[number].draw(random)
+            image = self.datasets[number].image(row, random)
+            if image is not None:
+                images.append(image)
+                draws.append(draw)
+                kept.append(at)
+        if not kept:
+            where = self.datasets[numbers[0]].samples.where(rows[0])
+            raise BrokenImageError(f"all {len(samples)} images of a batch are broken, first {where}")
+        captions = np.empty((len(kept), self.join.dim), np.float32)
+        for number in np.unique(numbers[kept]):
+            of_it = numbers[kept] == number
+            captions[of_it] = self.datasets[number].vectors(rows[kept][of_it], np.array(draws)[of_it])
+        return {
+            "image": torch.from_numpy(np.stack(images)),
+            "caption": torch.from_numpy(captions),
+            "num_skipped": len(samples) - len(kept),
+        }
+
+
+class PairDataset:
+    """The pairs of one dataset, by position among its samples."""
+
+    def __init__(self, dataset: Dataset, config: PairConfig, transform: ImageTransform) -> None:
+        self.name, self.weight, self.transform = dataset.name, dataset.weight, transform
+        self.broken, self.check_captions = config.broken, config.check_captions
+        self.join = Join(dataset.store, dataset.fields)
+        self.samples = ShardSamples(dataset.shards, dataset.keys)
+        covered = self.join.covered(self.samples.keys, config.missing)
+        self.samples.keep(covered, "without a vector")
+        weights = np.array(dataset.field_weights or [1.0] * len(dataset.fields))
+        self.probability = weights / weights.sum()
+
+    @property
+    def source(self) -> Source:
+        return Source(self.name, self.samples.shard_sizes, self.weight, self.samples.counts)
+
+    def draw(self, random: np.random.Generator) -> int:
+        """Which field a sample's caption vector comes from."""
+        return int(random.choice(len(self.probability), p=self.probability))
+
+    def image(self, sample: int, random: np.random.Generator) -> np.ndarray | None:
+        """The augmented image; None where it is broken and broken ones are skipped."""
+        try:
+            return self.transform.train(self.samples.image(sample), random)
+        except BrokenImageError as error:
+            if self.broken == "skip":
+                return None
+            raise BrokenImageError(f"{self.samples.broken(sample, error)}, or with --broken skip") from error
+
+    def vectors(self, samples: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Caption vectors (n, D) float32 of ``samples`` (n,), each of the field that ``draws`` (n,) names.
+
+        Raises:
+            StaleCaptionError: the shard's caption is not the one that was embedded.
+        """
+        keys = [self.samples.key(sample) for sample in samples]
+        for which in np.unique(draws) if self.check_captions else ():
+            rows = np.flatnonzero(draws == which)
+            captions = [self._caption(samples[row], self.join.caption_field(which)) for row in rows]
+            self.join.check_captions([keys[row] for row in rows], captions, int(which))
+        return self.join.drawn(keys, draws)
+
+    def _caption(self, sample: int, caption_field: str) -> str | None:
+        """The caption that the shard carries; None where it carries none, since captions may come from elsewhere."""
+        if not self.samples.has_json(sample):
+            return None
+        try:
+            return self.samples.caption(sample, caption_field)
+        except CaptionFieldError:
+            return None
