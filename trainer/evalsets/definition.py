@@ -94,6 +94,7 @@ def _definition(name: str, entries: Any, root: Path, file: Path) -> Definition:
             values[key] = value
         elif key in _LISTS:
             items = value if isinstance(value, list) else [value]
+            items = ["no" if item is False else item for item in items]  # Norwegian: YAML takes a bare no for False
             values[key] = tuple(_located(key, str(item), root) for item in items)
         else:
             values[key] = _located(key, str(value), root)
