@@ -59,6 +59,7 @@ def test_the_begin_in_words():
     assert begin_sentences("stage2", 0, 6, PLAN, SOURCES, 2).splitlines() == [
         "dataset cc3m: 31 samples; 2 left out: without a vector; weight 0.5: 16 an epoch",
         "dataset cc12m: 14 samples",
-        "stage2 starts: 30 samples, batch 8 on 2 ranks, 6 steps, 3 an epoch, 6 left over in each (other ones every time)",
+        "stage2 starts: 30 samples, batch 8 on 2 ranks, 6 steps, 3 an epoch, "
+        "6 left over in each (other ones every time)",
     ]
     assert begin_sentences("stage1", 2, 6, make_plan(8, 8), [], 1).startswith("stage1 continues at step 2: 8 samples")
