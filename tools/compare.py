@@ -118,17 +118,17 @@ def _begin(config: Config, store: Path) -> dict[str, int]:
 
 def _evaluations(config: Config, results: list[Path]) -> dict[str, reuse.Reads]:
     """Which fields the evaluations have read: the caption sets and class prompts of each arm's own text side, and for
-    the drift probe of each the teacher's captions of the first set.
+    the drift probe the teacher's captions.
     """
     num_keys = len(ShardSamples(config.test_shards, config.test_keys).keys)
     num_prompts = len(list(read_classes(config.zeroshot).prompts())) if config.zeroshot else 0
     reads: dict[str, reuse.Reads] = {}
     for file in results:
         prefix = config.teacher if load_result(file).checkpoint is None else config.embedder
-        sets = caption_sets(config.eval_captions)
-        read = [f"{prefix}/{field}" for fields in sets.values() for field in fields]
-        read += [f"{config.teacher}/{field}" for field in next(iter(sets.values()))]
-        for field, count in Counter(read).items():
+        captions = [field for fields in caption_sets(config.eval_captions).values() for field in fields]
+        for field, count in Counter(
+            f"{name}/{field}" for name in (prefix, config.teacher) for field in captions
+        ).items():
             reads.setdefault(field, []).append(count * num_keys)
         if num_prompts:
             reads.setdefault(f"{prefix}/prompt", []).append(num_prompts)

@@ -90,8 +90,8 @@ def test_the_ledger_counts_what_was_read(compared):
         "field": "llm/short", "num_vectors": 48, "num_embedded": 0, "trainings": 2, "evaluations": 2,
         "num_reads": 24 + 8 + 2 * 2 * 24,
     }  # fmt: skip
-    # stage 1; CLIP's own text side in both sets, and the drift probe of three arms in the first
-    assert uses["clip/short"]["num_reads"] == 24 + 2 * 24 + 3 * 24
+    # stage 1; in both sets CLIP's own text side, and the drift probe of three arms
+    assert uses["clip/short"]["num_reads"] == 24 + 2 * 24 + 3 * 2 * 24
 
 
 def test_the_same_command_again_changes_only_the_report(compared, capsys):
