@@ -18,8 +18,9 @@ _BATCH = 2**15
 def draw_keys(keys: Iterable[str], number: int, seed: int, output: Path) -> tuple[int, int]:
     """Write ``number`` different keys, one a line: those with the least BLAKE2b digest of 16 bytes, salted by the seed.
 
-    They stand in the order of their digests. So every set of ``number`` keys is as likely as any other; the same keys and seed give the same file, however they
-    are ordered or repeated; and the first half of a draw is a draw of half as many.
+    They stand in the order of their digests. So every set of ``number`` keys is as likely as any other; the same keys
+    and seed give the same file, however they are ordered or repeated; and the first half of a draw is a draw of half as
+    many.
 
     Returns:
         How many keys came, and how many of them had come before.
