@@ -29,11 +29,13 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("store", "drop"): ("tools.store_drop", "remove a field, or blocks of it"),
     ("vectors", "import", "sidecar"): ("tools.vectors.import_sidecar", "LLM2CLIP's tars of vectors into a store"),
     ("vectors", "import", "merged"): ("tools.vectors.import_merged", "image tars that hold vectors into a store"),
+    ("vectors", "import", "dpt"): ("tools.vectors.import_dpt", "evaluation features saved by torch into a store"),
     ("vectors", "export", "sidecar"): (
         "tools.vectors.export_sidecar",
         "vectors as tars beside image tars",
     ),
     ("vectors", "export", "merged"): ("tools.vectors.export_merged", "copies of image tars with the vectors in them"),
+    ("vectors", "export", "dpt"): ("tools.vectors.export_dpt", "evaluation features as torch saves them"),
     ("demo",): ("tools.demo", "the whole chain on this machine: CLIP, LLM2CLIP, stage 1 and ProCLIP compared"),
     ("demo-data",): ("tools.demo_data", "render captioned scenes into webdataset shards"),
 }
