@@ -30,12 +30,24 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("vectors", "import", "sidecar"): ("tools.vectors.import_sidecar", "LLM2CLIP's tars of vectors into a store"),
     ("vectors", "import", "merged"): ("tools.vectors.import_merged", "image tars that hold vectors into a store"),
     ("vectors", "import", "dpt"): ("tools.vectors.import_dpt", "evaluation features saved by torch into a store"),
+    ("vectors", "import", "clip-retrieval"): (
+        "tools.vectors.import_clip_retrieval",
+        "clip-retrieval's folders into a store",
+    ),
+    ("vectors", "import", "parquet"): ("tools.vectors.import_parquet", "Parquet files of keyed vectors into a store"),
+    ("vectors", "import", "lance"): ("tools.vectors.import_lance", "a Lance dataset of keyed vectors into a store"),
     ("vectors", "export", "sidecar"): (
         "tools.vectors.export_sidecar",
         "vectors as tars beside image tars",
     ),
     ("vectors", "export", "merged"): ("tools.vectors.export_merged", "copies of image tars with the vectors in them"),
     ("vectors", "export", "dpt"): ("tools.vectors.export_dpt", "evaluation features as torch saves them"),
+    ("vectors", "export", "clip-retrieval"): (
+        "tools.vectors.export_clip_retrieval",
+        "a field as clip-retrieval's folder",
+    ),
+    ("vectors", "export", "parquet"): ("tools.vectors.export_parquet", "fields as Parquet files"),
+    ("vectors", "export", "lance"): ("tools.vectors.export_lance", "fields as a Lance dataset"),
     ("demo",): ("tools.demo", "the whole chain on this machine: CLIP, LLM2CLIP, stage 1 and ProCLIP compared"),
     ("demo-data",): ("tools.demo_data", "render captioned scenes into webdataset shards"),
 }
