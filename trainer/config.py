@@ -30,7 +30,9 @@ class RunConfig:
     grad_clip: float = 5.0
     """Largest norm of the whole gradient; 0 for none."""
     accumulation: int = 1
-    """Micro-batches per optimiser step. InfoNCE compares within a micro-batch of all ranks."""
+    """Micro-batches per optimiser step. InfoNCE compares within a micro-batch of all ranks.
+
+    May change when a run goes on, as may the number of ranks: the samples of each step stay the same."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of parameters and activations; master weights are float32 always."""
     zero_stage: int = 1
@@ -72,6 +74,11 @@ class RunConfig:
                 "checkpoints need them whole; use 0, 1 or 2 (2 splits optimiser state and gradients)"
             )
         require(self.zero_stage in (0, 1, 2), "zero_stage", self.zero_stage, "0, 1 or 2")
+        if self.precision == "fp16" and self.zero_stage == 0:
+            raise ConfigError(
+                "precision fp16 with zero_stage 0 is refused: DeepSpeed would divide the gradients by a loss scale "
+                "that it never applied; use zero_stage 1 or 2, or bf16"
+            )
 
 
 def require(condition: bool, name: str, value: object, expected: str) -> None:

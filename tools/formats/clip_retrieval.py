@@ -17,16 +17,18 @@ import pyarrow.parquet as pq
 
 from store.errors import ConfigError, MisalignedError, VectorFileError
 from tools.formats.captions import hash_rows
-from tools.formats.columns import Column, Rows, Source, VectorFile, Vectors, stored_as, unknown_captions
+from tools.formats.columns import Column, Rows, Source, VectorFile, Vectors, stored_as
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import KeyPart, Selection, bar, exported_dtype, key_parts
 from tools.formats.outputs import Output, unwritten, writing
 from tools.formats.parquet import batches_of, open_parquet
 from tools.formats.report import ExportReport
-from tools.formats.tables import KEY, key_column, text_column
+from tools.formats.tables import KEY, caption_hashes, key_column, text_column
 
 Embeddings = Literal["text_emb", "img_emb"]
 METADATA = "metadata"
+CAPTION_HASH = "caption_hash"
+"""Column of the metadata that the export writes, and the import understands."""
 
 
 def clip_retrieval_sources(
@@ -71,7 +73,7 @@ def _open(
     with open_parquet(str(metadata)) as file:
         read = batches_of(str(metadata), file)
         keys = key_column(str(metadata), key_name, file.schema_arrow, read)
-        hashes = unknown_captions(len(keys))
+        hashes = caption_hashes(file.schema_arrow, read, CAPTION_HASH, len(keys))
         if caption_name is not None:
             captions = text_column(str(metadata), caption_name, file.schema_arrow, read)
             hashes = hash_rows([[caption] for caption in captions], 1)[:, 0]
@@ -100,8 +102,8 @@ def _load(matrix: Path) -> Vectors:
         raise VectorFileError(f"{str(matrix)!r} cannot be read as a matrix of numbers: {reason:.200}") from error
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         raise VectorFileError(
-            f"{str(matrix)!r} holds {vectors.dtype} of shape {vectors.shape}; expected a matrix (n, d) of float numbers, "
-            "not empty"
+            f"{str(matrix)!r} holds {vectors.dtype} of shape {vectors.shape}; expected a matrix (n, d) of float "
+            "numbers, not empty"
         )
     return vectors
 
@@ -133,7 +135,7 @@ def export_clip_retrieval(
             if metadata in todo:
                 with writing(metadata) as path:
                     hashes = field.caption_hashes(part.keys)
-                    pq.write_table(pa.table({KEY: part.keys, "caption_hash": hashes}), path)
+                    pq.write_table(pa.table({KEY: part.keys, CAPTION_HASH: hashes}), path)
             if matrix in todo:
                 with writing(matrix) as path:
                     _write(path, selection, part, number, field.spec.dim)

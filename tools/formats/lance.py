@@ -63,6 +63,11 @@ def export_lance(config: ExportConfig, selection: Selection, dtype: str | None) 
     lance: Any = require_lance()
     report = ExportReport(str(config.output))
     started = time.perf_counter()
+    if dotted := next((name for name in selection.fields if "." in name), None):
+        field = selection.fields[dotted].name
+        raise ConfigError(
+            f"Lance takes no dots in names; rename {dotted!r}: --fields {field}={dotted.replace('.', '_')}"
+        )
     number = exported_dtype(selection, dtype)
     schema = export_schema(selection, number)
     parts = list(key_parts(selection, config, 100_000, report))

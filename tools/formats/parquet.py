@@ -95,11 +95,11 @@ def export_parquet(config: ExportConfig, selection: Selection, dtype: str | None
 
 def write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
     """Vectors without compression or dictionary, which only cost time on float numbers."""
-    vectors = [name for name in schema.names if pa.types.is_fixed_size_list(schema.field(name).type)]
-    row_bytes = sum(schema.field(name).type.byte_width for name in vectors) or 1
+    kinds = {field.name: field.type for field in schema if pa.types.is_fixed_size_list(field.type)}
+    row_bytes = sum(kind.list_size * kind.value_type.bit_width // 8 for kind in kinds.values())
     rows_per_group = max(READ_ROWS, ROW_GROUP_BYTES // row_bytes)
-    compression = {f"{name}.list.element": "NONE" for name in vectors} | {KEY: "ZSTD"}
-    compression |= {HASH.format(name): "NONE" for name in vectors}
+    compression = {f"{name}.list.element": "NONE" for name in kinds} | {KEY: "ZSTD"}
+    compression |= {HASH.format(name): "NONE" for name in kinds}
     with pq.ParquetWriter(path, schema, compression=compression, use_dictionary=False, write_statistics=False) as file:
         held: list[pa.RecordBatch] = []
         for batch in batches:

@@ -1,7 +1,7 @@
 """Columns of keyed vectors in Arrow tables, which Parquet, Lance and clip-retrieval's metadata are.
 
 A table has a text column of keys and a column of vectors per caption field, and where keyclip wrote it, beside each a
-column ``NAME.caption_hash`` (uint64).
+column ``NAME_caption_hash`` (uint64).
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from tools.formats.columns import Column, Rows, Vectors, stored_as, unknown_capt
 from tools.formats.exporting import Selection
 
 KEY = "key"
-HASH = "{}.caption_hash"
+HASH = "{}_caption_hash"
 READ_ROWS = 512
 """Rows decoded at a time."""
 
@@ -111,11 +111,12 @@ def _vector_column(
         dim=dim,
         dtype=stored_as(kind.value_type.to_pandas_dtype()),
         read=_RowReader(path, name, batches, keys, dim).read,
-        caption_hashes=_caption_hashes(schema, batches, HASH.format(name), len(keys)),
+        caption_hashes=caption_hashes(schema, batches, HASH.format(name), len(keys)),
     )
 
 
-def _caption_hashes(schema: pa.Schema, batches: Batches, name: str, count: int) -> NDArray[np.uint64]:
+def caption_hashes(schema: pa.Schema, batches: Batches, name: str, count: int) -> NDArray[np.uint64]:
+    """The column of caption hashes, where there is one of that name: (n,); else all are unknown."""
     if name not in schema.names or schema.field(name).type != pa.uint64():
         return unknown_captions(count)
     parts = [batch.column(0).fill_null(store.UNKNOWN_CAPTION).to_numpy() for batch in batches([name])]

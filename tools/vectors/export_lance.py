@@ -13,10 +13,10 @@ from tools.formats.lance import export_lance
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config(ExportConfig):
-    """Export fields as a Lance dataset with a column key, and per field NAME and NAME.caption_hash.
+    """Export fields as a Lance dataset with a column key, and per field NAME and NAME_caption_hash.
 
     Needs the package pylance: pip install 'keyclip[lance]'. Rows are in the store's order. NAME is the field's caption
-    field unless given.
+    field unless given; Lance takes no dots in it.
 
     Example:
         keyclip vectors export lance cc3m.store --fields llama/shortSV_captions --output cc3m.lance

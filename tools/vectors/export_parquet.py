@@ -12,9 +12,9 @@ from tools.formats.parquet import export_parquet
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config(ExportConfig):
-    """Export fields as Parquet files 00000.parquet, ... with a column key, and per field NAME and NAME.caption_hash.
+    """Export fields as Parquet files 00000.parquet, ... with a column key, and per field NAME and NAME_caption_hash.
 
-    Rows are in the store's order. NAME is the field's caption field unless given; vectors are lists of one fixed length.
+    Rows are in the store's order. NAME is the field's caption field unless given; vectors are lists of fixed length.
 
     Example:
         keyclip vectors export parquet cc3m.store --fields llama/shortSV_captions=short --output cc3m-vectors

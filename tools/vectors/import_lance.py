@@ -17,7 +17,7 @@ class Config(CaptionedImportConfig):
 
     Needs the package pylance: pip install 'keyclip[lance]'. The dataset is imported as a whole or not at all; the same
     command again imports what is missing. Hashes of captions come from --shards or --captions, or from the column
-    NAME.caption_hash that the export writes; else they are unknown.
+    NAME_caption_hash that the export writes; else they are unknown.
 
     Example:
         keyclip vectors import lance cc3m.lance --caption-fields captions.0=vector --store cc3m.store

@@ -18,7 +18,7 @@ class Config(CaptionedImportConfig):
 
     Files are decoded in pieces, however large their row groups are. A file is imported as a whole or not at all; the
     same command again imports what is missing. Hashes of captions come from --shards or --captions, or from the column
-    NAME.caption_hash that the export writes; else they are unknown.
+    NAME_caption_hash that the export writes; else they are unknown.
 
     Example:
         keyclip vectors import parquet 'vectors/*.parquet' --caption-fields captions.0=embedding --key-column id
