@@ -18,6 +18,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("eval",): ("tools.eval", "retrieval, zero-shot classification and drift of a CLIP or a checkpoint"),
     ("eval-captions",): ("tools.eval_captions", "captions and class prompts of evaluation sets as one file, for embed"),
     ("prompts",): ("tools.prompts", "class prompts of a zero-shot task as keyed captions, for embed"),
+    ("import", "adapter"): ("tools.import_adapter", "an adapter of LLM2CLIP or ProCLIP as a run of stage 1"),
     ("export",): ("tools.export", "a checkpoint as a transformers folder, or under LLM2CLIP's names"),
     ("report",): ("tools.report", "one self-contained HTML file that compares runs"),
     ("bench", "store"): ("tools.bench_store", "the store beside other ways to keep vectors, as ratios"),
