@@ -122,7 +122,7 @@ def run(config: Config) -> None:
 def evaluate(config: Config) -> dict[str, Any]:
     """The result as ``keyclip report`` reads it."""
     model = load_model(config.clip, config.checkpoint)
-    result = Result()
+    result = Result(_device(config))
     sources, num_images, examples = (_of_sets if config.sets else _of_shards)(config, model, result)
     bootstrap = Bootstrap(resamples=config.resamples, seed=config.seed)
     entries = {
@@ -232,8 +232,12 @@ def _joins(config: Config, model: Model, caption_fields: Sequence[str]) -> tuple
 
 
 def _encode(config: Config, model: Model, images: Images) -> torch.Tensor:
+    return image_features(model.tower, images, _device(config))
+
+
+def _device(config: Config) -> torch.device:
     auto = "cuda" if torch.cuda.is_available() else "cpu"
-    return image_features(model.tower, images, torch.device(auto if config.device == "auto" else config.device))
+    return torch.device(auto if config.device == "auto" else config.device)
 
 
 def _spread(count: int, total: int) -> list[int]:
