@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import xxhash
 
 import store
 from embedder.captions import ABSENT, Chunk
 from embedder.targets import Target
 from store.errors import StaleCaptionError
+from store.naming import block_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def missing_block(source: str, rows: Sequence[tuple[str, str]], target: Target) 
     keys = [key for key, _ in rows]
     hashes = store.caption_hashes([caption for _, caption in rows])
     stored, there = target.reader.caption_hashes(keys, missing="mask")
-    stale = np.flatnonzero(there & (stored != hashes))
+    stale = np.flatnonzero(there & store.captions_differ(stored, hashes))
     if stale.size:
         names = ", ".join(repr(keys[i]) for i in stale[:3])
         raise StaleCaptionError(
@@ -78,8 +78,3 @@ def missing_block(source: str, rows: Sequence[tuple[str, str]], target: Target) 
         return None
     keys = [keys[i] for i in rest]
     return Block(target, block_name(source, keys), keys, [rows[i][1] for i in rest], hashes[rest])
-
-
-def block_name(source: str, keys: Sequence[str]) -> str:
-    """The same keys of the same source give the same name, so that a block is never written twice."""
-    return f"{source}-{xxhash.xxh3_64_hexdigest(chr(0).join(keys).encode('utf-8', 'surrogatepass'))}"

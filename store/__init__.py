@@ -1,11 +1,12 @@
 """Keyed vectors on disk: ``(field, sample key) -> vector``. See ``FORMAT.md`` for the layout."""
 
 from store.contract import Field, Store, Writer
-from store.hashing import caption_hash, caption_hashes
+from store.hashing import UNKNOWN_CAPTION, caption_hash, caption_hashes, captions_differ
 from store.opening import create, open
 from store.spec import FieldInfo, FieldSpec
 
 __all__ = [
+    "UNKNOWN_CAPTION",
     "Field",
     "FieldInfo",
     "FieldSpec",
@@ -13,6 +14,7 @@ __all__ = [
     "Writer",
     "caption_hash",
     "caption_hashes",
+    "captions_differ",
     "create",
     "open",
 ]

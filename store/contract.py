@@ -114,7 +114,8 @@ class Field(ABC):
     ) -> NDArray[np.uint64] | tuple[NDArray[np.uint64], Found]:
         """Hashes of the captions from which the keys' vectors were made: (n,) uint64; zero for absent keys.
 
-        Compare with :func:`store.caption_hashes` of today's captions to find stale vectors.
+        Compare with :func:`store.caption_hashes` of today's captions by :func:`store.captions_differ` to find stale
+        vectors.
 
         Raises:
             MissingKeysError: naming the first keys that are absent, unless ``missing`` is ``mask``.
@@ -230,7 +231,7 @@ class Writer(ABC):
             block: the block's name, such as the shard's.
             keys: n sample keys, unique in the field; none at all is allowed and marks a shard without captions as done.
             vectors: (n, dim) float16, float32 or float64; of torch's bfloat16 give ``.float().numpy()``.
-            caption_hashes: (n,) uint64 of :func:`store.caption_hashes`.
+            caption_hashes: (n,) uint64 of :func:`store.caption_hashes`; UNKNOWN_CAPTION where the caption is not known.
 
         Returns:
             True if the block was written; False if the very same block (keys and caption hashes) was there already.

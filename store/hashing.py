@@ -6,6 +6,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+UNKNOWN_CAPTION = 0
+"""Stands in a caption's place where nobody knows from which caption a vector was made, as after an import."""
+
 
 def caption_hash(text: str) -> int:
     """XXH3-64 (seed 0) of the caption's UTF-8 bytes; half surrogate pairs, which json may hold, count too."""
@@ -16,6 +19,12 @@ def caption_hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
     """XXH3-64 of every caption: (n,) uint64, in order."""
     digests = b"".join(map(xxhash.xxh3_64_digest, (text.encode("utf-8", "surrogatepass") for text in texts)))
     return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
+
+
+def captions_differ(ours: NDArray[np.uint64], theirs: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Where two arrays of caption hashes (n,) tell of different captions: (n,) bool; unknown ones never do."""
+    differ: NDArray[np.bool_] = (ours != theirs) & (ours != UNKNOWN_CAPTION) & (theirs != UNKNOWN_CAPTION)
+    return differ
 
 
 def key_hashes(encoded_keys: Iterable[bytes]) -> NDArray[np.uint64]:

@@ -1,7 +1,8 @@
-"""Folder names for fields and blocks, whose own names may be any text."""
+"""Names of blocks, and folder names for fields and blocks, whose own names may be any text."""
 
 import string
 import urllib.parse
+from collections.abc import Sequence
 
 import xxhash
 
@@ -21,3 +22,8 @@ def folder_name(name: str) -> str:
     if len(quoted) <= _LONGEST:
         return quoted
     return f"{quoted[:_LONGEST]}~{xxhash.xxh3_128_hexdigest(name.encode())}"
+
+
+def block_name(source: str, keys: Sequence[str]) -> str:
+    """A block's name by its source and its keys: the same keys of the same source are never written twice."""
+    return f"{source}-{xxhash.xxh3_64_hexdigest(chr(0).join(keys).encode('utf-8', 'surrogatepass'))}"

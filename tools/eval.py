@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from store.errors import ConfigError
 from store.shards import caption_at
 from tools.reporting.table import text_table
+from trainer.decoding import decode
 from trainer.evaluate import Model, caption_features, image_features, load_model
-from trainer.images import decode
 from trainer.join import Join
 from trainer.metrics import retrieval
 from trainer.run_folder import write_json
-from trainer.samples import ShardSamples
+from trainer.samples import ShardSamples, read_key_list
 from trainer.zeroshot import read_classes, zero_shot
 
 FORMAT = "keyclip-eval/1"
@@ -57,6 +58,8 @@ class Config:
     """Classes file for zero-shot classification; its prompts are EMBEDDER/prompt and TEACHER/prompt."""
     keys: Path | None = None
     """Key list, one sample key a line: evaluate on these samples only."""
+    parts: tuple[str, ...] = ()
+    """Parts of the samples to evaluate on their own too, NAME=KEY_LIST; they appear as caption sets `SET, NAME`."""
     name: str | None = None
     """What to call the model in tables; by default the checkpoint's or CLIP's path."""
     examples: int = 6
@@ -81,6 +84,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     sets = _caption_sets(config.captions)
     model = load_model(config.clip, config.checkpoint)
     samples = ShardSamples(config.shards, config.keys)
+    parts = {"": torch.ones(len(samples), dtype=torch.bool), **dict(_part(part, samples) for part in config.parts)}
     keys = [key.decode() for key in samples.keys]
     features = {
         name: caption_features(_join(config, model, fields), keys, model.adapter) for name, fields in sets.items()
@@ -96,7 +100,11 @@ def evaluate(config: Config) -> dict[str, Any]:
         "clip": config.clip,
         "shards": list(samples.shards),
         "num_images": len(samples),
-        "retrieval": {name: _retrieval(image_IE, text) for name, text in features.items()},
+        "retrieval": {
+            (f"{name}, {part}" if part else name): _retrieval(image_IE[kept], text[:, kept])
+            for name, text in features.items()
+            for part, kept in parts.items()
+        },
         "drift": _retrieval(image_IE, caption_features(_join(config, original, sets[first]), keys, None)),
         "zeroshot": _zero_shot(config, model, samples, image_IE),
         "examples": _examples(config.examples, samples, sets[first][0], image_IE, features[first][0]),
@@ -113,6 +121,17 @@ def _caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
     if not sets:
         raise ConfigError("no caption set given; name at least one, --captions NAME=CAPTION_FIELD")
     return sets
+
+
+def _part(argument: str, samples: ShardSamples) -> tuple[str, torch.Tensor]:
+    """The name of a part and which samples belong to it: (I,) bool."""
+    name, equals, file = argument.partition("=")
+    if not (name and equals and file):
+        raise ConfigError(f"part {argument!r}; expected NAME=KEY_LIST")
+    kept = torch.from_numpy(np.isin(samples.keys, read_key_list(Path(file))))
+    if not kept.any():
+        raise ConfigError(f"none of the {len(samples)} samples is in the key list {file!r} of part {name!r}")
+    return name, kept
 
 
 def _join(config: Config, model: Model, caption_fields: Sequence[str]) -> Join:

@@ -9,7 +9,6 @@ OUTPUT/keyclip.json                       the MLP's shape, and the embedder whos
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from store.errors import CheckpointError, ConfigError
 from trainer.adapter import Adapter
 from trainer.evaluate import load_model
-from trainer.images import processor_settings
+from trainer.processor import processor_settings
 from trainer.run_folder import write_json
 
 FORMAT = "keyclip-export/1"
@@ -37,8 +36,7 @@ def export_folder(clip: str, checkpoint: Path, output: Path) -> None:
     assert model.adapter is not None
     temporary = output.with_name(f".{output.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    vision: Any = model.tower.model.vision
-    vision.save_pretrained(temporary)
+    model.tower.model.save(temporary)
     write_json(temporary / "preprocessor_config.json", processor_settings(model.tower.transform))
     save_file(model.adapter.state_dict(), temporary / "adapter.safetensors", metadata={"format": "pt"})
     about = {"format": FORMAT, "adapter": shape_of(model.adapter), "embedder": model.embedder, "clip": clip}

@@ -1,32 +1,31 @@
-"""Images from bytes to normalised pixels, with the augmentation of EVA-CLIP and LLM2CLIP.
+"""From an image's bytes to what a tower sees, with the augmentation of EVA-CLIP and LLM2CLIP.
 
-Legend: C = 3 channels, H = W = image size.
+Legend: B batch, C = 3 channels, H = W = image size.
+
+Pixels stay 8-bit until they are where the tower is: normalising them costs as much as decoding and resizing together,
+and float32 is four times as much to hand from a loader worker to the GPU.
 """
 
-import io
-import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
 
-from store.errors import ConfigError, KeyclipError
-
-MAX_PIXELS = 89_478_485  # a picture beyond this many pixels is taken for a decompression bomb; Pillow warns from there
+from trainer.decoding import BrokenImageError as BrokenImageError
+from trainer.decoding import decode_pixels
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+OVERSAMPLING = 1.75
+"""A JPEG is scaled down while decoding only if a training crop keeps this many times the tower's pixels per side."""
 
-# What Pillow raises for bytes that are no image, are truncated, or unpack to too much.
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
-
-
-class BrokenImageError(KeyclipError, ValueError):
-    """The bytes of an image cannot be decoded."""
+_TORCH_FILTERS = {Image.Resampling.BILINEAR.value: "bilinear", Image.Resampling.BICUBIC.value: "bicubic"}
+"""Filters that torch has for 8-bit pixels: Pillow's, within 2 of 255, at a third of the time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,46 +37,59 @@ class ImageTransform:
     std: tuple[float, ...] = CLIP_STD
     min_scale: float = 0.9
     """Least area of a training crop, as a share of the image; EVA-CLIP and LLM2CLIP crop between 0.9 and 1."""
+    edge: int | None = None
+    """Pixels of the short side that the centre square of ``size`` is cut from; by default ``size``."""
+    squash: bool = False
+    """Whether evaluation sees the whole image with its sides made equal (SigLIP), not its centre square (CLIP)."""
+    resample: int = Image.Resampling.BICUBIC.value
+    """Pillow's number of the filter."""
 
     def train(self, payload: bytes, random: np.random.Generator) -> np.ndarray:
-        """A random crop, resized: (C, H, W) float32. The crop depends on ``random`` alone."""
-        image = decode(payload)
-        return self._pixels(image, _random_crop(image.size, self.min_scale, random))
+        """A random crop, resized: (C, H, W) uint8. The crop depends on ``random`` alone.
+
+        Raises:
+            BrokenImageError: the image cannot be decoded.
+        """
+        least_crop = math.sqrt(self.min_scale * 3 / 4)  # of the image's shorter side; see _random_crop
+        pixels_HWC = decode_pixels(payload, math.ceil(OVERSAMPLING * self.size / least_crop))
+        height, width, _ = pixels_HWC.shape
+        left, top, right, bottom = _random_crop((width, height), self.min_scale, random)
+        crop_HWC = pixels_HWC[top:bottom, left:right]
+        if self.resample not in _TORCH_FILTERS:
+            return self._resized(Image.fromarray(crop_HWC))
+        crop_BCHW = torch.from_numpy(crop_HWC).permute(2, 0, 1)[None]
+        size, mode = (self.size, self.size), _TORCH_FILTERS[self.resample]
+        return F.interpolate(crop_BCHW, size, mode=mode, antialias=True)[0].numpy()
 
     def evaluate(self, payload: bytes) -> np.ndarray:
-        """Short side resized to ``size``, then the centre crop: (C, H, W) float32."""
-        image = decode(payload)
-        side = min(image.size)
+        """The centre square, or the whole image squashed, resized to ``size``: (C, H, W) uint8.
+
+        Raises:
+            BrokenImageError: the image cannot be decoded.
+        """
+        image = Image.fromarray(decode_pixels(payload))
+        if self.squash:
+            return self._resized(image)
+        side = min(image.size) * self.size / (self.edge or self.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
-        return self._pixels(image, (left, top, left + side, top + side))
+        return self._resized(image, (left, top, left + side, top + side))
 
-    def _pixels(self, image: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
-        resized = image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
-        pixels = np.asarray(resized, dtype=np.float32) / 255.0
-        normalised = (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+    def _resized(self, image: Image.Image, box: tuple[float, float, float, float] | None = None) -> np.ndarray:
+        resized = image.resize((self.size, self.size), Image.Resampling(self.resample), box=box)
+        return np.asarray(resized).transpose(2, 0, 1).copy()
 
-
-def decode(payload: bytes) -> Image.Image:
-    """The image as RGB.
-
-    Raises:
-        BrokenImageError: the bytes are no image, are truncated, or unpack to more than ``MAX_PIXELS`` pixels.
-    """
-    try:
-        image: Image.Image = Image.open(io.BytesIO(payload))
-        if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
-        if isinstance(image.info.get("transparency"), bytes):
-            image = image.convert("RGBA")  # of a palette; Pillow warns when it goes to RGB at once
-        return image.convert("RGB")
-    except _UNREADABLE as error:
-        raise BrokenImageError(f"image cannot be decoded: {error}") from error
+    def normalize(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        """What towers take: ``(image / 255 - mean) / std`` of uint8 pixels, (B, C, H, W) float32, on their device."""
+        mean_C11, std_C11 = (_per_channel(values, image_BCHW.device) for values in (self.mean, self.std))
+        return image_BCHW.float().div_(255).sub_(mean_C11).div_(std_C11)
 
 
-def _random_crop(
-    size: tuple[int, int], min_scale: float, random: np.random.Generator
-) -> tuple[float, float, float, float]:
+@lru_cache  # a copy to a GPU would wait for it at every step
+def _per_channel(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
+
+
+def _random_crop(size: tuple[int, int], min_scale: float, random: np.random.Generator) -> tuple[int, int, int, int]:
     """A box of random area share in [min_scale, 1] and aspect ratio in [3/4, 4/3]; the centre where none fits."""
     width, height = size
     for _ in range(10):
@@ -90,37 +102,3 @@ def _random_crop(
     w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
     left, top = (width - w) // 2, (height - h) // 2
     return (left, top, left + w, top + h)
-
-
-def load_transform(file: Path | None, image_size: int) -> ImageTransform:
-    """The transform of a CLIP: mean and deviation from its ``preprocessor_config.json``; CLIP's own without one.
-
-    Raises:
-        ConfigError: the file cannot be read.
-    """
-    if file is None:
-        return ImageTransform(size=image_size)
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-        mean, std = settings.get("image_mean", CLIP_MEAN), settings.get("image_std", CLIP_STD)
-        return ImageTransform(size=image_size, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{str(file)!r} cannot be read as an image processor's settings: {error}") from error
-
-
-def processor_settings(transform: ImageTransform) -> dict[str, Any]:
-    """What :func:`load_transform` reads, as transformers writes it to ``preprocessor_config.json``."""
-    size = transform.size
-    return {
-        "image_processor_type": "CLIPImageProcessor",
-        "size": {"shortest_edge": size},
-        "crop_size": {"height": size, "width": size},
-        "image_mean": list(transform.mean),
-        "image_std": list(transform.std),
-        "resample": 3,
-        "do_resize": True,
-        "do_center_crop": True,
-        "do_rescale": True,
-        "do_normalize": True,
-        "do_convert_rgb": True,
-    }

@@ -19,10 +19,11 @@ from torch import nn
 from store.errors import ConfigError
 from store.shards import caption_at, iter_samples, load_json
 from trainer.config import RunConfig, require
-from trainer.images import BrokenImageError, ImageTransform, processor_settings
+from trainer.images import BrokenImageError, ImageTransform
 from trainer.master_weights import clamp_master
 from trainer.objectives import INITIAL_LOGIT_SCALE, MAX_LOGIT_SCALE, bounded_logit_scale, contrastive
-from trainer.order import generator
+from trainer.order import Source, generator
+from trainer.processor import processor_settings
 from trainer.run_folder import write_json
 from trainer.samples import ShardSamples
 from trainer.stage import Stage
@@ -75,15 +76,15 @@ class PretrainConfig(RunConfig):
 class ClipObjective(nn.Module):
     """InfoNCE between images and tokenised captions."""
 
-    def __init__(self, clip: nn.Module) -> None:
+    def __init__(self, clip: nn.Module, transform: ImageTransform) -> None:
         super().__init__()
-        self.clip = clip
+        self.clip, self.transform = clip, transform
         del clip.logit_scale  # DeepSpeed takes no 0-dimensional parameter in bfloat16; put back when saving
         self.logit_scale = nn.Parameter(torch.full((1,), INITIAL_LOGIT_SCALE))
 
     def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         clip: Any = self.clip
-        pixels = batch["image"].to(clip.visual_projection.weight.dtype)
+        pixels = self.transform.normalize(batch["image"]).to(clip.visual_projection.weight.dtype)
         image = clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output)
         text_output = clip.text_model(input_ids=batch["tokens"], attention_mask=batch["mask"])
         text = clip.text_projection(text_output.pooler_output)
@@ -99,11 +100,11 @@ class CaptionedData:
         self.transform = ImageTransform(size=config.image_size, min_scale=config.min_crop)
 
     @property
-    def shard_sizes(self) -> Sequence[int]:
-        return self.samples.shard_sizes
+    def sources(self) -> Sequence[Source]:
+        return [Source("captioned", self.samples.shard_sizes, left_out=self.samples.counts)]
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
-        """``image`` (B, C, H, W) float32, ``tokens`` and ``mask`` (B, T) int64, T the longest caption of the batch."""
+        """``image`` (B, C, H, W) uint8, ``tokens`` and ``mask`` (B, T) int64, T the longest caption of the batch."""
         images, captions = [], []
         for sample, place in zip(samples.tolist(), places.tolist(), strict=True):
             random = generator(self.config.seed, 1, epoch, place)
@@ -138,7 +139,7 @@ class Pretrain(Stage):
         self.tokenizer = _tokenizer(config, samples)
         self.data: CaptionedData = CaptionedData(config, samples, self.tokenizer)
         self.clip_config = _clip_config(config, self.tokenizer)
-        self.module = self.objective = ClipObjective(_new_clip(self.clip_config))
+        self.module = self.objective = ClipObjective(_new_clip(self.clip_config), self.data.transform)
         self.info = {"left_out": samples.counts}
 
     def after_step(self, engine: Any) -> None:

@@ -1,7 +1,8 @@
-"""CLIP's image tower, from a folder or hub id that transformers loads."""
+"""The image tower of a CLIP, SigLIP or SigLIP2, from a folder or hub id that transformers loads."""
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from store.errors import ConfigError
-from trainer.images import ImageTransform, load_transform
+from trainer.images import ImageTransform
+from trainer.processor import FILES, load_transform
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +34,25 @@ class Tower:
 
 
 class ImageTower(nn.Module):
-    """``CLIPVisionModelWithProjection`` as a function from pixels to features."""
+    """A vision tower as a function from pixels to what its CLIP calls the image embedding.
+
+    Attributes:
+        vision: the tower as its library knows it.
+        blocks: its transformer layers, first to last; the same modules as in ``vision``.
+    """
+
+    vision: nn.Module
 
     def __init__(self, vision: nn.Module) -> None:
         super().__init__()
         self.vision = vision
 
     def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
-        return self.vision(pixel_values=image_BCHW.to(self.dtype)).image_embeds
+        raise NotImplementedError
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        raise NotImplementedError
 
     @property
     def dtype(self) -> torch.dtype:
@@ -49,27 +62,98 @@ class ImageTower(nn.Module):
         """L2-normalised features, (B, E) float32."""
         return F.normalize(self(image_BCHW).float(), dim=-1)
 
+    def checkpoint_gradients(self) -> None:
+        """Compute each layer anew in the backward pass instead of keeping its activations."""
+        vision: Any = self.vision
+        vision.activation_checkpointing_enable({"use_reentrant": False})
+        self.train()  # transformers looks at it
+
+    def save(self, folder: Path) -> None:
+        """Write config and weights, for ``from_pretrained`` of the tower's class."""
+        vision: Any = self.vision
+        vision.save_pretrained(folder)
+
+
+class ClipTower(ImageTower):
+    """``CLIPVisionModelWithProjection``: the projected class token."""
+
+    def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        return self.vision(pixel_values=image_BCHW.to(self.dtype)).image_embeds
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        vision: Any = self.vision
+        return vision.vision_model.encoder.layers
+
+
+class SiglipTower(ImageTower):
+    """``SiglipVisionModel``: what its attention pooling head makes of all patches."""
+
+    def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        return self.vision(pixel_values=image_BCHW.to(self.dtype)).pooler_output
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        vision: Any = self.vision
+        return vision.encoder.layers
+
+
+class Siglip2Tower(SiglipTower):
+    """``Siglip2VisionModel`` (NaFlex) on square images: a grid of as many patches as it has position embeddings.
+
+    Its own processor keeps the shape of an image and pads; a batch of squares needs no padding, no mask and no resizing
+    of position embeddings, for which transformers would loop over the images.
+    """
+
+    def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        vision: Any = self.vision
+        patches_BNP = patchify(image_BCHW.to(self.dtype), int(vision.config.patch_size))
+        positions = vision.embeddings.position_embedding.weight
+        states = vision.embeddings.patch_embedding(patches_BNP) + positions
+        states = vision.encoder(inputs_embeds=states, attention_mask=None).last_hidden_state
+        return vision.head(vision.post_layernorm(states))
+
+
+def patchify(image_BCHW: torch.Tensor, patch: int) -> torch.Tensor:
+    """Squares of ``patch`` pixels, row by row, each as pixels of channels: (B, N, patch * patch * C)."""
+    batch, channels, height, width = image_BCHW.shape
+    grid = image_BCHW.reshape(batch, channels, height // patch, patch, width // patch, patch)
+    return grid.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, patch * patch * channels)
+
+
+# model type -> (family, class in transformers, our tower); a folder may hold the whole model or its vision tower alone
+_FAMILIES: dict[str, tuple[str, str, Callable[[nn.Module], ImageTower]]] = {
+    "clip": ("clip", "CLIPVisionModelWithProjection", ClipTower),
+    "clip_vision_model": ("clip", "CLIPVisionModelWithProjection", ClipTower),
+    "siglip": ("siglip", "SiglipVisionModel", SiglipTower),
+    "siglip_vision_model": ("siglip", "SiglipVisionModel", SiglipTower),
+    "siglip2": ("siglip2", "Siglip2VisionModel", Siglip2Tower),
+    "siglip2_vision_model": ("siglip2", "Siglip2VisionModel", Siglip2Tower),
+}
+
 
 def load_image_tower(clip: str) -> Tower:
-    """Load the image tower and projection of a CLIP in float32.
+    """Load the image tower of a CLIP, SigLIP or SigLIP2 in float32.
 
     Raises:
-        ConfigError: no such folder or hub id, or it holds no CLIP.
+        ConfigError: no such folder or hub id, or it holds no such model.
     """
-    from transformers import AutoConfig, CLIPVisionModelWithProjection
-    from transformers.utils import cached_file
+    import transformers
 
     try:
-        config = AutoConfig.from_pretrained(clip)
-        if config.model_type != "clip":
-            raise ConfigError(f"{clip!r} holds a model of type {config.model_type!r}; expected 'clip'")
-        shape = config.vision_config
-        shape.projection_dim = config.projection_dim  # CLIPModel goes by this one; the tower's own may be another
+        config = transformers.AutoConfig.from_pretrained(clip)
+        if config.model_type not in _FAMILIES:
+            raise ConfigError(
+                f"{clip!r} holds a model of type {config.model_type!r}; expected 'clip', 'siglip' or 'siglip2'"
+            )
+        family, class_name, tower_class = _FAMILIES[config.model_type]
+        shape = _vision_config(config)
+        size = _image_size(shape, clip)
         with _quiet():
-            loaded: Any = CLIPVisionModelWithProjection.from_pretrained(
+            loaded: Any = getattr(transformers, class_name).from_pretrained(
                 clip, config=shape, dtype=torch.float32, output_loading_info=True
             )
-        settings = cached_file(clip, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
+        transform = load_transform(_processor_file(clip), size, family)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -78,8 +162,39 @@ def load_image_tower(clip: str) -> Tower:
     vision, found = loaded
     if found["missing_keys"]:
         raise ConfigError(f"{clip!r} holds no weights for {sorted(found['missing_keys'])[0]!r} of the image tower")
-    transform = load_transform(Path(settings) if settings else None, config.vision_config.image_size)
-    return Tower(ImageTower(vision), config.projection_dim, transform)
+    dim = shape.projection_dim if family == "clip" else shape.hidden_size
+    return Tower(tower_class(vision), dim, transform)
+
+
+def _vision_config(config: Any) -> Any:
+    """The vision tower's own config, which may stand alone or in that of the whole model."""
+    if not hasattr(config, "vision_config"):
+        return config
+    shape = config.vision_config
+    if config.model_type == "clip":
+        shape.projection_dim = config.projection_dim  # CLIPModel goes by this one; the tower's own may be another
+    return shape
+
+
+def _image_size(shape: Any, clip: str) -> int:
+    """The side of the square images that the tower sees, in pixels."""
+    if not getattr(shape, "vision_use_head", True):
+        raise ConfigError(f"the image tower of {clip!r} has no pooling head, so that it makes no image embedding")
+    if not hasattr(shape, "num_patches"):
+        sides = shape.image_size if isinstance(shape.image_size, list | tuple) else [shape.image_size]
+        if len(set(sides)) > 1:
+            raise ConfigError(f"the image tower of {clip!r} sees images of {sides} pixels; expected square ones")
+        return int(sides[0])
+    return math.isqrt(shape.num_patches) * int(shape.patch_size)
+
+
+def _processor_file(clip: str) -> Path | None:
+    from transformers.utils import cached_file
+
+    for name in FILES:
+        if found := cached_file(clip, name, _raise_exceptions_for_missing_entries=False):
+            return Path(found)
+    return None
 
 
 @contextmanager

@@ -156,6 +156,18 @@ def test_a_changed_caption_is_an_error_that_names_the_key_and_the_remedy(config,
         embed(config(make_shard("00000", changed)))
 
 
+def test_vectors_of_unknown_captions_are_kept(config, make_shard):
+    """An import may know the vectors but not their captions."""
+    embed(config(make_shard("00000", samples(5))))
+    spec, keys = field(config("none")).spec, list(samples(8))
+    writer = store.open(config("none").store, mode="a").writer("tiny-clip/captions.0", spec)
+    vectors = np.ones((3, spec.dim), np.float32)
+    writer.commit("imported", keys[5:], vectors, np.full(3, store.UNKNOWN_CAPTION, np.uint64))
+    report = embed(config(make_shard("00000", samples(10))))
+    assert (report.total("reused"), report.total("embedded")) == (8, 2)
+    np.testing.assert_array_equal(field(config("none")).get(keys[5:]), vectors)
+
+
 def test_another_model_of_the_same_name_is_refused(config, make_shard, tmp_path):
     shard = make_shard("00000", samples(3))
     embed(config(shard))

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 import store
+from trainer.images import ImageTransform
 
 CAPTION_DIM, JOINT_DIM = 12, 16
 
@@ -24,6 +26,11 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def seen(transform: ImageTransform, payload: bytes) -> torch.Tensor:
+    """What a tower sees of one image in evaluation: (1, C, H, W) float32."""
+    return transform.normalize(torch.from_numpy(transform.evaluate(payload))[None])
 
 
 def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> str:

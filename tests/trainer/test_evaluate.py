@@ -10,7 +10,16 @@ import torch.nn.functional as F
 
 from store.errors import CheckpointError, ConfigError, MissingKeysError
 from tests.trainer.conftest import KEYS
-from tests.trainer.examples import CAPTION_DIM, JOINT_DIM, add_field, make_store, sample_members, vectors, write_tar
+from tests.trainer.examples import (
+    CAPTION_DIM,
+    JOINT_DIM,
+    add_field,
+    make_store,
+    sample_members,
+    seen,
+    vectors,
+    write_tar,
+)
 from trainer import evaluate
 from trainer.adapter import Adapter
 from trainer.evaluate import caption_features, image_features, load_model
@@ -95,7 +104,7 @@ def test_image_features_come_in_the_samples_order_whatever_the_batches(clip_fold
     assert features.shape == (24, JOINT_DIM)
     assert features.dtype == torch.float32
     for i in (0, 6, 7, 23):
-        pixels = torch.from_numpy(tower.transform.evaluate(samples.image(i)))[None]
+        pixels = seen(tower.transform, samples.image(i))
         with torch.no_grad():
             torch.testing.assert_close(features[i], F.normalize(tower.model(pixels), dim=-1)[0], rtol=1e-4, atol=1e-5)
 
@@ -125,7 +134,7 @@ def test_an_adapters_text_features_are_its_normalised_outputs(store_path):
 
 def test_a_caption_without_a_vector_is_refused(tmp_path):
     path = make_store(tmp_path / "s", KEYS[:3])
-    with pytest.raises(MissingKeysError, match="1 of 4 samples have no vector in field 'llm/short'"):
+    with pytest.raises(MissingKeysError, match="1 of 4 keys have no vector in field 'llm/short'"):
         caption_features(Join(path, ["llm/short"]), KEYS[:4], None)
 
 

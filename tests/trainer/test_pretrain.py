@@ -116,7 +116,8 @@ def test_the_folder_it_ends_in_is_the_clip_that_was_trained(tmp_path):
     assert clip.logit_scale.item() == pytest.approx(INITIAL_LOGIT_SCALE + 0.01)
     batch = load(stage, [0, 1, 2])
     with torch.no_grad():
-        vision = clip.vision_model(pixel_values=batch["image"]).pooler_output
+        pixels = stage.data.transform.normalize(batch["image"])
+        vision = clip.vision_model(pixel_values=pixels).pooler_output
         text = clip.text_model(input_ids=batch["tokens"], attention_mask=batch["mask"]).pooler_output
         image_BE = F.normalize(clip.visual_projection(vision), dim=-1)
         text_BE = F.normalize(clip.text_projection(text), dim=-1)
@@ -125,7 +126,7 @@ def test_the_folder_it_ends_in_is_the_clip_that_was_trained(tmp_path):
             contrastive(image_BE, text_BE, stage.objective.logit_scale).item(), rel=1e-5
         )
         tower = load_image_tower(str(folder))
-        torch.testing.assert_close(tower.model.normalized(batch["image"]), image_BE)
+        torch.testing.assert_close(tower.model.normalized(pixels), image_BE)
     assert (tower.dim, tower.transform.size) == (8, 32)
     assert report["temperature"].item() == pytest.approx(0.07 * np.exp(-0.01), rel=1e-4)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)

@@ -10,8 +10,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from store.errors import ConfigError
+from tests.trainer.models import save_siglip, save_siglip2
 from trainer.images import CLIP_MEAN
-from trainer.towers import load_image_tower
+from trainer.towers import load_image_tower, patchify
 
 
 @pytest.fixture
@@ -33,6 +34,56 @@ def test_its_features_are_clips_own(clip_folder):
         normalized = tower.model.normalized(pixels())
     torch.testing.assert_close(normalized, expected / expected.norm(dim=-1, keepdim=True))
     assert (tower.dim, tower.transform.size, tower.transform.mean) == (16, 32, CLIP_MEAN)
+
+
+@pytest.fixture(scope="module", params=["siglip", "siglip2"])
+def siglip(request, tmp_path_factory):
+    """The kind of model, its folder, and the model itself."""
+    folder = tmp_path_factory.mktemp("models") / request.param
+    return request.param, folder, {"siglip": save_siglip, "siglip2": save_siglip2}[request.param](folder)
+
+
+def own_features(kind: str, model, image: torch.Tensor) -> torch.Tensor:
+    """What the whole model calls the image's features."""
+    inputs = {"pixel_values": image}
+    if kind == "siglip2":
+        inputs = {
+            "pixel_values": patchify(image, 8),
+            "pixel_attention_mask": torch.ones(len(image), 16, dtype=torch.int32),
+            "spatial_shapes": torch.full((len(image), 2), 4),
+        }
+    with torch.no_grad():
+        return model.get_image_features(**inputs).pooler_output
+
+
+def test_the_features_of_a_siglip_are_its_own(siglip):
+    kind, folder, model = siglip
+    tower = load_image_tower(str(folder))
+    with torch.no_grad():
+        features = tower.model(pixels())
+    torch.testing.assert_close(features, own_features(kind, model, pixels()), atol=1e-6, rtol=0)
+    assert features.std() > 0.1
+    assert (tower.dim, tower.transform.size, tower.transform.squash) == (32, 32, True)
+    assert len(tower.model.blocks) == 3
+
+
+def test_a_tower_that_was_saved_alone_is_loaded_like_the_whole_model(siglip, clip_folder, tmp_path):
+    for number, folder in enumerate((siglip[1], clip_folder)):
+        tower = load_image_tower(str(folder))
+        tower.model.save(tmp_path / str(number))
+        alone = load_image_tower(str(tmp_path / str(number)))
+        assert alone.dim == tower.dim
+        with torch.no_grad():
+            assert torch.equal(alone.model(pixels()), tower.model(pixels()))
+
+
+def test_a_siglip_without_its_pooling_head_is_refused(siglip, tmp_path):
+    folder = Path(shutil.copytree(siglip[1], tmp_path / "headless"))
+    settings = json.loads((folder / "config.json").read_text())
+    settings["vision_config"]["vision_use_head"] = False
+    (folder / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match="has no pooling head"):
+        load_image_tower(str(folder))
 
 
 def test_in_half_precision_the_normalised_features_are_float32(clip_folder):
@@ -68,7 +119,7 @@ def of_another_shape(folder: Path) -> None:
     ("damage", "message"),
     [
         (without_a_layer, "holds no weights for 'vision_model.encoder.layers.1.layer_norm1.bias' of the image tower"),
-        (of_another_type, "holds a model of type 'bert'; expected 'clip'"),
+        (of_another_type, "holds a model of type 'bert'; expected 'clip', 'siglip'"),
         (of_another_shape, "no CLIP can be loaded from"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"torn"), "no CLIP can be loaded from"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"no file named model\.safetensors"),
