@@ -16,6 +16,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("serve",): ("tools.serve", "serve a model over HTTP; keyed captions go into a store"),
     ("bench", "embed"): ("tools.bench_embed", "the embedder beside the usual ways, as ratios"),
     ("eval",): ("tools.eval", "retrieval, zero-shot classification and drift of a CLIP or a checkpoint"),
+    ("eval-captions",): ("tools.eval_captions", "captions and class prompts of evaluation sets as one file, for embed"),
     ("prompts",): ("tools.prompts", "class prompts of a zero-shot task as keyed captions, for embed"),
     ("export",): ("tools.export", "a checkpoint as a transformers folder, or under LLM2CLIP's names"),
     ("report",): ("tools.report", "one self-contained HTML file that compares runs"),
