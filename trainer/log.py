@@ -2,11 +2,13 @@
 
 import json
 import math
+import sys
 import time
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from tqdm import tqdm
 
 from store.errors import KeyclipError
 from trainer import run_folder
@@ -16,6 +18,14 @@ from trainer.config import RunConfig
 
 class DivergedError(KeyclipError, ArithmeticError):
     """The loss is not finite."""
+
+
+def progress_bar(name: str, first: int, total: int, rank: int) -> Any:
+    """The steps of a run that has done ``first``, shown by rank 0."""
+    interval = 0.1 if sys.stderr.isatty() else 30.0  # a log file needs no animation
+    return tqdm(
+        total=total, initial=first, desc=name, unit="step", disable=rank > 0, mininterval=interval, maxinterval=interval
+    )
 
 
 class TrainingLog:
@@ -72,9 +82,20 @@ class TrainingLog:
             "data_wait_share": self.waited / elapsed,
         }
         if self.rank == 0:
-            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-            for board in self.boards:
-                board.add(row["step"], {name: value for name, value in row.items() if name != "step"})
+            self._append(run_folder.LOG, row)
         self._reset()
         return {"loss": round(means["loss"], 4), "samples/s": round(row["samples_per_second"])}
+
+    def evaluated(self, step: int, values: dict[str, float]) -> None:
+        """Append what an evaluation measured; its time does not count as training's."""
+        self.since += values["eval/seconds"]
+        if self.rank == 0:
+            self._append(run_folder.EVALUATIONS, {"step": step, **values})
+            shown = ", ".join(f"{name.removeprefix('eval/')} {value:.4g}" for name, value in values.items())
+            tqdm.write(f"evaluated after step {step}: {shown}")
+
+    def _append(self, name: str, row: dict[str, Any]) -> None:
+        with (self.folder / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for board in self.boards:
+            board.add(row["step"], {name: value for name, value in row.items() if name != "step"})

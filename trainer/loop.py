@@ -1,6 +1,5 @@
 """The loop: batch -> stage -> backward -> step -> log -> checkpoint."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +14,7 @@ from trainer.config import RunConfig
 from trainer.engine import learning_rate_at, make_engine, set_learning_rate, start_ranks, stop_ranks
 from trainer.gather import any_rank
 from trainer.loader import batches, make_plan
-from trainer.log import TrainingLog
+from trainer.log import TrainingLog, progress_bar
 from trainer.loss_scale import take_step
 from trainer.preempt import PreemptedError, Preemption
 from trainer.resume import load_training_state, save_training_state
@@ -70,16 +69,7 @@ class _Run:
         first = load_training_state(self.config.output, self.engine, self.stage)
         if self.rank == 0:
             self._announce(first)
-        quiet, interval = self.rank > 0, 0.1 if sys.stderr.isatty() else 30.0  # a log file needs no animation
-        bar = tqdm(
-            total=self.total_steps,
-            initial=first,
-            desc=self.stage.name,
-            unit="step",
-            disable=quiet,
-            mininterval=interval,
-            maxinterval=interval,
-        )
+        bar = progress_bar(self.stage.name, first, self.total_steps, self.rank)
         log = TrainingLog(self.config, self.rank, first)
         with bar, log, Preemption(self.config.checkpoint_minutes) as preemption:
             self._steps(first, bar, log, preemption)
@@ -122,6 +112,8 @@ class _Run:
                 save = save or stop or due
                 row = {"step": done, "epoch": done / self.plan.steps_per_epoch, "samples": done * config.batch_size}
                 bar.set_postfix(log.write(row | {"lr": rate}, report, engine), refresh=False)
+            if not stop and (values := self.stage.evaluate(done, done == self.total_steps, self.device)):
+                log.evaluated(done, values)
             if save:
                 save_training_state(config, self.engine, self.stage, done, self.total_steps, self.rank)
                 preemption.saved()
