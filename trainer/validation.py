@@ -75,7 +75,7 @@ class Validation:
         values: dict[str, float] = {}
         with _evaluating(tower.model, adapter):
             for definition, opened in self.sets:
-                image_IE = _features(tower, opened.images, device)
+                image_IE = divided_features(tower, opened.images, device)
                 name = definition.name
                 if isinstance(opened, LabelledSet):
                     classes = classes_of(definition)
@@ -138,7 +138,7 @@ class _Part:
         return self.images.broken(self.positions[position], error)
 
 
-def _features(tower: Tower, images: Images, device: torch.device) -> torch.Tensor:
+def divided_features(tower: Tower, images: Images, device: torch.device) -> torch.Tensor:
     """Features of all images on every rank, each encoded by one: (I, E) float32 on the CPU."""
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     part = _Part(images, rank, ranks)
