@@ -11,6 +11,7 @@ from store.errors import CheckpointError, ConfigError
 from trainer.adapter import Adapter
 from trainer.config import require
 from trainer.contrastive import ContrastiveObjective
+from trainer.identity import require_teacher
 from trainer.join import Join
 from trainer.layers import layer_scale
 from trainer.lora import Lora, add_lora
@@ -21,6 +22,7 @@ from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tenso
 from trainer.stage import Stage
 from trainer.teacher import Teacher
 from trainer.towers import ImageTower, load_image_tower
+from trainer.validation import make_validation
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -41,6 +43,8 @@ class Stage2Config(PairConfig):
     """The CLIP whose image tower is tuned: a folder or hub id that transformers loads."""
     stage1: Path | None = None
     """Run or checkpoint of stage 1 whose adapter this stage starts from; by default a fresh adapter."""
+    check_clip: bool = True
+    """Refuse a CLIP whose weights are not those of stage 1's teacher."""
     distill_weight: float = 1.0
     """Weight w of the self-distillation; 0 leaves it out."""
     structure: bool = True
@@ -99,7 +103,8 @@ class Stage2(Stage):
         tower = load_image_tower(config.clip)
         data = PairData(config, tower)
         adapter, shape = _start_adapter(config, data.join, tower.dim)
-        self.config, self.data = config, data
+        self.config, self.data, self.tower = config, data, tower
+        self.validation = make_validation(config, data.join.made_by)
         teacher = _make_teacher(config, tower.model)
         self.lora = config.lora()
         if self.lora is not None:
@@ -135,6 +140,11 @@ class Stage2(Stage):
     def after_load(self, engine: Any) -> None:
         self.objective.hold_logit_scale(engine)
 
+    def evaluate(self, step: int, last: bool, device: torch.device) -> dict[str, float]:
+        if self.validation is None or not self.validation.is_due(step, last):
+            return {}
+        return self.validation.measure(self.tower, self.objective.adapter, device)
+
     def extra_files(self) -> dict[str, dict[str, torch.Tensor]]:
         teacher = self.objective.teacher
         return {"teacher": teacher.state()} if teacher is not None and self.config.teacher == "ema" else {}
@@ -156,7 +166,7 @@ def _start_adapter(config: Stage2Config, join: Join, dim_out: int) -> tuple[Adap
 
     Raises:
         CheckpointError: not of stage 1, or for vectors or a joint space of another width.
-        ConfigError: trained on vectors of another model.
+        ConfigError: trained on vectors of another model, or for the text space of another CLIP.
     """
     dim_in = join.dim
     if config.stage1 is None:
@@ -178,6 +188,8 @@ def _start_adapter(config: Stage2Config, join: Join, dim_out: int) -> tuple[Adap
             f"{', '.join(join.fields)} and CLIP {config.clip!r} need {dim_in} to {dim_out}"
         )
     join.require_made_by(info["embedder"], f"the adapter of {str(checkpoint)!r}")
+    if config.check_clip:
+        require_teacher(config.clip, info.get("teacher"), f"the adapter of {str(checkpoint)!r}")
     adapter = Adapter(**shape)
     weights = read_tensors(checkpoint, "model")
     adapter.load_state_dict({name.removeprefix("adapter."): tensor for name, tensor in weights.items()})
