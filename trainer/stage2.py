@@ -19,6 +19,7 @@ from trainer.order import describe
 from trainer.pairs import PairConfig, PairData
 from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
 from trainer.stage import Stage
+from trainer.streaming import PairStream, is_streamed
 from trainer.teacher import Teacher
 from trainer.towers import ImageTower, load_image_tower
 
@@ -97,7 +98,7 @@ class Stage2(Stage):
 
     def __init__(self, config: Stage2Config) -> None:
         tower = load_image_tower(config.clip)
-        data = PairData(config, tower)
+        data = PairStream(config, tower) if is_streamed(config) else PairData(config, tower)
         adapter, shape = _start_adapter(config, data.join, tower.dim)
         self.config, self.data = config, data
         teacher = _make_teacher(config, tower.model)
