@@ -19,13 +19,13 @@ import torch
 
 import store
 from store.errors import ConfigError
+from store.keylist import read_key_list
 from store.shards import expand_shards, is_remote, iter_samples, load_json
 from trainer.datasets import Dataset, require_one_model
 from trainer.images import BrokenImageError, ImageTransform
 from trainer.loader import BROKEN, NO_IMAGE, NO_VECTOR, NOT_LISTED, Share
 from trainer.order import Source, generator
 from trainer.pairs import PairConfig, Pairing
-from trainer.samples import read_key_list
 from trainer.shard_index import IMAGE_EXTENSIONS
 from trainer.towers import Tower
 
