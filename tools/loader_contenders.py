@@ -1,0 +1,185 @@
+"""Ways to load batches of images with caption vectors: keyclip's, packed tars, and decoding alone as the limit."""
+
+import itertools
+import math
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from store.shards import iter_samples, shard_name
+from tools.store_contenders import add_member
+from trainer.images import ImageTransform
+from trainer.join import Join
+from trainer.loader import batches, make_plan
+from trainer.order import Source, generator
+from trainer.pairs import PairData
+
+Batches = Iterator[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """What all contenders share."""
+
+    pairs: PairData
+    packed: Sequence[str]
+    """Copies of the shards with the vectors among the samples' members."""
+    sidecars: Sequence[tuple[str, str]]
+    """Shards and the tars with their vectors, in the same order."""
+    batch_size: int
+    workers: int
+
+
+def keyclip(loading: Loading) -> Batches:
+    """Shards joined with the store by sample key, shuffled, captions compared with their hashes."""
+    return _ordered(loading.pairs, loading)
+
+
+class DecodeOnly:
+    """The same images in the same order, without vectors and captions."""
+
+    def __init__(self, pairs: PairData) -> None:
+        self.pairs = pairs
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        return self.pairs.sources
+
+    def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
+        (dataset,) = self.pairs.datasets
+        streams = [generator(self.pairs.seed, 1, epoch, place) for place in places.tolist()]
+        images = [dataset.image(sample, random) for sample, random in zip(samples.tolist(), streams, strict=True)]
+        return {"image": torch.from_numpy(np.stack([image for image in images if image is not None]))}
+
+
+def decode_only(loading: Loading) -> Batches:
+    """The limit: what remains of keyclip's loader without the join."""
+    return _ordered(DecodeOnly(loading.pairs), loading)
+
+
+def _ordered(data: Any, loading: Loading) -> Batches:
+    plan = make_plan(sum(source.epoch_size for source in data.sources), loading.batch_size)
+    return batches(
+        data, plan, range(10**9), seed=0, window=16, rank=0, ranks=1, accumulation=1,
+        workers=loading.workers, pin_memory=False,
+    )  # fmt: skip
+
+
+class PackedTars(IterableDataset[dict[str, Any]]):
+    """LLM2CLIP's layouts, read from start to end by webdataset's reader, without shuffling; whole batches.
+
+    Each unit is one tar, or a tar and its sidecar, which are read in lock-step and must agree in their keys.
+    """
+
+    def __init__(self, units: Sequence[Sequence[str]], loading: Loading, published: bool = False) -> None:
+        self.units, self.batch_size = units, loading.batch_size
+        self.transform: ImageTransform = loading.pairs.datasets[0].transform
+        self.published = published
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        worker = get_worker_info()
+        units = self.units if worker is None else self.units[worker.id :: worker.num_workers]
+        samples = itertools.chain.from_iterable(map(_lock_step, itertools.cycle(units)))
+        random = generator(0, worker.id if worker else 0)
+        while batch := list(itertools.islice(samples, self.batch_size)):
+            drawn = [sample[f"vectors{random.integers(2)}"] for sample in batch]
+            images = [self._image(sample["jpg"], random) for sample in batch]
+            vectors = np.stack([np.frombuffer(vector, np.float32) for vector in drawn])
+            yield {"image": torch.from_numpy(np.stack(images)), "caption": torch.from_numpy(vectors)}
+
+    def _image(self, payload: bytes, random: np.random.Generator) -> np.ndarray:
+        return _published(self.transform, payload, random) if self.published else self.transform.train(payload, random)
+
+
+def _lock_step(unit: Sequence[str]) -> Iterator[dict[str, bytes]]:
+    for parts in zip(*map(_samples, unit), strict=True):
+        sample = parts[0]
+        for part in parts[1:]:
+            if part["__key__"] != sample["__key__"]:
+                raise ValueError(f"{unit} differ: {part['__key__']!r} beside {sample['__key__']!r}")
+            sample = part | sample
+        yield sample
+
+
+def _samples(tar: str) -> Iterator[dict[str, Any]]:
+    from webdataset.tariterators import group_by_keys, tar_file_expander
+
+    with Path(tar).open("rb") as stream:
+        yield from group_by_keys(tar_file_expander([{"url": tar, "stream": stream}]))
+
+
+def _published(transform: ImageTransform, payload: bytes, random: np.random.Generator) -> np.ndarray:
+    """The same crop as others make it: Pillow decodes and resizes, the worker normalises to float32."""
+    import io
+
+    image = Image.open(io.BytesIO(payload)).convert("RGB")
+    area = random.uniform(transform.min_scale, 1.0)
+    width, height = (max(1, math.floor(side * math.sqrt(area))) for side in image.size)
+    left, top = (int(random.integers(whole - part + 1)) for whole, part in zip(image.size, (width, height), strict=True))
+    cropped = image.crop((left, top, left + width, top + height))
+    resized = cropped.resize((transform.size, transform.size), Image.Resampling.BICUBIC)
+    pixels = np.asarray(resized, dtype=np.float32) / 255.0
+    normalised = (pixels - np.array(transform.mean, np.float32)) / np.array(transform.std, np.float32)
+    return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+
+
+def packed(loading: Loading) -> Batches:
+    """Vectors among the members of the image tars."""
+    return _unordered(PackedTars([[tar] for tar in loading.packed], loading), loading)
+
+
+def sidecar(loading: Loading) -> Batches:
+    """Vectors in a tar beside each image tar."""
+    return _unordered(PackedTars(loading.sidecars, loading), loading)
+
+
+def published(loading: Loading) -> Batches:
+    """As the last, with images decoded by Pillow and normalised in the worker."""
+    return _unordered(PackedTars(loading.sidecars, loading, published=True), loading)
+
+
+def _unordered(data: PackedTars, loading: Loading) -> Batches:
+    prefetch = 4 if loading.workers else None
+    yield from DataLoader(data, batch_size=None, num_workers=loading.workers, prefetch_factor=prefetch)
+
+
+CONTENDERS = {
+    "keyclip": keyclip,
+    "packed tars": packed,
+    "tar sidecar": sidecar,
+    "sidecar, Pillow": published,
+    "decode only": decode_only,
+}
+
+
+def pack(folder: Path, shards: Sequence[str], join: Join) -> tuple[list[str], list[tuple[str, str]]]:
+    """Write both of LLM2CLIP's layouts: merged tars, and sidecars beside copies of the shards without other members.
+
+    Samples without an image or a vector are left out, since a reader in lock-step could not.
+    """
+    merged, beside = [], []
+    for number, shard in enumerate(shards):
+        name = f"{number:05d}-{shard_name(shard)}"
+        paths = [str(folder / f"{name}{ending}.tar") for ending in ("-merged", "", "_text_embeddings")]
+        samples = {key: m for key, m in iter_samples(shard, ["jpg", "json", "txt"]) if "jpg" in m}
+        keys = np.array([key.encode() for key in samples], dtype=np.bytes_)
+        keys = keys[join.covered(keys, "skip")]
+        vectors = [join.vectors([key.decode() for key in keys], which) for which in range(len(join.fields))]
+        with tarfile.open(paths[0], "w") as both, tarfile.open(paths[1], "w") as images, tarfile.open(paths[2], "w") as alone:
+            for row, key in enumerate(key.decode() for key in keys):
+                for extension, payload in samples[key].items():
+                    add_member(both, f"{key}.{extension}", payload)
+                    add_member(images, f"{key}.{extension}", payload)
+                for which, matrix in enumerate(vectors):
+                    add_member(both, f"{key}.vectors{which}", matrix[row].tobytes())
+                    add_member(alone, f"{key}.vectors{which}", matrix[row].tobytes())
+        merged.append(paths[0])
+        beside.append((paths[1], paths[2]))
+    return merged, beside
