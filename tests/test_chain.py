@@ -210,7 +210,7 @@ def test_a_checkpoint_of_the_wrong_stage_is_refused(demo, scenes, tmp_path):
 def test_a_key_that_the_store_lacks_is_refused_before_the_first_step(demo, scenes, tmp_path):
     more = ("--shards", f"{scenes}/finetune/*.tar", f"{scenes}/pretrain/*.tar")
     error = failing_sentence(one_rank(demo, scenes, tmp_path / "run", *more))
-    assert "128 of 384 samples have no vector in field 'minilm/shortSV_captions'" in error
+    assert "128 of 384 keys have no vector in field 'minilm/shortSV_captions'" in error
     assert "keyclip embed" in error
 
 

@@ -1,5 +1,6 @@
 """Ways to load batches of images with caption vectors: keyclip's, packed tars, and decoding alone as the limit."""
 
+import io
 import itertools
 import math
 import tarfile
@@ -81,6 +82,7 @@ class PackedTars(IterableDataset[dict[str, Any]]):
     def __init__(self, units: Sequence[Sequence[str]], loading: Loading, published: bool = False) -> None:
         self.units, self.batch_size = units, loading.batch_size
         self.transform: ImageTransform = loading.pairs.datasets[0].transform
+        self.num_fields = len(loading.pairs.join.fields)
         self.published = published
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -89,7 +91,7 @@ class PackedTars(IterableDataset[dict[str, Any]]):
         samples = itertools.chain.from_iterable(map(_lock_step, itertools.cycle(units)))
         random = generator(0, worker.id if worker else 0)
         while batch := list(itertools.islice(samples, self.batch_size)):
-            drawn = [sample[f"vectors{random.integers(2)}"] for sample in batch]
+            drawn = [sample[f"vectors{random.integers(self.num_fields)}"] for sample in batch]
             images = [self._image(sample["jpg"], random) for sample in batch]
             vectors = np.stack([np.frombuffer(vector, np.float32) for vector in drawn])
             yield {"image": torch.from_numpy(np.stack(images)), "caption": torch.from_numpy(vectors)}
@@ -117,8 +119,6 @@ def _samples(tar: str) -> Iterator[dict[str, Any]]:
 
 def _published(transform: ImageTransform, payload: bytes, random: np.random.Generator) -> np.ndarray:
     """The same crop as others make it: Pillow decodes and resizes, the worker normalises to float32."""
-    import io
-
     image = Image.open(io.BytesIO(payload)).convert("RGB")
     area = random.uniform(transform.min_scale, 1.0)
     width, height = (max(1, math.floor(side * math.sqrt(area))) for side in image.size)
@@ -169,17 +169,17 @@ def pack(folder: Path, shards: Sequence[str], join: Join) -> tuple[list[str], li
         name = f"{number:05d}-{shard_name(shard)}"
         paths = [str(folder / f"{name}{ending}.tar") for ending in ("-merged", "", "_text_embeddings")]
         samples = {key: m for key, m in iter_samples(shard, ["jpg", "json", "txt"]) if "jpg" in m}
-        keys = np.array([key.encode() for key in samples], dtype=np.bytes_)
-        keys = keys[join.covered(keys, "skip")]
-        vectors = [join.vectors([key.decode() for key in keys], which) for which in range(len(join.fields))]
-        with tarfile.open(paths[0], "w") as both, tarfile.open(paths[1], "w") as images, tarfile.open(paths[2], "w") as alone:
-            for row, key in enumerate(key.decode() for key in keys):
-                for extension, payload in samples[key].items():
-                    add_member(both, f"{key}.{extension}", payload)
-                    add_member(images, f"{key}.{extension}", payload)
-                for which, matrix in enumerate(vectors):
-                    add_member(both, f"{key}.vectors{which}", matrix[row].tobytes())
-                    add_member(alone, f"{key}.vectors{which}", matrix[row].tobytes())
+        all_keys = np.array([key.encode() for key in samples], dtype=np.bytes_)
+        keys = [key.decode() for key in all_keys[join.covered(all_keys, "skip")]]
+        vectors = [join.vectors(keys, which) for which in range(len(join.fields))]
+        both, images, alone = (tarfile.open(path, "w") for path in paths)  # noqa: SIM115 - closed together
+        with both, images, alone:
+            for row, key in enumerate(keys):
+                own = {f"{key}.{extension}": payload for extension, payload in samples[key].items()}
+                added = {f"{key}.vectors{which}": matrix[row].tobytes() for which, matrix in enumerate(vectors)}
+                for tar, members in ((both, own | added), (images, own), (alone, added)):
+                    for member, payload in members.items():
+                        add_member(tar, member, payload)
         merged.append(paths[0])
         beside.append((paths[1], paths[2]))
     return merged, beside

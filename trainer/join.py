@@ -9,7 +9,7 @@ no                    | yes                   | not part of this run
 yes                   | of another caption    | refused when the sample is loaded
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,8 @@ import numpy as np
 
 import store
 from store.errors import ConfigError, MissingKeysError, StaleCaptionError
+
+KEYS_AT_ONCE = 100_000
 
 Missing = Literal["error", "skip"]
 
@@ -45,28 +47,29 @@ class Join:
         self.dim = infos[fields[0]].dim
         self.made_by = _made_by(infos[fields[0]].spec)
         for name in fields:
-            if differing := _differences(self.made_by, _made_by(infos[name].spec)):
+            if differing := differences(self.made_by, _made_by(infos[name].spec)):
                 raise ConfigError(
                     f"fields {fields[0]!r} and {name!r} of store {str(path)!r} are not of one model ({differing}); "
                     "name fields of one model"
                 )
         self._caption_fields = [infos[name].spec.caption_field for name in fields]
 
-    def covered(self, keys: Sequence[str], missing: Missing) -> np.ndarray:
-        """Which keys have a vector in every field: (n,) bool.
+    def covered(self, keys: Sequence[str] | np.ndarray, missing: Missing) -> np.ndarray:
+        """Which keys, given as text or as (n,) UTF-8 byte strings, have a vector in every field: (n,) bool.
 
         Raises:
             MissingKeysError: some have not and ``missing`` is ``"error"``; names the field and the first keys.
         """
         covered = np.ones(len(keys), dtype=bool)
         for name, field in zip(self.fields, self._fields, strict=True):
-            found = field.contains(keys)
+            found = np.concatenate([field.contains(part) for part in _parts(keys)] or [covered])
             if missing == "error" and not found.all():
-                absent = [keys[i] for i in np.flatnonzero(~found)[:3]]
+                absent = np.flatnonzero(~found)
+                first = ", ".join(repr(key) for i in absent[:3].tolist() for (key,) in _parts(keys[i : i + 1]))
                 raise MissingKeysError(
-                    f"{int((~found).sum())} of {len(keys)} samples have no vector in field {name!r} of store "
-                    f"{str(self.path)!r}, first {', '.join(map(repr, absent))}; run `keyclip embed` on these shards, "
-                    "or leave them out with --missing skip"
+                    f"{len(absent)} of {len(keys)} keys have no vector in field {name!r} of store {str(self.path)!r}, "
+                    f"first {first}; embed their captions with `keyclip embed`; training can leave them out with "
+                    "--missing skip"
                 )
             covered &= found
         return covered
@@ -105,7 +108,7 @@ class Join:
 
     def require_made_by(self, made_by: dict[str, str], what: str) -> None:
         """Raises: ConfigError: the vectors are not of the model whose vectors ``what`` was trained on."""
-        if differing := _differences(made_by, self.made_by):
+        if differing := differences(made_by, self.made_by):
             raise ConfigError(
                 f"{what} was trained on vectors of {made_by['model']!r}; field {self.fields[0]!r} of store "
                 f"{str(self.path)!r} holds those of {self.made_by['model']!r} ({differing}); name fields of its model"
@@ -116,11 +119,18 @@ class Join:
         return self._caption_fields[which]
 
 
+def _parts(keys: Sequence[str] | np.ndarray) -> Iterator[list[str]]:
+    """The keys as text, some at a time: text takes six times the memory of bytes."""
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        part = keys[start : start + KEYS_AT_ONCE]
+        yield [key.decode() for key in part.tolist()] if isinstance(part, np.ndarray) else list(part)
+
+
 def _made_by(spec: store.FieldSpec) -> dict[str, str]:
     return {name: getattr(spec, name) for name in ("model", "revision", "template", "pooling")}
 
 
-def _differences(ours: dict[str, str], theirs: dict[str, str]) -> str:
+def differences(ours: dict[str, str], theirs: dict[str, str]) -> str:
     """The clauses that differ; the model's name alone does not count, since a copy of a folder is the same model."""
     names = [name for name in ours if name != "model" and ours[name] != theirs[name]]
     return "; ".join(f"{name} {ours[name]!r} and {theirs[name]!r}" for name in names)

@@ -8,15 +8,15 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from store.errors import ConfigError, KeyclipError
-from trainer.order import epoch_order
+from trainer.order import Source, epoch_order
 
 
 class TrainingData(Protocol):
     """What a stage gives to the loop: samples that are loaded a batch at a time."""
 
     @property
-    def shard_sizes(self) -> Sequence[int]:
-        """Number of samples in each shard (or other unit that is read together)."""
+    def sources(self) -> Sequence[Source]:
+        """The datasets; samples are numbered dataset by dataset, shard by shard."""
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
         """The batch of ``samples`` (n,), which stand at ``places`` (n,) of the epoch: tensors by name.
@@ -112,7 +112,7 @@ def batches(
     """
 
     def order(epoch: int) -> np.ndarray:
-        return epoch_order(data.shard_sizes, seed, epoch, window)
+        return epoch_order(data.sources, seed, epoch, window)
 
     loader = DataLoader(
         _Loading(data),

@@ -59,7 +59,8 @@ def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage
 class _Run:
     def __init__(self, config: RunConfig, stage: Stage, rank: int, ranks: int, device: torch.device) -> None:
         self.config, self.stage, self.rank, self.ranks, self.device = config, stage, rank, ranks, device
-        self.plan = make_plan(sum(stage.data.shard_sizes), config.batch_size, ranks, config.accumulation)
+        num_samples = sum(source.epoch_size for source in stage.data.sources)
+        self.plan = make_plan(num_samples, config.batch_size, ranks, config.accumulation)
         self.total_steps = min(config.epochs * self.plan.steps_per_epoch, config.max_steps or 10**18)
         self.engine = make_engine(stage.module, config, ranks)
         stage.to(device)

@@ -1,8 +1,11 @@
 """The order in which samples are seen: a function of seed, epoch and position, of nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+
+_CUT_PASS, _CUT_SHARD = 2, 3  # random streams of their own; 1 is that of what is drawn for a sample
 
 
 def generator(seed: int, *stream: int) -> np.random.Generator:
@@ -11,23 +14,98 @@ def generator(seed: int, *stream: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=stream)))
 
 
-def epoch_order(shard_sizes: Sequence[int], seed: int, epoch: int, window: int) -> np.ndarray:
-    """A permutation of all samples that keeps reads local: (N,) int64 positions in shard-by-shard numbering.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One dataset's part in an epoch.
 
-    Shards are drawn in random order; the samples of each ``window`` consecutive shards of that order are shuffled
-    together, so that a pass reads only ``window`` shards at a time.
+    Attributes:
+        name: of the dataset, for people.
+        shard_sizes: number of samples in each shard (or other unit that is read together).
+        weight: how often an epoch takes a sample: 1 once, 2 twice, 0.5 every other epoch.
+        left_out: samples of the dataset that are not among these, by reason.
+    """
+
+    name: str
+    shard_sizes: Sequence[int]
+    weight: float = 1.0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def num_samples(self) -> int:
+        return sum(self.shard_sizes)
+
+    @property
+    def epoch_size(self) -> int:
+        """Samples that an epoch takes."""
+        return round(self.num_samples * self.weight)
+
+
+def describe(sources: Sequence[Source]) -> dict[str, dict[str, float]]:
+    """Per dataset: its samples, its weight, and what was left out by reason."""
+    return {s.name: {"samples": s.num_samples, "weight": s.weight, **s.left_out} for s in sources}
+
+
+def epoch_order(sources: Sequence[Source], seed: int, epoch: int, window: int) -> np.ndarray:
+    """The samples of an epoch in an order that keeps reads local: (N,) int64, N the sum of the sources' epoch sizes.
+
+    Samples are numbered source by source, shard by shard. The shards of all sources are drawn in random order; the
+    samples of each ``window`` consecutive shards of that order are shuffled together, so that a pass reads only
+    ``window`` shards at a time.
+
+    A source of weight 1 comes once as a whole. One of another weight goes from pass to pass, and an epoch goes on in
+    the pass where the last epoch ended: at 0.5 two epochs see every sample once, at 2 each epoch sees it twice.
 
     Args:
-        shard_sizes: number of samples in each shard.
+        sources: the datasets.
         seed: of the run.
         epoch: from 0; every epoch has its own order.
         window: shards shuffled together, at least 1.
     """
+    pieces: list[np.ndarray | range] = []
+    first = 0
+    for number, source in enumerate(sources):
+        pieces += _pieces(source, first, epoch, (seed, number))
+        first += source.num_samples
     random = generator(seed, epoch)
-    starts = np.concatenate([[0], np.cumsum(shard_sizes)]).astype(np.int64)
-    shards = random.permutation(len(shard_sizes))
-    order = []
-    for first in range(0, len(shards), window):
-        pool = np.concatenate([np.arange(starts[s], starts[s + 1]) for s in shards[first : first + window]])
-        order.append(random.permutation(pool))
-    return np.concatenate(order) if order else np.zeros(0, np.int64)
+    turns = random.permutation(len(pieces))
+    order = np.empty(sum(map(len, pieces)), np.int64)
+    filled = 0
+    for begin in range(0, len(turns), window):
+        pool = np.concatenate([_numbers(pieces[turn]) for turn in turns[begin : begin + window]])
+        order[filled : filled + len(pool)] = random.permutation(pool)
+        filled += len(pool)
+    return order
+
+
+def _numbers(piece: np.ndarray | range) -> np.ndarray:
+    return np.arange(piece.start, piece.stop) if isinstance(piece, range) else piece
+
+
+def _pieces(source: Source, first: int, epoch: int, stream: tuple[int, int]) -> Iterator[np.ndarray | range]:
+    """The shards, whole or in part, that an epoch takes of a source; its samples are numbered from ``first``."""
+    size, starts = source.num_samples, first + np.concatenate([[0], np.cumsum(source.shard_sizes)]).astype(np.int64)
+    begin, end = epoch * source.epoch_size, (epoch + 1) * source.epoch_size
+    while begin < end:
+        nth = begin // size
+        stop = min(end, (nth + 1) * size)
+        if stop - begin == size:
+            yield from (range(int(starts[shard]), int(starts[shard + 1])) for shard in range(len(starts) - 1))
+        else:
+            yield from _part_of_pass(starts, begin - nth * size, stop - nth * size, stream, nth)
+        begin = stop
+
+
+def _part_of_pass(
+    starts: np.ndarray, begin: int, end: int, stream: tuple[int, int], nth: int
+) -> Iterator[np.ndarray | range]:
+    """What stands from ``begin`` to ``end`` in the ``nth`` pass over shards that begin at ``starts``."""
+    seed, number = stream
+    at = 0
+    for shard in generator(seed, _CUT_PASS, number, nth).permutation(len(starts) - 1).tolist():
+        samples = range(int(starts[shard]), int(starts[shard + 1]))
+        here = slice(max(begin - at, 0), max(end - at, 0))
+        if len(samples[here]) == len(samples):
+            yield samples
+        elif samples[here]:
+            yield generator(seed, _CUT_SHARD, number, nth, shard).permutation(_numbers(samples))[here]
+        at += len(samples)

@@ -5,37 +5,29 @@ Legend: B batch, C/H/W image, D embedder width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from store.errors import CaptionFieldError, ConfigError
-from trainer.config import RunConfig, require
-from trainer.images import BrokenImageError
+from trainer.config import require
+from trainer.datasets import DataConfig, Dataset, require_one_model
+from trainer.images import BrokenImageError, ImageTransform
 from trainer.join import Join, Missing
-from trainer.order import generator
+from trainer.order import Source, generator
 from trainer.samples import ShardSamples
 from trainer.towers import Tower
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PairConfig(RunConfig):
+class PairConfig(DataConfig):
     """Which images and which caption vectors make the pairs."""
 
-    shards: tuple[str, ...]
+    shards: tuple[str, ...] = ()
     """Image shards: paths, globs, brace ranges or @FILE lists."""
-    store: Path
-    """The store that holds the caption vectors."""
-    fields: tuple[str, ...]
-    """Fields of caption vectors; one is drawn at random for each sample and step."""
     field_weights: tuple[float, ...] | None = None
-    """Relative probability of each field; equal by default."""
-    keys: Path | None = None
-    """Key list, one sample key a line: train on these samples only."""
-    missing: Missing = "error"
-    """What to do with a sample that lacks a vector in some field: refuse to start, or leave it out and count it."""
+    """Relative probability of each field, one of which is drawn for each sample and step; equal by default."""
     broken: Missing = "error"
     """What to do with an image that cannot be decoded: stop and name it, or leave it out of its batch and count it."""
     check_captions: bool = True
@@ -44,68 +36,101 @@ class PairConfig(RunConfig):
     """Least area share of a training crop, in (0, 1]."""
 
     def __post_init__(self) -> None:
-        RunConfig.__post_init__(self)
+        DataConfig.__post_init__(self)
         require(0 < self.min_crop <= 1, "min_crop", self.min_crop, "above 0 and at most 1")
-        if self.field_weights is not None and (
-            len(self.field_weights) != len(self.fields) or min(self.field_weights) < 0 or sum(self.field_weights) <= 0
-        ):
-            raise ConfigError(f"field_weights {self.field_weights}; expected one number >= 0 per field, not all 0")
+        for dataset in self.data:
+            if not dataset.shards:
+                raise ConfigError(f"dataset {dataset.name!r} names no shards; give --shards, or shards in --datasets")
 
 
 class PairData:
-    """Images of indexed shards with caption vectors of a store."""
+    """Images of indexed shards with caption vectors of stores; one or several datasets.
+
+    Attributes:
+        join: the first dataset's; the vectors of all are of one model.
+    """
 
     def __init__(self, config: PairConfig, tower: Tower) -> None:
-        self.config, self.transform = config, replace(tower.transform, min_scale=config.min_crop)
-        self.join = Join(config.store, config.fields)
-        self.samples = ShardSamples(config.shards, config.keys)
-        covered = self.join.covered([key.decode() for key in self.samples.keys], config.missing)
-        self.samples.keep(covered, "without a vector")
-        weights = np.array(config.field_weights or [1.0] * len(config.fields))
-        self.probability = weights / weights.sum()
+        transform = replace(tower.transform, min_scale=config.min_crop)
+        self.seed = config.seed
+        self.datasets = [PairDataset(dataset, config, transform) for dataset in config.data]
+        require_one_model({part.name: part.join for part in self.datasets})
+        self.join = self.datasets[0].join
+        self.starts = np.cumsum([0, *(len(part.samples) for part in self.datasets)])
 
     @property
-    def shard_sizes(self) -> Sequence[int]:
-        return self.samples.shard_sizes
+    def sources(self) -> Sequence[Source]:
+        return [part.source for part in self.datasets]
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
         """``image`` (B, C, H, W) uint8, ``caption`` (B, D) float32; ``num_skipped`` broken ones are not among them."""
+        numbers = np.searchsorted(self.starts, samples, side="right") - 1
+        rows = samples - self.starts[numbers]
         images, draws, kept = [], [], []
-        for sample, place in zip(samples.tolist(), places.tolist(), strict=True):
-            random = generator(self.config.seed, 1, epoch, place)
-            draw = random.choice(len(self.probability), p=self.probability)
-            image = self._image(sample, random)
+        for at, (number, row, place) in enumerate(zip(numbers.tolist(), rows.tolist(), places.tolist(), strict=True)):
+            random = generator(self.seed, 1, epoch, place)
+            draw = self.datasets[number].draw(random)
+            image = self.datasets[number].image(row, random)
             if image is not None:
                 images.append(image)
                 draws.append(draw)
-                kept.append(sample)
+                kept.append(at)
         if not kept:
-            raise BrokenImageError(
-                f"all {len(samples)} images of a batch are broken, first {self.samples.where(samples[0])}"
-            )
-        keys = [self.samples.key(sample) for sample in kept]
-        if self.config.check_captions:
-            self._check(np.array(kept), keys, np.array(draws))
+            where = self.datasets[numbers[0]].samples.where(rows[0])
+            raise BrokenImageError(f"all {len(samples)} images of a batch are broken, first {where}")
+        captions = np.empty((len(kept), self.join.dim), np.float32)
+        for number in np.unique(numbers[kept]):
+            of_it = numbers[kept] == number
+            captions[of_it] = self.datasets[number].vectors(rows[kept][of_it], np.array(draws)[of_it])
         return {
             "image": torch.from_numpy(np.stack(images)),
-            "caption": torch.from_numpy(self.join.drawn(keys, np.array(draws))),
+            "caption": torch.from_numpy(captions),
             "num_skipped": len(samples) - len(kept),
         }
 
-    def _image(self, sample: int, random: np.random.Generator) -> np.ndarray | None:
+
+class PairDataset:
+    """The pairs of one dataset, by position among its samples."""
+
+    def __init__(self, dataset: Dataset, config: PairConfig, transform: ImageTransform) -> None:
+        self.name, self.weight, self.transform = dataset.name, dataset.weight, transform
+        self.broken, self.check_captions = config.broken, config.check_captions
+        self.join = Join(dataset.store, dataset.fields)
+        self.samples = ShardSamples(dataset.shards, dataset.keys)
+        covered = self.join.covered(self.samples.keys, config.missing)
+        self.samples.keep(covered, "without a vector")
+        weights = np.array(dataset.field_weights or [1.0] * len(dataset.fields))
+        self.probability = weights / weights.sum()
+
+    @property
+    def source(self) -> Source:
+        return Source(self.name, self.samples.shard_sizes, self.weight, self.samples.counts)
+
+    def draw(self, random: np.random.Generator) -> int:
+        """Which field a sample's caption vector comes from."""
+        return int(random.choice(len(self.probability), p=self.probability))
+
+    def image(self, sample: int, random: np.random.Generator) -> np.ndarray | None:
         """The augmented image; None where it is broken and broken ones are skipped."""
         try:
             return self.transform.train(self.samples.image(sample), random)
         except BrokenImageError as error:
-            if self.config.broken == "skip":
+            if self.broken == "skip":
                 return None
             raise BrokenImageError(f"{self.samples.broken(sample, error)}, or with --broken skip") from error
 
-    def _check(self, samples: np.ndarray, keys: list[str], draws: np.ndarray) -> None:
-        for which in np.unique(draws):
+    def vectors(self, samples: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """Caption vectors (n, D) float32 of ``samples`` (n,), each of the field that ``draws`` (n,) names.
+
+        Raises:
+            StaleCaptionError: the shard's caption is not the one that was embedded.
+        """
+        keys = [self.samples.key(sample) for sample in samples]
+        for which in np.unique(draws) if self.check_captions else ():
             rows = np.flatnonzero(draws == which)
             captions = [self._caption(samples[row], self.join.caption_field(which)) for row in rows]
             self.join.check_captions([keys[row] for row in rows], captions, int(which))
+        return self.join.drawn(keys, draws)
 
     def _caption(self, sample: int, caption_field: str) -> str | None:
         """The caption that the shard carries; None where it carries none, since captions may come from elsewhere."""

@@ -22,7 +22,7 @@ from trainer.config import RunConfig, require
 from trainer.images import BrokenImageError, ImageTransform
 from trainer.master_weights import clamp_master
 from trainer.objectives import INITIAL_LOGIT_SCALE, MAX_LOGIT_SCALE, bounded_logit_scale, contrastive
-from trainer.order import generator
+from trainer.order import Source, generator
 from trainer.processor import processor_settings
 from trainer.run_folder import write_json
 from trainer.samples import ShardSamples
@@ -100,8 +100,8 @@ class CaptionedData:
         self.transform = ImageTransform(size=config.image_size, min_scale=config.min_crop)
 
     @property
-    def shard_sizes(self) -> Sequence[int]:
-        return self.samples.shard_sizes
+    def sources(self) -> Sequence[Source]:
+        return [Source("captioned", self.samples.shard_sizes, left_out=self.samples.counts)]
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
         """``image`` (B, C, H, W) uint8, ``tokens`` and ``mask`` (B, T) int64, T the longest caption of the batch."""

@@ -26,6 +26,7 @@ CHECKPOINT_FORMAT = "keyclip-checkpoint/1"
 MAY_DIFFER = {
     "output", "workers", "threads", "log_every", "wandb_project",
     "checkpoint_every", "checkpoint_minutes", "keep_checkpoints",
+    "datasets",  # the file; what it said stands under "data"
 }  # fmt: skip
 
 

@@ -5,7 +5,6 @@ Legend: V caption views, B batch, D embedder width, E joint width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,11 @@ from torch import nn
 import store
 from store.errors import ConfigError, StaleCaptionError
 from trainer.adapter import Adapter
-from trainer.config import RunConfig, require
+from trainer.config import require
+from trainer.datasets import DataConfig, Dataset, require_one_model
 from trainer.join import Join, Missing
 from trainer.objectives import Scaling, alignment, instance_alignment, structure_alignment
+from trainer.order import Source, describe
 from trainer.samples import read_key_list
 from trainer.stage import Stage
 
@@ -26,7 +27,7 @@ KEYS_READ_TOGETHER = 8192
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stage1Config(RunConfig):
+class Stage1Config(DataConfig):
     """Stage 1: distil CLIP's text space into the adapter, from the store alone (no images, no text encoder).
 
     Example:
@@ -34,16 +35,8 @@ class Stage1Config(RunConfig):
             --fields llama/shortSV_captions llama/raw_caption --teacher-fields clip/shortSV_captions clip/raw_caption
     """
 
-    store: Path
-    """The store that holds both kinds of vectors."""
-    fields: tuple[str, ...]
-    """Fields of caption vectors, one per view; the structure loss applies to the first."""
-    teacher_fields: tuple[str, ...]
+    teacher_fields: tuple[str, ...] = ()
     """Fields of CLIP's own text features of the same captions, in the same order."""
-    keys: Path | None = None
-    """Key list, one sample key a line: train on these; by default on every key of the first field."""
-    missing: Missing = "error"
-    """What to do with a key that lacks a vector in some field: refuse to start, or leave it out and count it."""
     num_blocks: int = 1
     """Residual blocks of the adapter (ProCLIP 1, LLM2CLIP 4)."""
     expansion: int = 8
@@ -54,13 +47,16 @@ class Stage1Config(RunConfig):
     """invariant: the losses mean the same at every batch size. reference: summed as published."""
 
     def __post_init__(self) -> None:
-        RunConfig.__post_init__(self)
+        DataConfig.__post_init__(self)
         require(self.num_blocks >= 0, "num_blocks", self.num_blocks, "at least 0")
         require(self.expansion >= 1, "expansion", self.expansion, "at least 1")
-        if len(self.fields) != len(self.teacher_fields):
-            raise ConfigError(
-                f"{len(self.fields)} fields but {len(self.teacher_fields)} teacher_fields; name one teacher for each"
-            )
+        for dataset in self.data:
+            views = len(self.data[0].fields)
+            if not len(dataset.fields) == len(dataset.teacher_fields) == views:
+                raise ConfigError(
+                    f"dataset {dataset.name!r} names {len(dataset.fields)} fields and {len(dataset.teacher_fields)} "
+                    f"teacher_fields; expected {views} of each: a teacher for each field, as many in all datasets"
+                )
 
 
 class InheritanceObjective(nn.Module):
@@ -83,27 +79,66 @@ class InheritanceObjective(nn.Module):
 
 
 class VectorData:
-    """Caption vectors and teacher vectors by sample key, from the store alone."""
+    """Caption vectors and teacher vectors by sample key, from stores alone; one or several datasets.
+
+    Attributes:
+        captions: the first dataset's join; the vectors of all are of one model.
+        teachers: likewise, of the teacher vectors.
+    """
 
     def __init__(self, config: Stage1Config) -> None:
-        self.captions = Join(config.store, config.fields)
-        self.teachers = Join(config.store, config.teacher_fields)
-        for field, teacher in zip(range(len(config.fields)), range(len(config.fields)), strict=True):
-            if self.captions.caption_field(field) != self.teachers.caption_field(teacher):
+        self.datasets = [VectorDataset(dataset, config.missing) for dataset in config.data]
+        require_one_model({part.name: part.captions for part in self.datasets})
+        require_one_model({part.name: part.teachers for part in self.datasets})
+        self.captions, self.teachers = self.datasets[0].captions, self.datasets[0].teachers
+        self.starts = np.cumsum([0, *(len(part.keys) for part in self.datasets)])
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        return [part.source for part in self.datasets]
+
+    def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
+        """``caption`` (V, B, D) and ``teacher`` (V, B, E), float32."""
+        numbers = np.searchsorted(self.starts, samples, side="right") - 1
+        views = len(self.captions.fields)
+        captions = np.empty((views, len(samples), self.captions.dim), np.float32)
+        teachers = np.empty((views, len(samples), self.teachers.dim), np.float32)
+        for number in np.unique(numbers):
+            part, of_it = self.datasets[number], np.flatnonzero(numbers == number)
+            keys = [key.decode() for key in part.keys[samples[of_it] - self.starts[number]]]
+            for view in range(views):
+                captions[view, of_it] = part.captions.vectors(keys, view)
+                teachers[view, of_it] = part.teachers.vectors(keys, view)
+        return {"caption": torch.from_numpy(captions), "teacher": torch.from_numpy(teachers)}
+
+
+class VectorDataset:
+    """The keys of one dataset that have vectors in all fields.
+
+    Attributes:
+        keys: (n,) UTF-8 byte strings.
+    """
+
+    def __init__(self, dataset: Dataset, missing: Missing) -> None:
+        self.name, self.weight = dataset.name, dataset.weight
+        self.captions = Join(dataset.store, dataset.fields)
+        self.teachers = Join(dataset.store, dataset.teacher_fields)
+        for view, (field, teacher) in enumerate(zip(dataset.fields, dataset.teacher_fields, strict=True)):
+            if self.captions.caption_field(view) != self.teachers.caption_field(view):
                 raise ConfigError(
-                    f"field {config.fields[field]!r} is made from captions {self.captions.caption_field(field)!r}, its "
-                    f"teacher {config.teacher_fields[teacher]!r} from {self.teachers.caption_field(teacher)!r}; "
+                    f"field {field!r} is made from captions {self.captions.caption_field(view)!r}, its "
+                    f"teacher {teacher!r} from {self.teachers.caption_field(view)!r}; "
                     "give teacher_fields in the order of fields"
                 )
-        keys = self.captions.keys() if config.keys is None else [k.decode() for k in read_key_list(config.keys)]
-        covered = self.captions.covered(keys, config.missing) & self.teachers.covered(keys, config.missing)
-        self.num_missing = int((~covered).sum())
-        self._keys = np.array([key.encode() for key in keys], dtype=np.bytes_)[covered]
+        keys = self.captions.keys() if dataset.keys is None else [k.decode() for k in read_key_list(dataset.keys)]
+        covered = self.captions.covered(keys, missing) & self.teachers.covered(keys, missing)
+        self.keys = np.array([key.encode() for key in keys], dtype=np.bytes_)[covered]
+        self.left_out = {"without a vector": int((~covered).sum())}
         self._check_captions()
 
     def _check_captions(self) -> None:
         """Raises: StaleCaptionError: a vector and its teacher are made from different captions."""
-        keys = [key.decode() for key in self._keys]
+        keys = [key.decode() for key in self.keys]
         for view, (field, teacher) in enumerate(zip(self.captions.fields, self.teachers.fields, strict=True)):
             differ = store.captions_differ(
                 self.captions.caption_hashes(keys, view), self.teachers.caption_hashes(keys, view)
@@ -115,19 +150,11 @@ class VectorData:
                 )
 
     @property
-    def shard_sizes(self) -> Sequence[int]:
+    def source(self) -> Source:
         """Keys that stand together in the store are read together."""
-        whole, rest = divmod(len(self._keys), KEYS_READ_TOGETHER)
-        return [KEYS_READ_TOGETHER] * whole + [rest] * (rest > 0)
-
-    def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
-        """``caption`` (V, B, D) and ``teacher`` (V, B, E), float32."""
-        keys = [key.decode() for key in self._keys[samples]]
-        views = range(len(self.captions.fields))
-        return {
-            "caption": torch.from_numpy(np.stack([self.captions.vectors(keys, view) for view in views])),
-            "teacher": torch.from_numpy(np.stack([self.teachers.vectors(keys, view) for view in views])),
-        }
+        whole, rest = divmod(len(self.keys), KEYS_READ_TOGETHER)
+        sizes = [KEYS_READ_TOGETHER] * whole + [rest] * (rest > 0)
+        return Source(self.name, sizes, self.weight, self.left_out)
 
 
 class Stage1(Stage):
@@ -148,6 +175,5 @@ class Stage1(Stage):
         self.info = {
             "adapter": shape,
             "embedder": data.captions.made_by,
-            "fields": list(config.fields),
-            "num_missing": data.num_missing,
+            "datasets": describe(data.sources),
         }

@@ -28,6 +28,7 @@ from trainer.objectives import (
     instance_alignment,
     structure_alignment,
 )
+from trainer.order import describe
 from trainer.pairs import PairConfig, PairData
 from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
 from trainer.stage import Stage
@@ -135,8 +136,7 @@ class Stage2(Stage):
             "adapter": shape,
             "embedder": data.join.made_by,
             "clip": config.clip,
-            "fields": list(config.fields),
-            "left_out": data.samples.counts,
+            "datasets": describe(data.sources),
         }
 
     def to(self, device: torch.device) -> None:
@@ -193,7 +193,7 @@ def _start_adapter(config: Stage2Config, join: Join, dim_out: int) -> tuple[Adap
     if (shape["dim_in"], shape["dim_out"]) != (dim_in, dim_out):
         raise CheckpointError(
             f"the adapter of {str(checkpoint)!r} maps {shape['dim_in']} to {shape['dim_out']} dimensions; fields "
-            f"{', '.join(config.fields)} and CLIP {config.clip!r} need {dim_in} to {dim_out}"
+            f"{', '.join(join.fields)} and CLIP {config.clip!r} need {dim_in} to {dim_out}"
         )
     join.require_made_by(info["embedder"], f"the adapter of {str(checkpoint)!r}")
     adapter = Adapter(**shape)

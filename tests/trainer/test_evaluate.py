@@ -134,7 +134,7 @@ def test_an_adapters_text_features_are_its_normalised_outputs(store_path):
 
 def test_a_caption_without_a_vector_is_refused(tmp_path):
     path = make_store(tmp_path / "s", KEYS[:3])
-    with pytest.raises(MissingKeysError, match="1 of 4 samples have no vector in field 'llm/short'"):
+    with pytest.raises(MissingKeysError, match="1 of 4 keys have no vector in field 'llm/short'"):
         caption_features(Join(path, ["llm/short"]), KEYS[:4], None)
 
 

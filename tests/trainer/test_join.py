@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import store
+import trainer.join
 from store.errors import ConfigError, FieldNotFoundError, MissingKeysError, StaleCaptionError, StoreNotFoundError
 from tests.trainer.conftest import KEYS
 from tests.trainer.examples import CAPTION_DIM, JOINT_DIM, add_field, captions_of, make_store, vectors
@@ -44,13 +45,24 @@ def test_keys_that_some_field_lacks_are_not_covered(tmp_path):
     assert join.covered(KEYS, "skip").tolist() == [4 <= i < 10 for i in range(24)]
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 24])
+def test_keys_are_looked_up_some_at_a_time_as_text_or_bytes(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(trainer.join, "KEYS_AT_ONCE", at_once)
+    join = Join(make_store(tmp_path / "s", KEYS[:10]), ["llm/short"])
+    for keys in (KEYS, np.array(KEYS, dtype=np.bytes_)):
+        assert join.covered(keys, "skip").tolist() == [i < 10 for i in range(24)]
+        with pytest.raises(MissingKeysError, match=r"14 of 24 keys .* first '000000010', '000000011', '000000012';"):
+            join.covered(keys, "error")
+    assert join.covered([], "error").tolist() == []
+
+
 def test_a_missing_key_is_refused_naming_field_store_and_remedy(tmp_path):
     path = make_store(tmp_path / "s", KEYS[:20])
     with pytest.raises(MissingKeysError) as caught:
         Join(path, ["llm/short"]).covered(KEYS, "error")
     assert str(caught.value) == (
-        f"4 of 24 samples have no vector in field 'llm/short' of store {str(path)!r}, first '000000020', '000000021', "
-        "'000000022'; run `keyclip embed` on these shards, or leave them out with --missing skip"
+        f"4 of 24 keys have no vector in field 'llm/short' of store {str(path)!r}, first '000000020', '000000021', "
+        "'000000022'; embed their captions with `keyclip embed`; training can leave them out with --missing skip"
     )
 
 

@@ -5,7 +5,7 @@ import torch
 
 from store.errors import ConfigError, StaleCaptionError
 from trainer.loader import batches, make_plan
-from trainer.order import epoch_order
+from trainer.order import Source, epoch_order
 
 SIZES = [7, 9, 4, 10]  # 30 samples: 3 batches of 8 an epoch, 6 left over
 
@@ -13,7 +13,7 @@ SIZES = [7, 9, 4, 10]  # 30 samples: 3 batches of 8 an epoch, 6 left over
 class Numbers:
     """Samples that are their own numbers."""
 
-    shard_sizes = SIZES
+    sources = (Source("numbers", SIZES),)
 
     def load(self, samples, epoch, places):
         return {"sample": torch.from_numpy(samples), "place": torch.from_numpy(places), "epoch": epoch}
@@ -39,7 +39,7 @@ def samples_of(loaded) -> list[list[int]]:
 
 def global_order(steps) -> list[list[int]]:
     """The samples of each step, straight from the orders of the epochs."""
-    orders = [epoch_order(SIZES, 0, epoch, 2) for epoch in range(3)]
+    orders = [epoch_order(Numbers.sources, 0, epoch, 2) for epoch in range(3)]
     return [orders[step // 3][step % 3 * 8 : step % 3 * 8 + 8].tolist() for step in steps]
 
 

@@ -52,7 +52,7 @@ def test_an_error_that_every_rank_meets_is_said_once(settings, tmp_path):
     status, said = train(settings | {"shards": (*settings["shards"], shard)})
     assert status != 0
     (sentence,) = sentences(said)
-    assert "1 of 25 samples have no vector in field 'llm/short'" in sentence
+    assert "1 of 25 keys have no vector in field 'llm/short'" in sentence
     assert "Traceback" not in said
 
 

@@ -88,18 +88,19 @@ def test_weights_that_make_no_sense_are_refused(settings, weights):
 def test_crops_are_as_small_as_the_setting_allows(settings):
     """Whole images at 1, on average a fourth less at 0.5; other crops, other pixels."""
     whole, half = (make_data(settings, min_crop=share, check_captions=False) for share in (1.0, 0.5))
-    assert half.transform.min_scale == 0.5
+    assert half.datasets[0].transform.min_scale == 0.5
     assert len({load(whole, [0], 0, [place])["image"].sum().item() for place in range(8)}) <= 2
     assert len({load(half, [0], 0, [place])["image"].sum().item() for place in range(8)}) == 8
 
 
 def test_a_sample_without_a_vector_is_refused_or_left_out_and_counted(settings, tmp_path):
     settings |= {"store": make_store(tmp_path / "part", KEYS[:20])}
-    with pytest.raises(MissingKeysError, match="4 of 24 samples have no vector in field 'llm/short'"):
+    with pytest.raises(MissingKeysError, match="4 of 24 keys have no vector in field 'llm/short'"):
         make_data(settings)
     data = make_data(settings, missing="skip")
-    assert data.shard_sizes == [8, 8, 4]
-    assert data.samples.counts == {"without image": 0, "without a vector": 4}
+    (source,) = data.sources
+    assert source.shard_sizes == [8, 8, 4]
+    assert source.left_out == {"without image": 0, "without a vector": 4}
 
 
 def test_a_caption_that_changed_since_it_was_embedded_is_refused(settings, tmp_path):

@@ -37,16 +37,16 @@ def test_a_batch_holds_both_views_of_captions_and_teachers_by_key(store_path):
 
 def test_keys_that_stand_together_in_the_store_are_read_together(store_path, monkeypatch):
     monkeypatch.setattr(stage1, "KEYS_READ_TOGETHER", 10)
-    assert VectorData(make_config(store_path)).shard_sizes == [10, 10, 4]
+    assert VectorData(make_config(store_path)).sources[0].shard_sizes == [10, 10, 4]
     monkeypatch.setattr(stage1, "KEYS_READ_TOGETHER", 12)
-    assert VectorData(make_config(store_path)).shard_sizes == [12, 12]
+    assert VectorData(make_config(store_path)).sources[0].shard_sizes == [12, 12]
 
 
 def test_a_key_list_chooses_what_is_trained_on(store_path, tmp_path):
     file = tmp_path / "keys.txt"
     file.write_text("\n".join([KEYS[9], KEYS[2]]))
     data = VectorData(make_config(store_path, keys=file))
-    assert sum(data.shard_sizes) == 2
+    assert data.sources[0].num_samples == 2
     expected = vectors("llm/short", 24, CAPTION_DIM)[[2, 9]]
     assert np.array_equal(load(data, [0, 1])["caption"][0], expected)
 
@@ -55,10 +55,10 @@ def test_a_key_that_the_teacher_lacks_is_refused_or_left_out_and_counted(tmp_pat
     path = make_store(tmp_path / "s", KEYS[:6])
     add_field(path, "llm2/short", KEYS[:10], CAPTION_DIM)
     settings = {"fields": ("llm2/short",), "teacher_fields": ("clip/short",)}
-    with pytest.raises(MissingKeysError, match="4 of 10 samples have no vector in field 'clip/short'"):
+    with pytest.raises(MissingKeysError, match="4 of 10 keys have no vector in field 'clip/short'"):
         VectorData(make_config(path, **settings))
     data = VectorData(make_config(path, missing="skip", **settings))
-    assert (sum(data.shard_sizes), data.num_missing) == (6, 4)
+    assert (data.sources[0].num_samples, data.sources[0].left_out) == (6, {"without a vector": 4})
     assert np.array_equal(load(data, [5])["teacher"][0], vectors("clip/short", 6, JOINT_DIM)[[5]])
 
 
@@ -91,7 +91,10 @@ def test_a_teacher_of_unknown_captions_is_taken(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"teacher_fields": ("clip/short",)}, "2 fields but 1 teacher_fields; name one teacher for each"),
+        (
+            {"teacher_fields": ("clip/short",)},
+            "names 2 fields and 1 teacher_fields; expected 2 of each",
+        ),
         ({"expansion": 0}, "expansion is 0; expected at least 1"),
         ({"zero_stage": 3}, "zero_stage 3 is refused"),
         ({"seed": -1}, "seed is -1; expected at least 0"),
