@@ -20,6 +20,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("export",): ("tools.export", "a checkpoint as a transformers folder, or under LLM2CLIP's names"),
     ("report",): ("tools.report", "one self-contained HTML file that compares runs"),
     ("bench", "store"): ("tools.bench_store", "the store beside other ways to keep vectors, as ratios"),
+    ("bench", "loader"): ("tools.bench_loader", "the joined loader beside packed tars and decoding alone, as ratios"),
     ("store", "info"): ("tools.store_info", "what a store holds and how it was made"),
     ("store", "verify"): ("tools.store_verify", "compare everything in a store with its checksums"),
     ("store", "repair"): ("tools.store_repair", "drop damaged blocks, so that embed fills them again"),

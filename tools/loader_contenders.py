@@ -122,7 +122,9 @@ def _published(transform: ImageTransform, payload: bytes, random: np.random.Gene
     image = Image.open(io.BytesIO(payload)).convert("RGB")
     area = random.uniform(transform.min_scale, 1.0)
     width, height = (max(1, math.floor(side * math.sqrt(area))) for side in image.size)
-    left, top = (int(random.integers(whole - part + 1)) for whole, part in zip(image.size, (width, height), strict=True))
+    left, top = (
+        int(random.integers(whole - part + 1)) for whole, part in zip(image.size, (width, height), strict=True)
+    )
     cropped = image.crop((left, top, left + width, top + height))
     resized = cropped.resize((transform.size, transform.size), Image.Resampling.BICUBIC)
     pixels = np.asarray(resized, dtype=np.float32) / 255.0
@@ -159,13 +161,18 @@ CONTENDERS = {
 }
 
 
-def pack(folder: Path, shards: Sequence[str], join: Join) -> tuple[list[str], list[tuple[str, str]]]:
+def pack(folder: Path, shards: Sequence[str], join: Join, num_samples: int) -> tuple[list[str], list[tuple[str, str]]]:
     """Write both of LLM2CLIP's layouts: merged tars, and sidecars beside copies of the shards without other members.
 
-    Samples without an image or a vector are left out, since a reader in lock-step could not.
+    Samples without an image or a vector are left out, since a reader in lock-step could not; whole shards are packed
+    until there are ``num_samples``.
     """
-    merged, beside = [], []
+    merged: list[str] = []
+    beside: list[tuple[str, str]] = []
+    packed = 0
     for number, shard in enumerate(shards):
+        if packed >= num_samples:
+            break
         name = f"{number:05d}-{shard_name(shard)}"
         paths = [str(folder / f"{name}{ending}.tar") for ending in ("-merged", "", "_text_embeddings")]
         samples = {key: m for key, m in iter_samples(shard, ["jpg", "json", "txt"]) if "jpg" in m}
@@ -180,6 +187,7 @@ def pack(folder: Path, shards: Sequence[str], join: Join) -> tuple[list[str], li
                 for tar, members in ((both, own | added), (images, own), (alone, added)):
                     for member, payload in members.items():
                         add_member(tar, member, payload)
+        packed += len(keys)
         merged.append(paths[0])
         beside.append((paths[1], paths[2]))
     return merged, beside
