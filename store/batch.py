@@ -113,7 +113,7 @@ def make_batch(
     keys = list(keys)
     joined = join_keys(keys)
     hashes = hash_keys(keys)
-    if (twice := _first_repeated(hashes)) is not None:
+    if (twice := first_repeated(hashes)) is not None:
         raise DuplicateKeyError(f"key {keys[twice]!r} comes twice in block {block!r}; keys are unique in a field")
     vectors = np.asarray(vectors)
     if vectors.dtype.name == "bfloat16":
@@ -141,7 +141,8 @@ def make_batch(
     )
 
 
-def _first_repeated(hashes: NDArray[np.uint64]) -> int | None:
+def first_repeated(hashes: NDArray[np.uint64]) -> int | None:
+    """The first row of ``hashes`` (n, 2) that an earlier row equals; None if all differ."""
     order = np.lexsort((hashes[:, 1], hashes[:, 0]))
     same = (hashes[order[1:]] == hashes[order[:-1]]).all(axis=1)
     return int(order[1:][same].min()) if same.any() else None

@@ -32,6 +32,7 @@ def parse_config(config_type: type[C], argv: Sequence[str], prog: str, settings:
     defaults = list(_flags(settings or {}, "the recipe", config_type))
     for file in files:
         defaults += _flags(_read_settings(file), str(file), config_type)
+    argv = list(_complete_switches(argv, config_type))
     description = inspect.cleandoc(config_type.__doc__ or "")
     description += "\n\n--config FILE reads settings from a YAML or json file; flags override it."
     return tyro.cli(
@@ -59,17 +60,31 @@ def run_command(
 
 def exit_status(function: Callable[[], int | None]) -> int:
     """Run ``function``; errors that the user can mend become a sentence on stderr and status 1."""
+    status = 0
     try:
-        return function() or 0
-    except KeyclipError as error:
-        print(f"keyclip: error: {error}", file=sys.stderr)  # noqa: T201
-        return 1
-    except KeyboardInterrupt:
-        print("keyclip: interrupted; the same command continues", file=sys.stderr)  # noqa: T201
-        return 130
+        try:
+            status = function() or 0
+        except KeyclipError as error:
+            print(f"keyclip: error: {error}", file=sys.stderr)  # noqa: T201
+            status = 1
+        except KeyboardInterrupt:
+            print("keyclip: interrupted; the same command continues", file=sys.stderr)  # noqa: T201
+            status = 130
+        finally:
+            sys.stdout.flush()  # here, where a pipe that was closed can still be met in silence
     except BrokenPipeError:  # `keyclip ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return status
+
+
+def _complete_switches(argv: Sequence[str], config_type: type[Any]) -> Iterator[str]:
+    """``--json`` alone means ``--json True``: a flag of a setting that is true or false needs no value."""
+    parameters = inspect.signature(config_type, eval_str=True).parameters.values()
+    switches = {f"--{setting.name.replace('_', '-')}" for setting in parameters if setting.annotation is bool}
+    for argument, following in zip(argv, [*argv[1:], ""], strict=False):
+        yield argument
+        if argument.replace("_", "-") in switches and following not in ("True", "False"):
+            yield "True"
 
 
 def _take_config_files(argv: Sequence[str]) -> tuple[list[Path], list[str]]:

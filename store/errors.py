@@ -94,3 +94,15 @@ class BlockExistsError(KeyclipError, ValueError):
 
 class BlockNotFoundError(KeyclipError, KeyError):
     """The field has no block of this name."""
+
+
+class MisalignedError(KeyclipError, ValueError):
+    """Two files that belong together row by row do not agree."""
+
+
+class VectorFileError(KeyclipError, ValueError):
+    """A file of vectors is damaged, or holds something else than is expected of it."""
+
+
+class OutputExistsError(KeyclipError, FileExistsError):
+    """An export would replace a file that it did not write."""

@@ -22,12 +22,25 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("bench", "store"): ("tools.bench_store", "the store beside other ways to keep vectors, as ratios"),
     ("bench", "loader"): ("tools.bench_loader", "the joined loader beside packed tars and decoding alone, as ratios"),
     ("store", "info"): ("tools.store_info", "what a store holds and how it was made"),
+    ("store", "keys"): ("tools.store_keys", "the sample keys of a field"),
+    ("store", "get"): ("tools.store_get", "vectors of some keys: on the terminal, as npy or json"),
+    ("store", "search"): ("tools.store_search", "the captions nearest to a text or a key"),
+    ("store", "stats"): ("tools.store_stats", "lengths, cosines, near-duplicates and dead dimensions of a field"),
+    ("store", "coverage"): ("tools.store_coverage", "which captions of some shards lack a vector, or changed"),
+    ("store", "diff"): ("tools.store_diff", "how two stores differ"),
     ("store", "verify"): ("tools.store_verify", "compare everything in a store with its checksums"),
     ("store", "repair"): ("tools.store_repair", "drop damaged blocks, so that embed fills them again"),
     ("store", "merge"): ("tools.store_merge", "several stores into one"),
     ("store", "convert"): ("tools.store_convert", "a store into another backend or dtype"),
     ("store", "compact"): ("tools.store_compact", "a store into one without holes"),
     ("store", "drop"): ("tools.store_drop", "remove a field, or blocks of it"),
+    ("vectors", "import", "sidecar"): ("tools.vectors.import_sidecar", "LLM2CLIP's tars of vectors into a store"),
+    ("vectors", "import", "merged"): ("tools.vectors.import_merged", "image tars that hold vectors into a store"),
+    ("vectors", "export", "sidecar"): (
+        "tools.vectors.export_sidecar",
+        "vectors as tars beside image tars",
+    ),
+    ("vectors", "export", "merged"): ("tools.vectors.export_merged", "copies of image tars with the vectors in them"),
     ("demo",): ("tools.demo", "the whole chain on this machine: CLIP, LLM2CLIP, stage 1 and ProCLIP compared"),
     ("demo-data",): ("tools.demo_data", "render captioned scenes into webdataset shards"),
 }
@@ -39,7 +52,14 @@ def usage() -> str:
     width = max(len(" ".join(words)) for words in COMMANDS)
     lines = [f"  {' '.join(words):{width}}  {what}" for words, (_, what) in COMMANDS.items()]
     return "\n".join(
-        ["usage: keyclip COMMAND ... (keyclip COMMAND --help explains one)", "", *lines, "", f"training: {TRAINING}"]
+        [
+            "usage: keyclip COMMAND ... (keyclip COMMAND --help explains one)",
+            "",
+            *lines,
+            "",
+            f"training: {TRAINING}",
+            "exit status: 0 done; 1 an error, or a check found something; 2 wrong usage; 130 interrupted",
+        ]
     )
 
 
@@ -47,9 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``keyclip``; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
-        print(usage())
-        return 0 if argv else 2
-    for length in (2, 1):
+        return exit_status(lambda: print(usage())) or (0 if argv else 2)
+    for length in (3, 2, 1):
         if (words := tuple(argv[:length])) in COMMANDS:
             return _run(words, argv[length:])
     print(f"keyclip: error: no command {' '.join(argv[:2])!r}\n\n{usage()}", file=sys.stderr)

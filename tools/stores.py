@@ -1,6 +1,7 @@
 """What the ``keyclip store`` commands share."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from tqdm import tqdm
 
 import store
 from store.contract import Backend, Damage, Progress
-from store.errors import StoreNotFoundError
+from store.errors import ConfigError, StoreNotFoundError
 from store.transfer import Copied
 
 
@@ -34,6 +35,27 @@ def open_or_create(path: str, backend: Backend) -> store.Store:
         return store.open(path, mode="a")
     except StoreNotFoundError:
         return store.create(path, backend=backend)
+
+
+def choose_field(opened: store.Store, name: str) -> store.Field:
+    """The field of this name; without a name the only one there is.
+
+    Raises:
+        FieldNotFoundError: there is no such field.
+        ConfigError: no name, and not one field.
+    """
+    if name:
+        return opened.field(name)
+    names = list(opened.fields())
+    if len(names) != 1:
+        there = f"has {len(names)} fields; name one with --field: {', '.join(names)}" if names else "has no fields yet"
+        raise ConfigError(f"the store {opened.path!r} {there}")
+    return opened.field(names[0])
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: control characters and half surrogate pairs as escapes."""
+    return re.sub("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda found: ascii(found[0])[1:-1], text)
 
 
 def print_damages(damages: Iterable[Damage], as_json: bool) -> None:

@@ -72,6 +72,11 @@ class RunConfig:
                 "checkpoints need them whole; use 0, 1 or 2 (2 splits optimiser state and gradients)"
             )
         require(self.zero_stage in (0, 1, 2), "zero_stage", self.zero_stage, "0, 1 or 2")
+        if self.precision == "fp16" and self.zero_stage == 0:
+            raise ConfigError(
+                "precision fp16 with zero_stage 0 is refused: DeepSpeed would divide the gradients by a loss scale "
+                "that it never applied; use zero_stage 1 or 2, or bf16"
+            )
 
 
 def require(condition: bool, name: str, value: object, expected: str) -> None:

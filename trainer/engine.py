@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -53,23 +53,45 @@ def stop_ranks() -> None:
         dist.destroy_process_group()
 
 
-def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], weight_decay: float) -> list[dict[str, Any]]:
-    """AdamW's groups: no weight decay on biases, norms, embeddings of one vector and the temperature."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for _, parameter in named:
+def whole_rate(name: str) -> float:
+    """No layer-wise decay: every parameter gets the whole learning rate."""
+    return 1.0
+
+
+def parameter_groups(
+    named: Iterable[tuple[str, nn.Parameter]], weight_decay: float, lr_scale: Callable[[str], float] = whole_rate
+) -> list[dict[str, Any]]:
+    """AdamW's groups: no weight decay on biases, norms, embeddings of one vector and the temperature.
+
+    ``lr_scale`` gives each parameter, by name, its share of the learning rate; a group keeps it as ``lr_scale``.
+    """
+    members: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in named:
         if parameter.requires_grad:
-            (decayed if parameter.ndim >= 2 else free).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+            members.setdefault((lr_scale(name), parameter.ndim < 2), []).append(parameter)
+    return [
+        {"params": members[scale, free], "weight_decay": 0.0 if free else weight_decay, "lr_scale": scale}
+        for scale, free in sorted(members)
+    ]
 
 
-def make_engine(module: nn.Module, config: RunConfig, ranks: int) -> Any:
-    """The DeepSpeed engine around a module whose forward returns ``(loss, report)``."""
+def set_learning_rate(engine: Any, rate: float) -> None:
+    """Give every group its share of the learning rate."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+
+
+def make_engine(module: nn.Module, config: RunConfig, ranks: int, lr_scale: Callable[[str], float] = whole_rate) -> Any:
+    """The DeepSpeed engine around a module whose forward returns ``(loss, report)``.
+
+    Raises:
+        ConfigError: the device cannot compute in fp16.
+    """
     import deepspeed
+    from deepspeed.accelerator import get_accelerator
 
     optimizer = torch.optim.AdamW(
-        parameter_groups(module.named_parameters(), config.weight_decay),
+        parameter_groups(module.named_parameters(), config.weight_decay, lr_scale),
         lr=config.learning_rate,
         betas=(0.9, config.beta2),
     )
@@ -84,8 +106,8 @@ def make_engine(module: nn.Module, config: RunConfig, ranks: int) -> Any:
     }
     if config.precision != "fp32":
         settings[config.precision] = {"enabled": True}
-    if config.precision == "fp16" and not torch.cuda.is_available():
-        raise ConfigError("precision fp16 needs a GPU; use fp32 or bf16 on the CPU")
+    if config.precision == "fp16" and not get_accelerator().is_fp16_supported():
+        raise ConfigError("precision fp16 is beyond this device; use fp32 or bf16")
     trained = {p: p.detach().to("cpu", torch.float32, copy=True) for p in module.parameters() if p.requires_grad}
     engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
     if config.precision != "fp32":

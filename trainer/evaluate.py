@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,10 @@ from store.errors import CheckpointError, ConfigError
 from trainer.adapter import Adapter
 from trainer.images import BrokenImageError
 from trainer.join import Join
+from trainer.lora import Lora, merge_lora
 from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
 from trainer.samples import ShardSamples
-from trainer.towers import Tower, load_image_tower
+from trainer.towers import ImageTower, Tower, load_image_tower
 
 BATCH = 128
 
@@ -53,7 +55,7 @@ class Model:
 
 
 def load_model(clip: str, checkpoint: Path | None) -> Model:
-    """CLIP itself, or CLIP with the weights of a stage 1 or stage 2 checkpoint in place.
+    """CLIP itself, or CLIP with the weights of a stage 1 or stage 2 checkpoint in place, LoRA merged.
 
     Raises:
         CheckpointError: no checkpoint there, of another stage, or made with a CLIP of another shape.
@@ -75,10 +77,17 @@ def load_model(clip: str, checkpoint: Path | None) -> Model:
         )
     if image := _part(weights, "image."):
         try:
-            tower.model.load_state_dict(image)
-        except RuntimeError as error:
-            raise CheckpointError(f"the image tower of {str(folder)!r} does not fit CLIP {clip!r}") from error
+            _load_image(tower.model, image, info.get("lora"))
+        except (RuntimeError, CheckpointError) as error:
+            raise CheckpointError(f"the image tower of {str(folder)!r} does not fit CLIP {clip!r}: {error}") from error
     return Model(tower, adapter, folder, info["embedder"])
+
+
+def _load_image(tower: ImageTower, weights: dict[str, torch.Tensor], lora: dict[str, Any] | None) -> None:
+    if lora is None:
+        tower.load_state_dict(weights)
+    else:
+        merge_lora(tower, weights, Lora.from_dict(lora))
 
 
 def _part(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -64,6 +64,8 @@ class TrainingLog:
             checkpoints = run_folder.list_checkpoints(self.folder)
             last = f"the last checkpoint is {str(checkpoints[-1])!r}" if checkpoints else "there is no checkpoint yet"
             raise DivergedError(f"the loss is not finite at step {row['step']} ({means}); {last}; lower learning_rate")
+        if overflow:
+            means |= {"loss_scale": float(engine.optimizer.loss_scale), "skipped_steps": float(engine.skipped_steps)}
         elapsed = time.perf_counter() - self.since
         row |= means | {
             "samples_per_second": self.samples / elapsed,

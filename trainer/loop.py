@@ -12,10 +12,11 @@ from tqdm import tqdm
 from store.errors import KeyclipError
 from trainer import run_folder
 from trainer.config import RunConfig
-from trainer.engine import learning_rate_at, make_engine, start_ranks, stop_ranks
+from trainer.engine import learning_rate_at, make_engine, set_learning_rate, start_ranks, stop_ranks
 from trainer.gather import any_rank
 from trainer.loader import batches, make_plan
 from trainer.log import TrainingLog
+from trainer.loss_scale import take_step
 from trainer.preempt import PreemptedError, Preemption
 from trainer.resume import load_training_state, save_training_state
 from trainer.stage import Stage
@@ -62,7 +63,7 @@ class _Run:
         num_samples = sum(source.epoch_size for source in stage.data.sources)
         self.plan = make_plan(num_samples, config.batch_size, ranks, config.accumulation)
         self.total_steps = min(config.epochs * self.plan.steps_per_epoch, config.max_steps or 10**18)
-        self.engine = make_engine(stage.module, config, ranks)
+        self.engine = make_engine(stage.module, config, ranks, stage.lr_scale)
         stage.to(device)
 
     def run(self) -> None:
@@ -100,8 +101,7 @@ class _Run:
         loader = self._batches(first)
         for step in range(first, self.total_steps):
             rate = learning_rate_at(step, config, self.total_steps)
-            for group in engine.optimizer.param_groups:
-                group["lr"] = rate
+            set_learning_rate(engine, rate)
             waited, skipped = 0.0, 0
             for _ in range(config.accumulation):
                 asked = time.perf_counter()
@@ -110,8 +110,9 @@ class _Run:
                 skipped += batch.pop("num_skipped", 0)
                 loss, report = engine({name: _move(value, self.device) for name, value in batch.items()})
                 engine.backward(loss)
-                engine.step()
-            self.stage.after_step(engine)
+                stepped = take_step(engine)
+            if stepped:
+                self.stage.after_step(engine)
             done = step + 1
             log.add(self.plan.batch_size, waited, skipped)
             save = done % config.checkpoint_every == 0 or done == self.total_steps

@@ -139,5 +139,18 @@ def clamp_master(engine: Any, parameter: nn.Parameter, low: float, high: float) 
     parameter.data.clamp_(low, high)
 
 
+def master_value(engine: Any, parameter: nn.Parameter) -> torch.Tensor:
+    """The float32 master weight of one parameter, whole, on every rank and on its device. A collective call."""
+    if parameter.dtype == torch.float32:
+        return parameter.detach()
+    piece = fragment(engine, parameter)
+    whole = parameter.new_zeros(parameter.numel(), dtype=torch.float32)
+    if piece is not None:
+        whole[piece.start : piece.start + piece.values.numel()] = piece.values
+    if _is_partitioned(engine):
+        dist.all_reduce(whole)
+    return whole.view(parameter.shape)
+
+
 def _is_partitioned(engine: Any) -> bool:
     return hasattr(engine.optimizer, "single_partition_of_fp32_groups")

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from store.errors import CheckpointError
 from trainer import run_folder
 from trainer.config import RunConfig
+from trainer.loss_scale import loss_scale_state, set_loss_scale_state
 from trainer.master_weights import MOMENTS, adam_step, full_state, set_full_state
 from trainer.run_folder import plain
 from trainer.stage import Stage
@@ -35,6 +36,7 @@ def save_training_state(config: RunConfig, engine: Any, stage: Stage, step: int,
             "finished": step == total_steps,
             "samples": step * config.batch_size,
             "adam_step": adam_step(engine, iter(trained.values())),
+            "loss_scale": loss_scale_state(engine),
             "config": plain(config),
             **stage.info,
         }
@@ -62,5 +64,7 @@ def load_training_state(run: Path, engine: Any, stage: Stage) -> int:
             raise CheckpointError(f"checkpoint {str(newest)!r} holds no {name!r} of shape {tuple(parameter.shape)}")
         values = {"master": weights[name]} | {moment: moments[f"{name}/{moment}"] for moment in MOMENTS}
         set_full_state(engine, parameter, values, info["adam_step"])
+    set_loss_scale_state(engine, info.get("loss_scale"))
     stage.load_extra_files(lambda name: run_folder.read_tensors(newest, name))
+    stage.after_load(engine)
     return int(info["step"])

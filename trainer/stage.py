@@ -26,8 +26,15 @@ class Stage:
     def to(self, device: torch.device) -> None:
         """Move what lives beside the module (the engine moves the module)."""
 
+    def lr_scale(self, name: str) -> float:
+        """The share of the learning rate that a parameter of the module gets."""
+        return 1.0
+
     def after_step(self, engine: Any) -> None:
-        """Called after every optimiser step."""
+        """Called after every optimiser step that changed the weights."""
+
+    def after_load(self, engine: Any) -> None:
+        """Called when the weights of a checkpoint have been put in place."""
 
     def extra_files(self) -> dict[str, dict[str, torch.Tensor]]:
         """Further files of a checkpoint: ``{name: tensors}``."""

@@ -1,38 +1,28 @@
-"""Stage 2, contrastive tuning with self-distillation: adapter and image tower learn from image-caption pairs.
+"""Stage 2, contrastive tuning with self-distillation: adapter and image tower learn from image-caption pairs."""
 
-Legend: B batch, C/H/W image, D embedder width, E joint width.
-"""
-
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
-from store.errors import CheckpointError
+from store.errors import CheckpointError, ConfigError
 from trainer.adapter import Adapter
 from trainer.config import require
+from trainer.contrastive import ContrastiveObjective
 from trainer.join import Join
-from trainer.master_weights import clamp_master
-from trainer.objectives import (
-    INITIAL_LOGIT_SCALE,
-    MAX_LOGIT_SCALE,
-    Scaling,
-    alignment,
-    bounded_logit_scale,
-    contrastive,
-    instance_alignment,
-    structure_alignment,
-)
+from trainer.layers import layer_scale
+from trainer.lora import Lora, add_lora
+from trainer.objectives import Scaling
 from trainer.order import describe
 from trainer.pairs import PairConfig, PairData
 from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
 from trainer.stage import Stage
-from trainer.towers import ImageTower, Tower, load_image_tower
+from trainer.teacher import Teacher
+from trainer.towers import ImageTower, load_image_tower
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +53,16 @@ class Stage2Config(PairConfig):
     """Share of itself that the moving average keeps at every step, in [0, 1]. Not published; DeGLA's value."""
     lock_image: bool = False
     """Keep the image tower as it is and train the adapter only (LiT)."""
+    lora_rank: int = 0
+    """Train the image tower by LoRA of this rank, its own weights staying as they are; 0 trains all of them."""
+    lora_alpha: float | None = None
+    """LoRA's matrices add alpha / rank times their product; by default the rank, > 0."""
+    lora_targets: tuple[str, ...] | None = None
+    """Linear layers that LoRA is put on, such as q_proj v_proj; by default all in the tower's blocks."""
+    layer_decay: float = 1.0
+    """Each block of the image tower learns at this share of the rate of the next one, in (0, 1]; EVA-CLIP 0.85."""
+    gradient_checkpointing: bool = False
+    """Compute the image tower's layers anew in the backward pass: less memory, about a third more time."""
     num_blocks: int = 1
     """Residual blocks of a fresh adapter (ProCLIP 1, LLM2CLIP 4)."""
     expansion: int = 8
@@ -74,51 +74,20 @@ class Stage2Config(PairConfig):
         require(0 <= self.ema_momentum <= 1, "ema_momentum", self.ema_momentum, "between 0 and 1")
         require(self.num_blocks >= 0, "num_blocks", self.num_blocks, "at least 0")
         require(self.expansion >= 1, "expansion", self.expansion, "at least 1")
+        require(self.lora_rank >= 0, "lora_rank", self.lora_rank, "at least 0")
+        require(self.lora_alpha is None or self.lora_alpha > 0, "lora_alpha", self.lora_alpha, "above 0")
+        require(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "above 0 and at most 1")
+        if self.lock_image and (self.lora_rank or self.layer_decay < 1):
+            raise ConfigError("lock_image trains nothing of the image tower; leave out lora_rank and layer_decay")
+        if not self.lora_rank and (self.lora_alpha is not None or self.lora_targets is not None):
+            raise ConfigError("lora_alpha and lora_targets say how LoRA is done; give lora_rank too")
 
-
-class ContrastiveObjective(nn.Module):
-    """``L_info + w (L_ins + L_struct)`` against the image tower's own past (ProCLIP, stage 2)."""
-
-    def __init__(self, config: Stage2Config, adapter: Adapter, tower: Tower) -> None:
-        super().__init__()
-        self.adapter, self.image, self.transform = adapter, tower.model, tower.transform
-        self.logit_scale = nn.Parameter(torch.full((1,), INITIAL_LOGIT_SCALE))
-        self.weight, self.structure, self.scaling = config.distill_weight, config.structure, config.scaling
-        # outside the module tree: DeepSpeed would turn it into half precision and average it over ranks
-        self.teacher: list[ImageTower] = []
-        if config.distill_weight and not config.lock_image:
-            self.teacher.append(copy.deepcopy(tower.model).requires_grad_(False).eval())
-        if config.lock_image:
-            tower.model.requires_grad_(False)
-
-    def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        image_BCHW = self.transform.normalize(batch["image"])
-        image_BE = self.image.normalized(image_BCHW)
-        text_BE = F.normalize(self.adapter(batch["caption"]).float(), dim=-1)
-        info = contrastive(image_BE, text_BE, self.logit_scale)
-        temperature = 1 / bounded_logit_scale(self.logit_scale.detach())
-        report = {"loss/contrastive": info, "temperature": temperature}
-        loss = info
-        if self.teacher:
-            distill = self._distill(image_BE, image_BCHW, report)
-            loss = info + self.weight * distill
-        return loss, {"loss": loss, **report}
-
-    def _distill(
-        self, image_BE: torch.Tensor, image_BCHW: torch.Tensor, report: dict[str, torch.Tensor]
-    ) -> torch.Tensor:
-        teacher_BE = self._teacher_features(image_BCHW)
-        instance = instance_alignment(image_BE, teacher_BE)
-        structure = structure_alignment(image_BE, teacher_BE) if self.structure else instance.new_zeros(())
-        report |= {"loss/distill_instance": instance, "loss/distill_structure": structure}
-        return alignment(instance, structure, image_BE.shape[0], self.scaling)
-
-    @torch.no_grad()
-    def _teacher_features(self, image_BCHW: torch.Tensor) -> torch.Tensor:
-        """In the student's precision, step for step, so that equal weights give equal features: (B, E) float32."""
-        teacher = self.teacher[0]
-        weights = {name: value.to(self.image.dtype) for name, value in teacher.named_parameters()}
-        return F.normalize(torch.func.functional_call(teacher, weights, (image_BCHW,)).float(), dim=-1)
+    def lora(self) -> Lora | None:
+        """How LoRA is put on the image tower; None trains the weights themselves."""
+        if not self.lora_rank:
+            return None
+        alpha = float(self.lora_rank) if self.lora_alpha is None else self.lora_alpha
+        return Lora(rank=self.lora_rank, alpha=alpha, targets=self.lora_targets)
 
 
 class Stage2(Stage):
@@ -131,42 +100,55 @@ class Stage2(Stage):
         data = PairData(config, tower)
         adapter, shape = _start_adapter(config, data.join, tower.dim)
         self.config, self.data = config, data
-        self.module = self.objective = ContrastiveObjective(config, adapter, tower)
+        teacher = _make_teacher(config, tower.model)
+        self.lora = config.lora()
+        if self.lora is not None:
+            add_lora(tower.model, self.lora)
+        if config.lock_image:
+            tower.model.requires_grad_(False)
+        elif config.gradient_checkpointing:
+            tower.model.checkpoint_gradients()
+        self._image_scale = layer_scale(tower.model, config.layer_decay)
+        self.module = self.objective = ContrastiveObjective(config, adapter, tower, teacher)
         self.info = {
             "adapter": shape,
             "embedder": data.join.made_by,
             "clip": config.clip,
+            "lora": self.lora.to_dict() if self.lora is not None else None,
             "datasets": describe(data.sources),
         }
 
     def to(self, device: torch.device) -> None:
-        for teacher in self.objective.teacher:
-            teacher.to(device)
+        if self.objective.teacher is not None:
+            self.objective.teacher.to(device)
+
+    def lr_scale(self, name: str) -> float:
+        part, _, rest = name.partition(".")
+        return self._image_scale(rest) if part == "image" else 1.0
 
     @torch.no_grad()
     def after_step(self, engine: Any) -> None:
-        clamp_master(engine, self.objective.logit_scale, 0.0, MAX_LOGIT_SCALE)
-        if self.config.teacher == "ema":
-            for teacher in self.objective.teacher:
-                update_ema(teacher, self.objective.image, self.config.ema_momentum)
+        self.objective.hold_logit_scale(engine)
+        if self.objective.teacher is not None:
+            self.objective.teacher.follow(self.objective.image, self.lora)
+
+    def after_load(self, engine: Any) -> None:
+        self.objective.hold_logit_scale(engine)
 
     def extra_files(self) -> dict[str, dict[str, torch.Tensor]]:
-        return {"teacher": self.objective.teacher[0].state_dict()} if self.objective.teacher else {}
+        teacher = self.objective.teacher
+        return {"teacher": teacher.state()} if teacher is not None and self.config.teacher == "ema" else {}
 
     def load_extra_files(self, read: Callable[[str], dict[str, torch.Tensor]]) -> None:
-        for teacher in self.objective.teacher:
-            teacher.load_state_dict(read("teacher"))
+        if self.objective.teacher is not None and self.config.teacher == "ema":
+            self.objective.teacher.load_state(read("teacher"))
 
 
-@torch.no_grad()
-def update_ema(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """``teacher = momentum * teacher + (1 - momentum) * student`` in float32.
-
-    The teacher stays float32 whatever the student's precision: at momentum 0.9996 a bfloat16 average would lose every
-    update to rounding.
-    """
-    for average, value in zip(teacher.parameters(), student.parameters(), strict=True):
-        average.lerp_(value.to(average.dtype), 1 - momentum)
+def _make_teacher(config: Stage2Config, tower: ImageTower) -> Teacher | None:
+    """A teacher that starts equal to the tower, unless nothing is distilled or the tower cannot move away from it."""
+    if not config.distill_weight or config.lock_image:
+        return None
+    return Teacher(tower, PRECISIONS[config.precision], config.ema_momentum if config.teacher == "ema" else None)
 
 
 def _start_adapter(config: Stage2Config, join: Join, dim_out: int) -> tuple[Adapter, dict[str, int]]:

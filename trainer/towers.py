@@ -65,7 +65,7 @@ class ImageTower(nn.Module):
     def checkpoint_gradients(self) -> None:
         """Compute each layer anew in the backward pass instead of keeping its activations."""
         vision: Any = self.vision
-        vision.gradient_checkpointing_enable({"use_reentrant": False})
+        vision.activation_checkpointing_enable({"use_reentrant": False})
         self.train()  # transformers looks at it
 
     def save(self, folder: Path) -> None:

@@ -53,6 +53,12 @@ def test_flags_may_be_written_with_underscores_or_dashes():
     assert parse("--path=x", "--learning_rate", "0.5") == parse("--path=x", "--learning-rate", "0.5")
 
 
+def test_a_setting_that_is_true_or_false_needs_no_value():
+    for argv in (["--check", "--path", "x"], ["--path", "x", "--check"], ["--path", "x", "--check", "True"]):
+        assert parse(*argv, check=False) == Config(path=Path("x"), check=True)
+    assert parse("--check", "False", "--path", "x").check is False
+
+
 def test_a_settings_file_gives_values_of_every_kind(tmp_path):
     file = tmp_path / "settings.yaml"
     file.write_text(
@@ -176,12 +182,23 @@ def test_a_mistake_of_ours_keeps_its_traceback():
         exit_status(fail)
 
 
-def test_a_reader_that_stops_early_is_no_error():
-    code = "import sys; from store.command import exit_status; sys.exit(exit_status(lambda: print('line\\n' * 10**6)))"
+def run_with_a_reader_that_stops(code: str) -> tuple[int, bytes]:
+    """Status and stderr of a program whose stdout is closed after its first bytes; then its stdin ends."""
     read, write = os.pipe()
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE)
+    code = f"import sys; from store.command import exit_status\n{code}\nsys.exit(exit_status(work))"
+    pipes = {"stdin": subprocess.PIPE, "stdout": write, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONUNBUFFERED": ""}, **pipes)
     os.close(write)
     os.read(read, 10)
     os.close(read)
     _, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (0, b"")
+    return process.returncode, error
+
+
+def test_a_reader_that_stops_early_is_no_error():
+    assert run_with_a_reader_that_stops("def work(): print('line\\n' * 10**6)") == (0, b"")
+
+
+def test_a_reader_that_stops_before_the_last_words_changes_neither_status_nor_stderr():
+    code = "def work(): print('first', flush=True); sys.stdin.read(); print('last'); return 1"
+    assert run_with_a_reader_that_stops(code) == (1, b"")

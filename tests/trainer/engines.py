@@ -11,17 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from deepspeed.accelerator import get_accelerator
 
 from trainer.config import RunConfig
-from trainer.engine import make_engine, parameter_groups, start_ranks, stop_ranks
+from trainer.engine import make_engine, parameter_groups, set_learning_rate, start_ranks, stop_ranks
+from trainer.log import DivergedError
+from trainer.loss_scale import loss_scale_state, set_loss_scale_state, take_step
 from trainer.master_weights import adam_step, clamp_master, full_state, set_full_state
 from trainer.resume import load_training_state, save_training_state
-from trainer.run_folder import find_checkpoint, read_tensors
+from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
 from trainer.stage2 import Stage2, Stage2Config
 
 CONFIGURATIONS = [(zero_stage, precision) for zero_stage in (0, 1, 2) for precision in ("fp32", "bf16")]
 TOP = 4.605
 ROWS = 2
+SCALING = {"cur_scale": 1024.0, "cur_iter": 0, "last_overflow_iter": -1, "cur_hysteresis": 2, "skipped_steps": 0}
 
 
 class Small(torch.nn.Module):
@@ -67,7 +71,7 @@ def take_steps(engine: Any, steps: range, rank: int, clamp: str = "master") -> t
 
 
 def states(engine: Any) -> dict[str, dict[str, torch.Tensor]]:
-    return {name: full_state(engine, parameter) for name, parameter in engine.module.named_parameters()}
+    return {name: full_state(engine, p) for name, p in engine.module.named_parameters() if p.requires_grad}
 
 
 def restore(engine: Any, saved: dict[str, dict[str, torch.Tensor]], step: int) -> None:
@@ -160,8 +164,8 @@ def run_stage(stage: Stage2, engine: Any, steps: range, rank: int, ranks: int) -
         del batch["num_skipped"]
         loss, _ = engine(batch)
         engine.backward(loss)
-        engine.step()
-        stage.after_step(engine)
+        if take_step(engine):
+            stage.after_step(engine)
         losses.append(loss.item())
     return losses
 
@@ -183,13 +187,14 @@ def self_distillation(settings: dict[str, Any], zero_stage: int, precision: Any,
     more = {"output": output, "zero_stage": zero_stage, "precision": precision, "ema_momentum": 0.5, "workers": 0}
     config = Stage2Config(**settings | more | {"learning_rate": 1e-2, "store": Path(settings["store"]), "expansion": 2})
     stage, engine = start_stage(config, ranks)
-    (teacher,) = stage.objective.teacher
-    before = {name: value.clone() for name, value in teacher.named_parameters()}
+    set_loss_scale_state(engine, SCALING)
+    teacher = stage.objective.teacher
+    before = {name: value.clone() for name, value in teacher.average.items()}
     run_stage(stage, engine, range(1), rank, ranks)
     students = dict(stage.objective.image.named_parameters())
     drift = max(
         (value - (0.5 * before[name] + 0.5 * students[name].float())).abs().max().item()
-        for name, value in teacher.named_parameters()
+        for name, value in teacher.average.items()
     )
     save_training_state(config, engine, stage, 1, 3, rank)
     losses = run_stage(stage, engine, range(1, 3), rank, ranks)
@@ -197,19 +202,101 @@ def self_distillation(settings: dict[str, Any], zero_stage: int, precision: Any,
     step = load_training_state(config.output, other_engine, other)
     repeated = run_stage(other, other_engine, range(1, 3), rank, ranks)
     return {
-        "teacher_dtypes": sorted({str(value.dtype) for value in teacher.parameters()}),
+        "average_dtypes": sorted({str(value.dtype) for value in teacher.average.values()}),
+        "teacher_dtypes": sorted({str(value.dtype) for value in teacher.model.parameters()}),
+        "teacher_shows_average": all(
+            torch.equal(value, teacher.average[name].to(value.dtype))
+            for name, value in teacher.model.named_parameters()
+        ),
         "student_dtypes": sorted({str(value.dtype) for value in students.values()}),
         "student_moved": max((students[n].float() - before[n]).abs().max().item() for n in before),
         "distance_from_average": drift,
-        "teacher_equal_on_ranks": equal_on_ranks({"teacher": dict(teacher.named_parameters())}),
+        "teacher_equal_on_ranks": equal_on_ranks({"teacher": teacher.average}),
         "resumed_step": step,
         "losses": losses,
         "losses_after_resuming": repeated,
-        "same_teacher": all(
-            torch.equal(one, two)
-            for one, two in zip(teacher.parameters(), other.objective.teacher[0].parameters(), strict=True)
-        ),
+        "same_teacher": same({"": teacher.average}, {"": other.objective.teacher.average}),
         "same_state": same(states(engine), states(other_engine)),
+    }
+
+
+def overflowing(zero_stage: int, rank: int, ranks: int) -> dict[str, Any]:
+    """fp16: two steps, three whose gradient overflows, a save, two steps; and the last two again after a restore."""
+
+    def steps(engine: Any, inputs: list[float]) -> tuple[list[bool], list[float]]:
+        applied, losses = [], []
+        for step, factor in enumerate(inputs):
+            loss = engine(factor * batch_of(step, rank))
+            engine.backward(loss)
+            applied.append(take_step(engine))
+            losses.append(loss.item())
+        return applied, losses
+
+    engine = small_engine(zero_stage, "fp16", ranks)
+    set_loss_scale_state(engine, SCALING)
+    first, _ = steps(engine, [1.0, 1.0])
+    before, adam = states(engine), adam_step(engine, iter(engine.module.parameters()))
+    # only one rank's gradient overflows, and all must leave the step out
+    skipped, _ = steps(engine, [100.0 if rank == 1 else 1.0] * 3)
+    after, scaling = states(engine), loss_scale_state(engine)
+    again = small_engine(zero_stage, "fp16", ranks)
+    restore(again, after, adam_step(engine, iter(engine.module.parameters())))
+    set_loss_scale_state(again, json.loads(json.dumps(scaling)))
+    last, losses = steps(engine, [1.0, 1.0])
+    _, repeated = steps(again, [1.0, 1.0])
+    return {
+        "applied": [first, skipped, last],
+        "scale": scaling["cur_scale"],
+        "skipped_steps": scaling["skipped_steps"],
+        "skipped_steps_left_the_weights_alone": same(before, after),
+        "adam_steps": [adam, adam_step(engine, iter(engine.module.parameters()))],
+        "losses": losses,
+        "losses_after_restoring": repeated,
+        "scaling": loss_scale_state(engine),
+        "scaling_after_restoring": loss_scale_state(again),
+        "ended_equally": same(states(engine), states(again)),
+    }
+
+
+def diverging(zero_stage: int, rank: int, ranks: int) -> list[str]:
+    """What a run says whose gradient overflows at every step, from the lowest scale but one."""
+    engine = small_engine(zero_stage, "fp16", ranks)
+    set_loss_scale_state(engine, SCALING | {"cur_scale": 2.0, "cur_hysteresis": 1})
+    said = []
+    for _ in range(2):
+        engine.backward(engine(torch.full((ROWS, 8), 1e4)) * 1e4)
+        try:
+            said.append(str(take_step(engine)))
+        except DivergedError as error:
+            said.append(str(error))
+    return said
+
+
+def tuned_by_lora(settings: dict[str, Any], rank: int, ranks: int) -> dict[str, Any]:
+    """LoRA in bfloat16 under ZeRO 1 with layer-wise decay and an EMA teacher, saved and resumed in the middle."""
+    more = {"output": Path(settings["output"]) / "lora", "precision": "bf16", "lora_rank": 2, "layer_decay": 0.5}
+    more |= {"learning_rate": 1e-2, "store": Path(settings["store"]), "expansion": 2, "ema_momentum": 0.5}
+    config = Stage2Config(**settings | more | {"gradient_checkpointing": True})
+    stage, engine = start_stage(config, ranks)
+    set_learning_rate(engine, 1e-2)
+    run_stage(stage, engine, range(2), rank, ranks)
+    save_training_state(config, engine, stage, 2, 3, rank)
+    losses = run_stage(stage, engine, range(2, 4), rank, ranks)
+    other, other_engine = start_stage(config, ranks)
+    set_learning_rate(other_engine, 1e-2)
+    load_training_state(config.output, other_engine, other)
+    checkpoint = find_checkpoint(config.output)
+    return {
+        "rates": sorted({group["lr"] for group in engine.optimizer.param_groups}),
+        "saved": sorted(read_tensors(checkpoint, "model")),
+        "described": read_checkpoint_info(checkpoint)["lora"],
+        "losses": losses,
+        "losses_after_resuming": run_stage(other, other_engine, range(2, 4), rank, ranks),
+        "same_state": same(states(engine), states(other_engine)),
+        "same_teacher": same({"": stage.objective.teacher.average}, {"": other.objective.teacher.average}),
+        "temperatures": [stage.objective.exact_logit_scale().item(), other.objective.exact_logit_scale().item()],
+        "temperature_master": states(engine)["logit_scale"]["master"].item(),
+        "temperature_rounded": stage.objective.logit_scale.item(),
     }
 
 
@@ -234,7 +321,7 @@ def locked_tower(settings: dict[str, Any], rank: int, ranks: int) -> dict[str, A
 def start_stage(config: Stage2Config, ranks: int) -> tuple[Stage2, Any]:
     torch.manual_seed(config.seed)
     stage = Stage2(config)
-    engine = make_engine(stage.module, config, ranks)
+    engine = make_engine(stage.module, config, ranks, stage.lr_scale)
     stage.to(torch.device("cpu"))
     return stage, engine
 
@@ -251,6 +338,12 @@ def main(settings_file: str, results_file: str) -> None:
         results[f"stage2-{zero_stage}-{precision}"] = self_distillation(settings, zero_stage, precision, rank, ranks)
     for zero_stage in (0, 1, 2):
         results[f"accumulated-{zero_stage}"] = accumulated(zero_stage, rank, ranks)
+    if get_accelerator().is_fp16_supported():
+        results["stage2-1-fp16"] = self_distillation(settings, 1, "fp16", rank, ranks)
+        for zero_stage in (1, 2):
+            results[f"fp16-{zero_stage}"] = overflowing(zero_stage, rank, ranks)
+            results[f"diverging-{zero_stage}"] = diverging(zero_stage, rank, ranks)
+    results["lora"] = tuned_by_lora(settings, rank, ranks)
     results["locked"] = locked_tower(settings, rank, ranks)
     if rank == 0:
         Path(results_file).write_text(json.dumps(results))

@@ -32,6 +32,13 @@ def test_matrices_decay_and_biases_norms_and_the_temperature_do_not():
     assert "logit_scale" in {names[id(parameter)] for parameter in free["params"]}
 
 
+def test_each_share_of_the_learning_rate_has_groups_of_its_own():
+    module = torch.nn.ModuleDict({"slow": torch.nn.Linear(3, 3), "fast": torch.nn.Linear(3, 3)})
+    groups = parameter_groups(module.named_parameters(), 0.05, lambda name: 0.25 if "slow" in name else 1.0)
+    found = [(group["lr_scale"], group["weight_decay"], len(group["params"][0].shape)) for group in groups]
+    assert found == [(0.25, 0.05, 2), (0.25, 0.0, 1), (1.0, 0.05, 2), (1.0, 0.0, 1)]
+
+
 def test_parameters_that_are_not_trained_are_in_no_group():
     layer = torch.nn.Linear(3, 3)
     layer.weight.requires_grad_(False)
@@ -72,6 +79,7 @@ def test_without_warm_up_the_first_step_has_the_peak():
         ({"keep_checkpoints": 0}, "keep_checkpoints is 0; expected at least 1"),
         ({"checkpoint_minutes": 0.0}, r"checkpoint_minutes is 0\.0; expected above 0"),
         ({"zero_stage": 4}, "zero_stage is 4; expected 0, 1 or 2"),
+        ({"precision": "fp16", "zero_stage": 0}, "precision fp16 with zero_stage 0 is refused"),
         ({"zero_stage": 3}, "zero_stage 3 is refused: it splits the parameters themselves"),
     ],
 )

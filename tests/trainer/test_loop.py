@@ -1,13 +1,16 @@
 """Errors under the launcher: one sentence, whichever rank meets it, and no traceback."""
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
+from deepspeed.accelerator import get_accelerator
 
 from tests.trainer.conftest import KEYS
 from tests.trainer.examples import captions_of, sample_members, write_shard, write_tar
 from tests.trainer.launching import deepspeed
-from trainer.run_folder import list_checkpoints, read_tensors
+from trainer.run_folder import list_checkpoints, read_checkpoint_info, read_tensors
 
 pytestmark = pytest.mark.slow  # a launch each, and seconds in which the rank with the reason speaks first
 
@@ -54,6 +57,27 @@ def test_an_error_that_every_rank_meets_is_said_once(settings, tmp_path):
     (sentence,) = sentences(said)
     assert "1 of 25 keys have no vector in field 'llm/short'" in sentence
     assert "Traceback" not in said
+
+
+def test_a_step_that_overflows_in_fp16_moves_neither_teacher_nor_adam_but_the_schedule(settings):
+    """DeepSpeed begins at a scale of 65,536, at which the first steps overflow; every step writes a checkpoint."""
+    if not get_accelerator().is_fp16_supported():
+        pytest.skip("this processor has no fp16")
+    more = {"precision": "fp16", "epochs": 3, "checkpoint_every": 1, "log_every": 1, "keep_checkpoints": 99}
+    status, said = train(settings | more | {"learning_rate": 1e-3, "ema_momentum": 0.5})
+    assert status == 0, said
+    checkpoints = list_checkpoints(settings["output"])
+    infos = [read_checkpoint_info(folder) for folder in checkpoints]
+    skipped = [int(info["loss_scale"]["skipped_steps"]) for info in infos]
+    assert 2 <= skipped[-1] < 9
+    assert [info["adam_step"] + left for info, left in zip(infos, skipped, strict=True)] == list(range(1, 10))
+    teachers = [read_tensors(folder, "teacher") for folder in checkpoints]
+    for i in range(1, 9):
+        moved = any(not torch.equal(value, teachers[i - 1][name]) for name, value in teachers[i].items())
+        assert moved == (skipped[i] == skipped[i - 1])
+    rows = [json.loads(line) for line in (settings["output"] / "log.jsonl").read_text().splitlines()]
+    assert [row["skipped_steps"] for row in rows] == skipped
+    assert len({row["lr"] for row in rows}) == 9
 
 
 def test_a_run_that_diverges_stops_before_it_is_saved_and_names_the_last_good_checkpoint(store_path, tmp_path):

@@ -6,14 +6,20 @@ The launch is that of ``tests/trainer/engines.py``.
 import pytest
 
 
-@pytest.fixture(params=["stage2-0-fp32", "stage2-1-bf16", "stage2-2-bf16"])
+@pytest.fixture(params=["stage2-0-fp32", "stage2-1-bf16", "stage2-2-bf16", "stage2-1-fp16"])
 def found(request, engines):
+    if request.param not in engines:
+        pytest.skip("this processor has no fp16")
     return engines[request.param] | {"precision": request.param[-4:]}
 
 
 def test_deepspeed_leaves_the_teacher_alone(found):
-    assert found["teacher_dtypes"] == ["torch.float32"]
-    assert found["student_dtypes"] == ["torch.float32" if found["precision"] == "fp32" else "torch.bfloat16"]
+    assert found["average_dtypes"] == ["torch.float32"]
+    assert found["student_dtypes"] == [
+        {"fp32": "torch.float32", "bf16": "torch.bfloat16", "fp16": "torch.float16"}[found["precision"]]
+    ]
+    assert found["teacher_dtypes"] == found["student_dtypes"]
+    assert found["teacher_shows_average"]
 
 
 def test_the_teacher_is_the_average_of_itself_and_the_student_on_every_rank(found):
@@ -37,3 +43,56 @@ def test_a_locked_tower_stays_out_of_the_checkpoint(engines):
     assert "logit_scale" in found["saved"]
     assert all(name == "logit_scale" or name.startswith("adapter.") for name in found["saved"])
     assert found["losses_after_resuming"] == found["losses"]
+
+
+def test_loras_matrices_learn_at_their_layers_rates_and_the_rest_at_the_whole(engines):
+    """Two blocks, decay 0.5, rate 0.01: a quarter and a half of it in the blocks."""
+    assert engines["lora"]["rates"] == [0.0025, 0.005, 0.01]
+
+
+def test_a_checkpoint_of_lora_holds_its_matrices_and_how_to_merge_them(engines):
+    image = [name for name in engines["lora"]["saved"] if name.startswith("image.")]
+    assert len(image) == 2 * 6 * 2
+    assert all("lora_A" in name or "lora_B" in name for name in image)
+    assert engines["lora"]["described"] == {"rank": 2, "alpha": 2.0, "targets": None}
+
+
+def test_a_resumed_lora_goes_on_bit_for_bit(engines):
+    found = engines["lora"]
+    assert found["losses_after_resuming"] == found["losses"]
+    assert len(set(found["losses"])) == 2
+    assert found["same_state"]
+    assert found["same_teacher"]
+
+
+def test_the_temperature_that_is_used_is_the_master_weight_not_the_rounded_parameter(engines):
+    found = engines["lora"]
+    assert found["temperatures"] == [found["temperature_master"]] * 2
+    assert found["temperature_rounded"] != found["temperature_master"]
+    assert found["temperature_rounded"] == pytest.approx(found["temperature_master"], abs=0.01)
+
+
+@pytest.fixture(params=[1, 2])
+def fp16(request, engines):
+    if "fp16-1" not in engines:
+        pytest.skip("this processor has no fp16")
+    return engines[f"fp16-{request.param}"] | {"diverging": engines[f"diverging-{request.param}"]}
+
+
+def test_a_step_that_overflows_on_one_rank_changes_nothing_but_the_scale(fp16):
+    assert fp16["applied"] == [[True, True], [False] * 3, [True, True]]
+    assert fp16["skipped_steps"] == 3
+    assert fp16["skipped_steps_left_the_weights_alone"]
+    assert fp16["adam_steps"] == [2, 4]
+    assert fp16["scale"] == 256  # of 1024; the first overflow is forgiven, each further one halves
+
+
+def test_a_restored_loss_scale_goes_on_as_it_would_have(fp16):
+    assert fp16["scaling_after_restoring"] == fp16["scaling"]
+    assert fp16["losses_after_restoring"] == fp16["losses"]
+    assert fp16["ended_equally"]
+
+
+def test_a_gradient_that_overflows_unscaled_ends_the_run(fp16):
+    assert fp16["diverging"][0] == "False"  # from 2 to 1
+    assert fp16["diverging"][1].startswith("the gradient overflows in fp16 even unscaled")

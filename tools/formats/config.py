@@ -1,0 +1,84 @@
+"""Settings that imports, and that exports, have in common."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from store.contract import Backend
+from store.errors import ConfigError
+from store.spec import Kind, StoredDtype
+
+Missing = Literal["error", "skip"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportConfig:
+    """Where vectors go, and how they were made: files of vectors do not tell."""
+
+    store: str
+    """The store that receives the vectors; made where there is none."""
+    model: str
+    """The model that made the vectors: a hub id or folder name."""
+    revision: str = "unknown"
+    """Revision or fingerprint of the model's weights. Training takes fields together only if it is the same."""
+    kind: Kind = "llm"
+    """What the model is."""
+    template: str = ""
+    """Text around the caption, with {caption} in it; empty: the caption alone."""
+    pooling: str = "unknown"
+    """How token states became a vector: mean, mean-text, last, cls, max or eos."""
+    max_length: int = 512
+    """Tokens a caption could have."""
+    normalize: bool | None = None
+    """Whether the vectors have length 1. Default: as the first ones have."""
+    field_prefix: str | None = None
+    """First part of the field names PREFIX/CAPTION_FIELD. Default: the model's short name."""
+    dtype: StoredDtype | None = None
+    """How numbers are stored. Default: as in the file, bit by bit (float64 becomes float32)."""
+    backend: Backend = "lmdb"
+    """Backend of a store that this command makes."""
+    keys: Path | None = None
+    """Import only the sample keys listed in this file, one a line."""
+    block_size: int = 10_000
+    """Vectors per commit, at most; what is held in memory."""
+    json: bool = False
+    """Print the report as json."""
+
+    def __post_init__(self) -> None:
+        if self.block_size < 1:
+            raise ConfigError(f"--block-size must be at least 1, not {self.block_size}")
+        if not self.prefix:
+            raise ConfigError("--model names the model that made the vectors; it must not be empty")
+
+    @property
+    def prefix(self) -> str:
+        """First part of the field names."""
+        return self.field_prefix or self.model.rstrip("/").rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptionedImportConfig(ImportConfig):
+    """Where the captions are, for formats that do not hold them."""
+
+    shards: tuple[str, ...] = ()
+    """Shards whose json holds the captions: their hashes are kept with the vectors, and compared in training."""
+    captions: tuple[str, ...] = ()
+    """Keyed files with the captions: .jsonl, .csv, .tsv or .parquet."""
+    caption_key_column: str = "key"
+    """The column of these files that holds the sample key."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig:
+    """Which vectors, and where to."""
+
+    output: Path
+    """Folder that receives the files; made where there is none."""
+    keys: Path | None = None
+    """Export only the sample keys listed in this file, one a line."""
+    missing: Missing = "error"
+    """What to do with a sample that has no vector in one of the fields: stop, or leave it out and count it."""
+    overwrite: bool = False
+    """Replace files that are there. Without it, files that the same command wrote are kept, others refused."""
+    json: bool = False
+    """Print the report as json."""

@@ -1,0 +1,121 @@
+"""``keyclip store coverage``: which captions have their vector."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tyro
+from tqdm import tqdm
+
+import store
+from embedder.captions import Chunk
+from embedder.config import EmbedConfig
+from embedder.ranks import Ranks
+from embedder.reading import Reader
+from store.errors import ConfigError
+from tools.querying.coverage import Coverage, cover
+from tools.querying.keylists import write_key_list
+from tools.stores import printable, progress_bar
+
+SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Compare the fields of a store with shards or keyed caption files.
+
+    Which captions lack a vector, which vectors have no sample, which were made from another caption than today's?
+    Exit status 1 if a caption lacks its vector or has changed. Vectors without a sample are told, but are no fault.
+
+    Example:
+        keyclip store coverage cc3m.store --shards 'cc3m/{00000..00331}.tar' --write-missing missing.txt
+
+    Then `keyclip embed --keys missing.txt ...` embeds what is missing.
+    """
+
+    store: tyro.conf.Positional[str]
+    """Folder or URL of the store."""
+    shards: tuple[str, ...] = ()
+    """Webdataset shards: paths, globs, brace ranges, or @FILE with one shard a line."""
+    captions: tuple[str, ...] = ()
+    """Keyed caption files instead of shards: .jsonl, .csv, .tsv or .parquet."""
+    key_column: str = "key"
+    """The column of the keyed files that holds the sample key."""
+    keys: Path | None = None
+    """Look only at the samples listed in this file, one key a line."""
+    fields: tuple[str, ...] = ()
+    """Fields to compare; all by default."""
+    write_missing: Path | None = None
+    """Write the keys of captions that lack a vector in any of the fields into this file, one a line."""
+    write_changed: Path | None = None
+    """The same for keys whose caption has changed."""
+    write_orphans: Path | None = None
+    """The same for keys of vectors that have no sample."""
+    json: bool = False
+    """Print json, with all keys."""
+
+    def __post_init__(self) -> None:
+        if bool(self.shards) == bool(self.captions):
+            raise ConfigError("give either --shards or --captions")
+
+
+def run(config: Config) -> int:
+    """Print what is covered."""
+    opened = store.open(config.store)
+    fields = [opened.field(name) for name in config.fields or opened.fields()]
+    if not fields:
+        raise ConfigError(f"the store {opened.path!r} has no fields yet; run `keyclip embed`")
+    found = cover(fields, _chunks(config, [field.spec.caption_field for field in fields]), progress_bar(config.json))
+    lists = ((config.write_missing, "missing"), (config.write_changed, "changed"), (config.write_orphans, "orphans"))
+    for file, kind in lists:
+        if file is not None:
+            write_key_list(file, dict.fromkeys(key for coverage in found for key in getattr(coverage, kind)))
+    if config.json:
+        print(json.dumps({"fields": {coverage.field: asdict(coverage) for coverage in found}}))
+    else:
+        for coverage in found:
+            _show(coverage)
+    return 0 if all(coverage.complete for coverage in found) else 1
+
+
+def _chunks(config: Config, caption_fields: list[str]) -> Iterator[Chunk]:
+    """The samples as embed reads them; each row has a caption for every field, in their order."""
+    unique = tuple(dict.fromkeys(caption_fields))
+    reader = Reader(
+        EmbedConfig(
+            model="",
+            store=config.store,
+            caption_fields=unique,
+            shards=config.shards,
+            captions=config.captions,
+            key_column=config.key_column,
+            keys=config.keys,
+            missing="skip",
+        ),
+        Ranks(),
+    )
+    columns = [unique.index(caption_field) for caption_field in caption_fields]
+    quiet = True if config.json else None  # None: unless there is a terminal
+    with tqdm(total=len(reader.sources), desc="read captions", unit=" files", disable=quiet) as bar:
+        for chunk in reader:
+            rows = [(key, [captions[column] for column in columns]) for key, captions in chunk.rows]
+            yield Chunk(chunk.source, rows, chunk.last)
+            bar.update(chunk.last)
+
+
+def _show(coverage: Coverage) -> None:
+    print(f"{coverage.field}: {coverage.num_vectors:,} vectors, for the captions {coverage.caption_field!r}")
+    with_caption = coverage.num_covered + len(coverage.missing) + len(coverage.changed)
+    unknown = f" ({coverage.num_unknown:,} of unknown captions)" if coverage.num_unknown else ""
+    print(f"  {coverage.num_covered:>12,} of {with_caption:,} captions have their vector{unknown}")
+    for keys, what in (
+        (coverage.missing, "lack a vector"),
+        (coverage.changed, "have the vector of another caption: they changed, or these are other data"),
+        (coverage.orphans, "vectors have no sample here"),
+    ):
+        named = ", ".join(map(printable, keys[:SHOWN])) + (", ..." if len(keys) > SHOWN else "")
+        print(f"  {len(keys):>12,} {what}{f': {named}' if keys else ''}")
+    without = coverage.num_empty + coverage.num_absent
+    print(f"  {without:>12,} of {coverage.num_samples:,} samples have no caption: ", end="")
+    print(f"{coverage.num_empty:,} empty, {coverage.num_absent:,} without the caption field")

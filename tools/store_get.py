@@ -1,0 +1,96 @@
+"""``keyclip store get``: vectors of some keys."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+import store
+from store.errors import ConfigError, MissingKeysError
+from tools.stores import choose_field, printable, progress_bar
+
+SHOWN = 8
+ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Print vectors, or save them: row i belongs to key i.
+
+    Exit status 1 if a key has no vector; then nothing is written.
+
+    Example:
+        keyclip store get cc3m.store 000000003 000000007 --field minilm/captions.0
+        keyclip store get cc3m.store --keys keys.txt --npy vectors.npy
+    """
+
+    store: tyro.conf.Positional[str]
+    """Folder or URL of the store."""
+    key: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Sample keys."""
+    keys: Path | None = None
+    """Get the keys listed in this file, one a line, after those named."""
+    field: str = ""
+    """Name of the field; may be left out where there is only one."""
+    npy: Path | None = None
+    """Save the vectors (keys, width) into this npy file, as float16 where that is stored, else float32."""
+    json: bool = False
+    """Print json with all numbers."""
+
+
+def run(config: Config) -> None:
+    """Print or save the vectors."""
+    keys = [*config.key, *(_listed(config.keys) if config.keys else [])]
+    if not keys:
+        raise ConfigError("no key is named; give sample keys, or a list of them with --keys")
+    field = choose_field(store.open(config.store), config.field)
+    found = field.contains(keys)
+    if not found.all():
+        absent = [keys[row] for row in np.flatnonzero(~found)]
+        named = ", ".join(repr(key)[:100] for key in absent[:5]) + (", ..." if len(absent) > 5 else "")
+        raise MissingKeysError(f"{len(absent)} of {len(keys)} keys have no vector in field {field.name!r}: {named}")
+    if config.npy is not None:
+        _save(field, keys, config.npy, config.json)
+    elif config.json:
+        vectors = field.get(keys, dtype="float32")
+        print(json.dumps({"field": field.name, "keys": keys, "vectors": vectors.tolist()}))
+    else:
+        _show(field, keys)
+
+
+def _listed(file: Path) -> list[str]:
+    """The keys of a list in its own order, which is the order of the rows."""
+    try:
+        return [key for line in file.read_text(encoding="utf-8").splitlines() if (key := line.strip())]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"the key list {str(file)!r} cannot be read: {reason}") from error
+
+
+def _save(field: store.Field, keys: list[str], file: Path, quiet: bool) -> None:
+    """Write the file piece by piece, so that any number of vectors fits."""
+    shape = (len(keys), field.spec.dim)
+    dtype = field.get(keys[:1]).dtype
+    progress = progress_bar(quiet)
+    try:
+        rows = np.lib.format.open_memmap(file, "w+", dtype=dtype, shape=shape)
+        for start in range(0, len(keys), ROWS_AT_ONCE):
+            field.get(keys[start : start + ROWS_AT_ONCE], out=rows[start : start + ROWS_AT_ONCE])
+            progress(field.name, min(start + ROWS_AT_ONCE, len(keys)), len(keys))
+        rows.flush()
+    except OSError as error:
+        raise ConfigError(f"{str(file)!r} cannot be written: {error.strerror}") from error
+    if quiet:
+        print(json.dumps({"field": field.name, "file": str(file), "shape": shape, "dtype": str(dtype)}))
+    else:
+        print(f"{shape[0]:,} vectors of {shape[1]} {dtype} saved to {printable(str(file))}")
+
+
+def _show(field: store.Field, keys: list[str]) -> None:
+    for key in keys:
+        vector = field.get([key], dtype="float32")[0]
+        numbers = " ".join(f"{number:.4g}" for number in vector[:SHOWN])
+        rest = f" ... ({len(vector)} numbers)" if len(vector) > SHOWN else ""
+        print(f"{printable(key)}  length {np.linalg.norm(vector):.4g}  {numbers}{rest}")

@@ -1,0 +1,46 @@
+"""``keyclip store keys``: the sample keys of a field."""
+
+import json
+from dataclasses import dataclass
+
+import tyro
+
+import store
+from tools.querying.keylists import line_of
+from tools.stores import choose_field
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Print the sample keys of a field, one a line, block after block in the order of commits.
+
+    The output is a key list, as --keys of embed, train, eval and export takes it.
+
+    Example:
+        keyclip store keys cc3m.store --field minilm/captions.0 > keys.txt
+    """
+
+    store: tyro.conf.Positional[str]
+    """Folder or URL of the store."""
+    field: str = ""
+    """Name of the field; may be left out where there is only one."""
+    blocks: tuple[str, ...] = ()
+    """Names of blocks whose keys to print; all by default."""
+    json: bool = False
+    """Print a json list."""
+
+
+def run(config: Config) -> None:
+    """Print the keys."""
+    field = choose_field(store.open(config.store), config.field)
+    if config.json:
+        print(json.dumps([key for block in config.blocks or field.blocks() for key in _keys(field, block)]))
+        return
+    for block in config.blocks or field.blocks():
+        for key in _keys(field, block):
+            print(line_of(key))
+
+
+def _keys(field: store.Field, block: str) -> list[str]:
+    with field.snapshot() as snapshot:
+        return snapshot.block_keys(block)

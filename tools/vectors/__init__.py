@@ -1,0 +1,1 @@
+"""``keyclip vectors import FORMAT`` and ``keyclip vectors export FORMAT``: one module a command."""
