@@ -1,4 +1,4 @@
-"""``keyclip bench loader``: the joined loader beside packed tars and beside decoding alone, on one machine in one run."""
+"""``keyclip bench loader``: the joined loader beside packed tars and beside decoding alone, in one run."""
 
 import gc
 import json
@@ -32,12 +32,13 @@ MAX_SLOPE = 1.0
 class Config:
     """Measure the loader of stage 2: image shards joined with a store by sample key.
 
-    Contenders take turns; each turn starts the loader's workers anew, passes over some batches and times the next ones.
+    Contenders take turns; each turn starts the loader's workers anew, passes over some batches and times the next.
     "keyclip": shuffled, joined, each caption compared with the hash beside its vector. "packed tars": the vectors as
-    float32 members of the image tars; "tar sidecar": in a tar beside each image tar, read in lock-step; both as LLM2CLIP
-    lays them out, read by webdataset from start to end without shuffling, decoded and augmented by keyclip's code.
+    float32 members of the image tars; "tar sidecar": in a tar beside each image tar, read in lock-step; both laid out
+    as by LLM2CLIP, read by webdataset from start to end without shuffling, decoded and augmented by keyclip's code.
     "sidecar, Pillow": the last with images prepared as published scripts do it, by Pillow and in float32.
-    "decode only": keyclip's loader without the join, which is the limit. The median over turns of each ratio counts.
+    "decode only": keyclip's loader without the join, which is the limit. The median over turns of each ratio counts;
+    beside it stands that of CPU times, workers' start included, which says more on a busy machine.
 
     Without --shards, samples are made: scenes with grain as JPEG, and two random vectors of --dim numbers for each.
 
@@ -141,7 +142,7 @@ def prepare(config: Config, folder: Path) -> Loading:
 
 
 def time_turn(start: Callable[[Loading], Batches], loading: Loading, num_batches: int) -> tuple[float, float]:
-    """Seconds of ``num_batches`` batches, and CPU seconds per sample from the first worker's start to the last's end."""
+    """Seconds of ``num_batches`` batches, and CPU seconds per sample from the workers' start to their end."""
     warm_up = 2 * max(1, loading.workers)
     before = cpu_seconds()
     loader = start(loading)
@@ -168,7 +169,7 @@ def median_ratio(theirs: Sequence[tuple[float, float]], ours: Sequence[tuple[flo
 
 
 def watch_memory(loading: Loading, steps: int) -> dict[str, Any]:
-    """Private memory of this process and its workers while keyclip's loader runs, and its slope after the first fifth."""
+    """Private memory of this process and its workers while keyclip's loader runs; its slope after a fifth."""
     loader, readings = keyclip(loading), []
     every = max(1, steps // MEMORY_READINGS)
     for step in tqdm(range(1, steps + 1), "memory", disable=None):

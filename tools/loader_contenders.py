@@ -21,6 +21,7 @@ from trainer.join import Join
 from trainer.loader import batches, make_plan
 from trainer.order import Source, generator
 from trainer.pairs import PairData
+from trainer.sharing import empty_batch
 
 Batches = Iterator[dict[str, Any]]
 
@@ -55,9 +56,15 @@ class DecodeOnly:
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
         (dataset,) = self.pairs.datasets
-        streams = [generator(self.pairs.seed, 1, epoch, place) for place in places.tolist()]
-        images = [dataset.image(sample, random) for sample, random in zip(samples.tolist(), streams, strict=True)]
-        return {"image": torch.from_numpy(np.stack([image for image in images if image is not None]))}
+        size, filled = self.pairs.transform.size, 0
+        image_BCHW = empty_batch(len(samples), 3, size, size, dtype=torch.uint8)
+        pixels = image_BCHW.numpy()
+        for sample, place in zip(samples.tolist(), places.tolist(), strict=True):
+            image = dataset.image(sample, generator(self.pairs.seed, 1, epoch, place))
+            if image is not None:
+                pixels[filled] = image
+                filled += 1
+        return {"image": image_BCHW[:filled]}
 
 
 def decode_only(loading: Loading) -> Batches:
@@ -92,9 +99,14 @@ class PackedTars(IterableDataset[dict[str, Any]]):
         random = generator(0, worker.id if worker else 0)
         while batch := list(itertools.islice(samples, self.batch_size)):
             drawn = [sample[f"vectors{random.integers(self.num_fields)}"] for sample in batch]
-            images = [self._image(sample["jpg"], random) for sample in batch]
-            vectors = np.stack([np.frombuffer(vector, np.float32) for vector in drawn])
-            yield {"image": torch.from_numpy(np.stack(images)), "caption": torch.from_numpy(vectors)}
+            size, dtype = self.transform.size, torch.float32 if self.published else torch.uint8
+            image_BCHW = empty_batch(len(batch), 3, size, size, dtype=dtype)
+            caption_BD = empty_batch(len(batch), len(drawn[0]) // 4, dtype=torch.float32)
+            pixels, vectors = image_BCHW.numpy(), caption_BD.numpy()
+            for row, (sample, vector) in enumerate(zip(batch, drawn, strict=True)):
+                pixels[row] = self._image(sample["jpg"], random)
+                vectors[row] = np.frombuffer(vector, np.float32)
+            yield {"image": image_BCHW, "caption": caption_BD}
 
     def _image(self, payload: bytes, random: np.random.Generator) -> np.ndarray:
         return _published(self.transform, payload, random) if self.published else self.transform.train(payload, random)
