@@ -16,6 +16,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("serve",): ("tools.serve", "serve a model over HTTP; keyed captions go into a store"),
     ("bench", "embed"): ("tools.bench_embed", "the embedder beside the usual ways, as ratios"),
     ("eval",): ("tools.eval", "retrieval, zero-shot classification and drift of a CLIP or a checkpoint"),
+    ("eval-captions",): ("tools.eval_captions", "captions and class prompts of evaluation sets as one file, for embed"),
     ("prompts",): ("tools.prompts", "class prompts of a zero-shot task as keyed captions, for embed"),
     ("export",): ("tools.export", "a checkpoint as a transformers folder, or under LLM2CLIP's names"),
     ("report",): ("tools.report", "one self-contained HTML file that compares runs"),
@@ -41,7 +42,13 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
         "vectors as tars beside image tars",
     ),
     ("vectors", "export", "merged"): ("tools.vectors.export_merged", "copies of image tars with the vectors in them"),
+    ("data", "index"): ("tools.data_index", "keys, sizes and captions of shards"),
+    ("data", "check"): ("tools.data_check", "broken images, repeated keys and missing captions in shards"),
+    ("data", "captions"): ("tools.data_captions", "captions from a keyed table for the samples of shards"),
+    ("data", "match"): ("tools.data_match", "captions whose keys were lost: keys found by url"),
+    ("data", "sample"): ("tools.data_sample", "a random list of sample keys that anyone can draw again"),
     ("demo",): ("tools.demo", "the whole chain on this machine: CLIP, LLM2CLIP, stage 1 and ProCLIP compared"),
+    ("demo-download",): ("tools.demo_download", "captioned scenes as if img2dataset had downloaded them"),
     ("demo-data",): ("tools.demo_data", "render captioned scenes into webdataset shards"),
 }
 

@@ -60,7 +60,9 @@ class DecodeOnly:
         image_BCHW = empty_batch(len(samples), 3, size, size, dtype=torch.uint8)
         pixels = image_BCHW.numpy()
         for sample, place in zip(samples.tolist(), places.tolist(), strict=True):
-            image = dataset.image(sample, generator(self.pairs.seed, 1, epoch, place))
+            random = generator(self.pairs.seed, 1, epoch, place)
+            random.random()  # the draw of a field, so that the crops are the same
+            image = dataset.image(sample, random)
             if image is not None:
                 pixels[filled] = image
                 filled += 1

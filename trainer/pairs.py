@@ -15,6 +15,7 @@ from trainer.config import require
 from trainer.datasets import DataConfig, Dataset, require_one_model
 from trainer.images import BrokenImageError, ImageTransform
 from trainer.join import Join, Missing
+from trainer.loader import BROKEN, NO_VECTOR
 from trainer.order import Source, generator
 from trainer.samples import ShardSamples
 from trainer.sharing import batch_dtype, empty_batch
@@ -64,12 +65,14 @@ class PairData:
         return [part.source for part in self.datasets]
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
-        """``image`` (B, C, H, W) uint8 and ``caption`` (B, D) as stored, without ``num_skipped`` broken ones."""
+        """``image`` (B, C, H, W) uint8, ``caption`` (B, D) as stored; broken ones are not among them, but counted."""
         numbers = np.searchsorted(self.starts, samples, side="right") - 1
         rows = samples - self.starts[numbers]
         size = self.transform.size
         image_BCHW = empty_batch(len(samples), 3, size, size, dtype=torch.uint8)
-        pixels, draws, kept = image_BCHW.numpy(), [], []
+        pixels = image_BCHW.numpy()
+        draws: list[int] = []
+        kept: list[int] = []
         for at, (number, row, place) in enumerate(zip(numbers.tolist(), rows.tolist(), places.tolist(), strict=True)):
             random = generator(self.seed, 1, epoch, place)
             draw = self.datasets[number].draw(random)
@@ -89,7 +92,7 @@ class PairData:
         return {
             "image": image_BCHW[: len(kept)],
             "caption": caption_BD,
-            "num_skipped": len(samples) - len(kept),
+            "left_out": {BROKEN: len(samples) - len(kept)},
         }
 
 
@@ -102,7 +105,7 @@ class PairDataset:
         self.join = Join(dataset.store, dataset.fields)
         self.samples = ShardSamples(dataset.shards, dataset.keys)
         covered = self.join.covered(self.samples.keys, config.missing)
-        self.samples.keep(covered, "without a vector")
+        self.samples.keep(covered, NO_VECTOR)
         weights = np.array(dataset.field_weights or [1.0] * len(dataset.fields))
         self.bounds = np.cumsum(weights)[:-1] / weights.sum()
 

@@ -16,7 +16,7 @@ def empty_batch(*shape: int, dtype: torch.dtype) -> torch.Tensor:
     if get_worker_info() is None:
         return torch.from_numpy(np.empty(shape, str(dtype).removeprefix("torch.")))  # numpy asks for large pages
     storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize, device="cpu")
-    return torch.empty(0, dtype=dtype).set_(storage, 0, shape)
+    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
 
 def batch_dtype(*dtypes: np.dtype) -> torch.dtype:
