@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from embedder.fingerprint import fingerprint
 from store.errors import ConfigError
+from store.fingerprint import fingerprint
 
 Kind = Literal["sentence", "clip-text", "llm"]
 

@@ -158,7 +158,7 @@ def _of_sets(config: Config, model: Model, result: Result) -> tuple[list[str], i
 
 def _of_shards(config: Config, model: Model, result: Result) -> tuple[list[str], int, list[dict[str, Any]]]:
     """Caption sets in the json of shards; all have the same images."""
-    sets = _caption_sets(config.captions)
+    sets = caption_sets(config.captions)
     samples = ShardSamples(config.shards, config.keys)
     parts = dict(_part(part, samples) for part in config.parts)
     keys = [key.decode() for key in samples.keys]
@@ -195,7 +195,12 @@ def _pooled(join: Join, keys: Sequence[str], model: Model) -> Texts:
     )
 
 
-def _caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
+def caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
+    """Caption set -> its caption fields, from ``NAME=CAPTION_FIELD[,CAPTION_FIELD...]``.
+
+    Raises:
+        ConfigError: an argument of another form, or none.
+    """
     sets = {}
     for argument in arguments:
         name, equals, fields = argument.partition("=")

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from store.errors import KeyclipError
 from trainer import run_folder
 from trainer.config import RunConfig
-from trainer.engine import learning_rate_at, make_engine, set_learning_rate, start_ranks, stop_ranks
+from trainer.engine import learning_rate_at, make_engine, set_learning_rate, start_ranks
 from trainer.epochs import begin_sentences
 from trainer.gather import any_rank
 from trainer.loader import batches, make_plan
@@ -31,7 +31,7 @@ class RankLostError(KeyclipError, ConnectionError):
 
 
 def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage]) -> None:
-    """Run a stage to its end, from its newest checkpoint where there is one.
+    """Run a stage to its end, from its newest checkpoint where there is one. The ranks stay joined.
 
     Raises:
         ConfigError: settings that do not fit each other, the data or the run that the folder holds.
@@ -55,8 +55,6 @@ def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage
             time.sleep(REPORT_AFTER_SECONDS)
             raise RankLostError("another rank stopped; it says why") from error
         raise
-    finally:
-        stop_ranks()
 
 
 class _Run:

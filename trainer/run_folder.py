@@ -48,11 +48,7 @@ def prepare(run: Path, stage: str, config: Any) -> None:
     file = run / "config.json"
     if file.exists():
         there = json.loads(file.read_text(encoding="utf-8"))
-        differing = [
-            f"{name} {there.get(name)!r} there, {settings.get(name)!r} here"
-            for name in sorted(set(there) | set(settings))
-            if name not in MAY_DIFFER and there.get(name) != settings.get(name)
-        ]
+        differing = [text for name, text in differing_settings(there, settings).items() if name not in MAY_DIFFER]
         if differing and list_checkpoints(run):
             raise ConfigError(
                 f"{str(run)!r} holds a run with other settings ({'; '.join(differing)}); "
@@ -64,6 +60,15 @@ def prepare(run: Path, stage: str, config: Any) -> None:
         raise ConfigError(f"{str(run)!r} exists and holds no run of this command; give another --output")
     run.mkdir(parents=True, exist_ok=True)
     write_json(file, settings)
+
+
+def differing_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that differ, by name, each with both values in words."""
+    return {
+        name: f"{name} {there.get(name)!r} there, {here.get(name)!r} here"
+        for name in sorted(set(there) | set(here))
+        if there.get(name) != here.get(name)
+    }
 
 
 def write_json(file: Path, value: Any) -> None:

@@ -182,5 +182,6 @@ class Stage1(Stage):
         self.info = {
             "adapter": shape,
             "embedder": data.captions.made_by,
+            "teacher": data.teachers.made_by,
             "datasets": describe(data.sources),
         }
