@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from store.errors import ConfigError
+from store.keylist import read_key_list
 from tools.evaluation import Result, Texts, chosen, evaluate_set
 from tools.reporting.paired import intervals, measurements
 from tools.reporting.table import text_table
@@ -25,7 +26,7 @@ from trainer.evalsets.images import Images
 from trainer.evaluate import Model, caption_features, image_features, load_model
 from trainer.join import Join
 from trainer.run_folder import write_json
-from trainer.samples import ShardSamples, read_key_list
+from trainer.samples import ShardSamples
 from trainer.uncertainty import Bootstrap
 from trainer.zeroshot import class_vectors, find_classes, sample_labels
 
