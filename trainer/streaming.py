@@ -27,6 +27,7 @@ from trainer.loader import BROKEN, NO_IMAGE, NO_VECTOR, NOT_LISTED, Share
 from trainer.order import Source, generator
 from trainer.pairs import PairConfig, Pairing
 from trainer.shard_index import IMAGE_EXTENSIONS
+from trainer.sharing import batch_dtype, empty_batch
 from trainer.towers import Tower
 
 LOOKED_UP_TOGETHER = 64
@@ -58,10 +59,11 @@ class PairStream:
     """
 
     def __init__(self, config: PairConfig, tower: Tower) -> None:
-        transform = replace(tower.transform, min_scale=config.min_crop)
-        self.datasets = [StreamedDataset(dataset, config, transform) for dataset in config.data]
+        self.transform = replace(tower.transform, min_scale=config.min_crop)
+        self.datasets = [StreamedDataset(dataset, config, self.transform) for dataset in config.data]
         require_one_model({part.name: part.pairing.join for part in self.datasets})
         self.join = self.datasets[0].pairing.join
+        self.dtype = batch_dtype(*(part.pairing.join.dtype for part in self.datasets))
 
     @property
     def sources(self) -> Sequence[Source]:
@@ -77,7 +79,7 @@ class PairStream:
                 )
 
     def stream(self, share: Share) -> Iterator[dict[str, Any]]:
-        """Batches without end: ``image`` (B, C, H, W) uint8, ``caption`` (B, D) float32, ``left_out`` counts.
+        """Batches without end: ``image`` (B, C, H, W) uint8, ``caption`` (B, D) as stored, ``left_out`` counts.
 
         Raises:
             DamagedShardError, ShardNotFoundError: a shard cannot be read to its end.
@@ -86,20 +88,18 @@ class PairStream:
         left_out: Counter[str] = Counter()
         samples = [part.samples(share, number, left_out) for number, part in enumerate(self.datasets)]
         sizes = np.array([source.epoch_size for source in self.sources], float)
-        random = generator(share.seed, _DRAWS, share.number, share.first_step)
+        random, size = generator(share.seed, _DRAWS, share.number, share.first_step), self.transform.size
         while True:
             numbers = np.sort(random.choice(len(samples), share.batch_size, p=sizes / sizes.sum()))
-            images, captions = [], np.empty((share.batch_size, self.join.dim), np.float32)
-            for number, count in zip(*np.unique(numbers, return_counts=True), strict=True):
-                part, rows = self.datasets[number], numbers == number
-                taken = list(itertools.islice(part.pairs(samples[number], random, left_out), int(count)))
-                images += [image for _, image, _ in taken]
-                captions[rows] = part.vectors([sample for sample, *_ in taken], np.array([draw for *_, draw in taken]))
-            yield {
-                "image": torch.from_numpy(np.stack(images)),
-                "caption": torch.from_numpy(captions),
-                "left_out": dict(left_out),
-            }
+            image_BCHW = empty_batch(share.batch_size, 3, size, size, dtype=torch.uint8)
+            caption_BD = empty_batch(share.batch_size, self.join.dim, dtype=self.dtype)
+            for number in np.unique(numbers).tolist():
+                part, rows = self.datasets[number], np.flatnonzero(numbers == number)
+                taken = list(itertools.islice(part.pairs(samples[number], random, left_out), len(rows)))
+                image_BCHW.numpy()[rows] = [image for _, image, _ in taken]
+                draws = np.array([draw for *_, draw in taken])
+                caption_BD.numpy()[rows] = part.vectors([sample for sample, *_ in taken], draws)
+            yield {"image": image_BCHW, "caption": caption_BD, "left_out": dict(left_out)}
             left_out.clear()
 
 
