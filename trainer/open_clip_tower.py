@@ -61,7 +61,7 @@ def load_open_clip_tower(clip: str) -> Tower:
     try:
         model: Any = open_clip.create_model(name, pretrained=weights, precision="fp32", require_pretrained=True)
     except (RuntimeError, OSError, ValueError) as error:
-        reason = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0][:200]
         raise ConfigError(f"open_clip cannot load {clip!r}: {reason}") from error
     tower = OpenClipTower(model.visual.eval())
     transform = transform_of(model.visual.preprocess_cfg, clip)
