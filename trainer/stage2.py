@@ -41,7 +41,8 @@ class Stage2Config(PairConfig):
     """
 
     clip: str
-    """The CLIP whose image tower is tuned: a folder or hub id that transformers loads."""
+    """The CLIP, SigLIP or SigLIP2 whose image tower is tuned: a folder or hub id that transformers loads, or one of
+    open_clip's, as open_clip:EVA02-L-14-336:merged2b_s6b_b61k or hf-hub:OWNER/NAME."""
     stage1: Path | None = None
     """Run or checkpoint of stage 1 whose adapter this stage starts from; by default a fresh adapter."""
     check_clip: bool = True
