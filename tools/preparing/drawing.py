@@ -1,12 +1,12 @@
 """Random draws of sample keys that depend on the keys and a seed alone, not on the order in which keys come."""
 
 from collections.abc import Iterable
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 
 from store.errors import ConfigError
 from tools.preparing.outputs import Outputs
@@ -16,10 +16,11 @@ _BATCH = 2**15
 
 
 def draw_keys(keys: Iterable[str], number: int, seed: int, output: Path) -> tuple[int, int]:
-    """Write ``number`` different keys, one a line: those with the least XXH3-128 under ``seed``, in that order.
+    """Write ``number`` different keys, one a line: those with the least BLAKE2b digest of 16 bytes, salted by the seed.
 
-    So every set of ``number`` keys is as likely as any other; the same keys and seed give the same file, however they
-    are ordered or repeated; and the first half of a draw is a draw of half as many.
+    They stand in the order of their digests. So every set of ``number`` keys is as likely as any other; the same keys
+    and seed give the same file, however they are ordered or repeated; and the first half of a draw is a draw of half as
+    many.
 
     Returns:
         How many keys came, and how many of them had come before.
@@ -44,8 +45,9 @@ def draw_keys(keys: Iterable[str], number: int, seed: int, output: Path) -> tupl
 
 
 def _lay_aside(keys: list[str], seed: int, spill: Spill) -> None:
+    salt = seed.to_bytes(16, "little")
     try:
-        digests = b"".join(xxhash.xxh3_128_digest(key.encode(), seed) for key in keys)
+        digests = b"".join(blake2b(key.encode(), digest_size=16, salt=salt).digest() for key in keys)
     except UnicodeEncodeError as error:
         raise ConfigError(f"sample key {error.object!r:.100} is not UTF-8 text; rename the sample") from None
     first_bytes = np.frombuffer(digests, np.uint8)[::16].astype(np.int64)
