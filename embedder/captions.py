@@ -1,8 +1,5 @@
 """Where captions come from: webdataset shards or keyed files, read in chunks of keyed rows."""
 
-import csv
-import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from store.errors import CaptionFieldError, ConfigError, DamagedShardError
+from embedder.tables import READERS, read_rows
+from store.errors import CaptionFieldError, ConfigError
 from store.shards import caption_at, iter_samples, load_json, shard_name
 
 Row = tuple[str, list[str | None]]
@@ -72,17 +70,11 @@ def file_rows(file: str, key_column: str, caption_fields: Sequence[str], missing
     """The rows of a keyed caption file, recognised by its extension.
 
     Raises:
-        ConfigError: the file is absent, of an unknown kind, unreadable, or lacks the key column.
+        ConfigError: the file is absent, of an unknown kind, or lacks the key column.
+        DamagedShardError: a row cannot be read.
         CaptionFieldError: a row lacks a caption field.
     """
-    readers = {".jsonl": _jsonl, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
-    path = Path(file)
-    if path.suffix.lower() not in readers:
-        raise ConfigError(f"caption file {file!r} is not one of {', '.join(readers)}")
-    if not path.is_file():
-        raise ConfigError(f"no such caption file: {file!r}")
-    columns = [key_column, *caption_fields]
-    for number, row in enumerate(readers[path.suffix.lower()](path, columns), start=1):
+    for number, row in enumerate(read_rows(file, [key_column, *caption_fields]), start=1):
         if row.get(key_column) in (None, ""):
             raise ConfigError(
                 f"row {number} of {file!r} has no {key_column!r}; "
@@ -94,41 +86,6 @@ def file_rows(file: str, key_column: str, caption_fields: Sequence[str], missing
 
 def _of_row(row: dict[str, Any], field: str) -> str | None:
     return caption_at({"": row[field]}, "") if field in row else caption_at(row, field)
-
-
-def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DamagedShardError(f"line {number} of {str(path)!r} is not json: {error}") from error
-            if not isinstance(row, dict):
-                raise DamagedShardError(f"line {number} of {str(path)!r} is not a json object")
-            yield row
-
-
-def _csv(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    csv.field_size_limit(sys.maxsize)  # the default refuses captions above 128 KiB
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        yield from csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-
-
-def _parquet(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            there = set(file.schema_arrow.names)
-            wanted = [c if c in there else c.split(".")[0] for c in columns]
-            read = sorted(there & set(wanted)) if there >= set(wanted) else sorted(there)
-            for batch in file.iter_batches(columns=read):
-                yield from batch.to_pylist()
-    except pa.ArrowInvalid as error:
-        raise DamagedShardError(f"{str(path)!r} cannot be read as parquet: {error}") from error
 
 
 def chunks(source: str, rows: Iterator[Row], size: int, listed: frozenset[str] | None) -> Iterator[Chunk]:
@@ -146,11 +103,7 @@ def chunks(source: str, rows: Iterator[Row], size: int, listed: frozenset[str] |
 
 def source_name(source: str) -> str:
     """What blocks of this shard or file are called after."""
-    return (
-        Path(source).stem
-        if Path(source).suffix.lower() in (".jsonl", ".csv", ".tsv", ".parquet")
-        else shard_name(source)
-    )
+    return Path(source).stem if Path(source).suffix.lower() in READERS else shard_name(source)
 
 
 def read_keys(file: Path) -> frozenset[str]:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from embedder.encoder import Provenance
-from embedder.folder import ModelFolder
+from embedder.folder import CLIP_TYPES, ModelFolder
 from embedder.networks import ClipText, load_weights
 from embedder.options import ModelOptions
 from store.errors import ConfigError
@@ -17,7 +17,7 @@ def load_clip_text(
 ) -> tuple[nn.Module, Provenance]:
     from transformers import AutoConfig, CLIPTextModelWithProjection
 
-    if folder.config["model_type"] not in ("clip", "clip_text_model"):
+    if folder.config["model_type"] not in CLIP_TYPES:
         raise ConfigError(
             f"model {folder.model!r} is a {folder.config['model_type']!r}, not a CLIP; choose another --kind"
         )

@@ -22,7 +22,7 @@ class EmbedConfig:
     """
 
     model: str
-    """Folder or hub id of the model: a sentence encoder, a decoder LLM, or a CLIP (its text tower)."""
+    """Folder or hub id of the model: a sentence encoder, a decoder LLM, or a CLIP or SigLIP (its text tower)."""
     store: str
     """The store that receives the vectors; made where there is none. {host} in it is this machine's name."""
     caption_fields: tuple[str, ...]

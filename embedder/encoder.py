@@ -44,6 +44,8 @@ class Encoder:
         device: torch.device,
         pad_id: int,
         batch_tokens: int,
+        pad_left: bool = False,
+        pad_to: int | None = None,
     ) -> None:
         self.network = network.to(device)
         self.tokenizer = tokenizer
@@ -53,7 +55,8 @@ class Encoder:
         self.batch_tokens = batch_tokens
         """Budget of one forward pass, in tokens with padding."""
         self._pad_id = pad_id
-        self._left = provenance.kind == "llm"
+        self._left = pad_left
+        self._pad_to = pad_to  # tokens of every caption with its padding; None: of the longest of its batch
 
     @property
     def dim(self) -> int:
@@ -80,7 +83,7 @@ class Encoder:
             ConfigError: not even one caption fits the memory.
         """
         vectors = np.empty((len(tokens), self.dim), np.float32)
-        lengths = np.array([len(t.ids) for t in tokens], np.int64)
+        lengths = np.array([self._pad_to or len(t.ids) for t in tokens], np.int64)
         batches = pack(lengths, self.batch_tokens)[::-1]
         while batches:
             batch = batches.pop()
@@ -119,7 +122,7 @@ class Encoder:
     def forward(self, batch: Sequence[Tokens]) -> np.ndarray:
         """(n, D) float32 vectors of one batch, in one pass of the model."""
         lengths = [len(t.ids) for t in batch]
-        width = max(lengths)
+        width = self._pad_to or max(lengths)
         ids = np.full((len(batch), width), self._pad_id, np.int64)
         mask = np.zeros((len(batch), width), bool)
         text = np.zeros((len(batch), width), bool)

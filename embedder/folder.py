@@ -7,12 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from embedder.fingerprint import fingerprint
 from store.errors import ConfigError
+from store.fingerprint import fingerprint
 
 Kind = Literal["sentence", "clip-text", "llm"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+CLIP_TYPES = ("clip", "clip_text_model")
+SIGLIP_TYPES = ("siglip", "siglip_text_model", "siglip2", "siglip2_text_model")
 _NEEDED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja"]
 _NOT_NEEDED = ["onnx/*", "openvino/*", "original/*", "consolidated*"]
 
@@ -62,9 +64,9 @@ class ModelFolder:
             raise ConfigError(f"{str(file)!r} is not json: {error}") from error
 
     def kind(self) -> Kind:
-        """What the folder's own files say: CLIP, a sentence-transformers folder or an encoder, or a decoder LLM."""
+        """What its own files say: CLIP, SigLIP, a sentence-transformers folder, an encoder or a decoder LLM."""
         model_type = self.config["model_type"]
-        if model_type in ("clip", "clip_text_model"):
+        if model_type in CLIP_TYPES + SIGLIP_TYPES:
             return "clip-text"
         if (self.path / "modules.json").is_file():
             return "sentence"

@@ -10,6 +10,7 @@ from embedder.folder import Kind, ModelFolder, find_model
 from embedder.llm import load_llm
 from embedder.options import ModelOptions
 from embedder.sentence import load_sentence
+from embedder.siglip_text import is_siglip, load_siglip_text, load_siglip_tokenizer
 from embedder.tokens import CaptionTokenizer
 from store.errors import ConfigError
 
@@ -26,11 +27,17 @@ def load_encoder(options: ModelOptions, local_rank: int = 0) -> Encoder:
     kind: Kind = folder.kind() if options.kind == "auto" else options.kind
     device = pick_device(options.device, local_rank)
     dtype = _compute_dtype(options.compute_dtype, device)
-    tokenizer = _load_tokenizer(folder, options)
-    lower_case = False
+    siglip = kind == "clip-text" and is_siglip(folder)
+    tokenizer = _load_tokenizer(folder, options, siglip)
+    network: torch.nn.Module
+    lower_case = siglip
+    pad_to: int | None = None
     if kind != "llm" and (options.adapters or options.attention != "auto"):
         raise ConfigError(f"--adapters and --attention are for decoder LLMs (--kind llm), not for kind {kind!r}")
-    if kind == "clip-text":
+    if siglip:
+        siglip_text, provenance = load_siglip_text(folder, options, dtype)
+        network, pad_to = siglip_text, siglip_text.length
+    elif kind == "clip-text":
         network, provenance = load_clip_text(folder, options, dtype, tokenizer)
     elif kind == "llm":
         network, provenance = load_llm(folder, options, dtype, device, tokenizer)
@@ -46,6 +53,8 @@ def load_encoder(options: ModelOptions, local_rank: int = 0) -> Encoder:
         device=device,
         pad_id=pad_id or 0,
         batch_tokens=options.batch_tokens or (1024 if device.type == "cpu" else 32768),
+        pad_left=kind == "llm" or (siglip and tokenizer.padding_side == "left"),
+        pad_to=pad_to,
     )
 
 
@@ -72,10 +81,12 @@ def _compute_dtype(name: str, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
-def _load_tokenizer(folder: ModelFolder, options: ModelOptions) -> Any:
+def _load_tokenizer(folder: ModelFolder, options: ModelOptions, siglip: bool) -> Any:
     from transformers import AutoTokenizer
 
     try:
+        if siglip:
+            return load_siglip_tokenizer(folder)
         return AutoTokenizer.from_pretrained(folder.path, trust_remote_code=options.trust_remote_code)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

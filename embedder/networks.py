@@ -50,6 +50,24 @@ class ClipText(nn.Module):
         return nn.functional.normalize(vectors_BD, dim=-1) if self.normalize else vectors_BD
 
 
+class SiglipText(nn.Module):
+    """SigLIP's text tower: its pooled output, not normalised. It sees padding, as it did in training.
+
+    Attributes:
+        length: tokens of every text, padding included.
+    """
+
+    def __init__(self, model: Any, normalize: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.length = int(model.config.max_position_embeddings)
+        self.normalize = normalize
+
+    def forward(self, ids_BL: Tensor, mask_BL: Tensor, text_BL: Tensor) -> Tensor:
+        vectors_BD = self.model(input_ids=ids_BL).pooler_output.float()
+        return nn.functional.normalize(vectors_BD, dim=-1) if self.normalize else vectors_BD
+
+
 def load_weights(
     auto_class: Any, folder: ModelFolder, dtype: torch.dtype, unused: tuple[str, ...], **options: Any
 ) -> Any:

@@ -4,6 +4,7 @@ A shard is a tar whose members are named ``KEY.EXTENSION``; members of one sampl
 lower-cased, as webdataset does. Shards are only ever read.
 """
 
+import contextlib
 import glob
 import json
 import re
@@ -17,6 +18,7 @@ import braceexpand
 
 from store.errors import CaptionFieldError, DamagedShardError, ShardNotFoundError
 
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 
 
@@ -105,7 +107,7 @@ def iter_samples(shard: str, extensions: Iterable[str]) -> Iterator[tuple[str, d
     current: str | None = None
     members: dict[str, bytes] = {}
     try:
-        with _open(shard) as stream, tarfile.open(fileobj=stream, mode="r|*", tarinfo=CheckedTarInfo) as tar:
+        with open_tar(shard) as tar:
             for info in tar:
                 parts = split_member(info.name) if info.isfile() else None
                 if parts is None:
@@ -127,6 +129,21 @@ def iter_samples(shard: str, extensions: Iterable[str]) -> Iterator[tuple[str, d
             yield current, members
     except (tarfile.TarError, EOFError) as error:
         raise DamagedShardError(f"shard {shard!r} cannot be read as a tar ({error}); download it again") from error
+
+
+@contextlib.contextmanager
+def open_tar(shard: str) -> Iterator[tarfile.TarFile]:
+    """The shard as a tar whose damaged headers are noticed. Members of local shards that are not read are passed over.
+
+    Raises:
+        ShardNotFoundError: there is no such shard.
+        tarfile.TarError, EOFError: it is no tar; also while its members are read, where it is damaged or cut short.
+    """
+    with _open(shard) as stream:
+        seekable = not is_remote(shard) and not cast(Any, stream).peek(6).startswith(_COMPRESSED)
+        mode: Any = "r:" if seekable else "r|*"
+        with tarfile.open(fileobj=stream, mode=mode, tarinfo=CheckedTarInfo) as tar:
+            yield tar
 
 
 def _open(shard: str) -> BinaryIO:

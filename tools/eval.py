@@ -1,7 +1,9 @@
 """``keyclip eval``: retrieval, zero-shot classification and drift, from embeddings that sit in the store."""
 
 import base64
+import dataclasses
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,32 +11,46 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from store.errors import ConfigError
-from store.shards import caption_at
+from tools.evaluation import Result, Texts, chosen, evaluate_set
+from tools.reporting.paired import intervals, measurements
 from tools.reporting.table import text_table
+from trainer.config import require
 from trainer.decoding import decode
+from trainer.evalsets.annotations import Caption
+from trainer.evalsets.definition import read_definitions
+from trainer.evalsets.images import Images
 from trainer.evaluate import Model, caption_features, image_features, load_model
 from trainer.join import Join
-from trainer.metrics import retrieval
 from trainer.run_folder import write_json
 from trainer.samples import ShardSamples, read_key_list
-from trainer.zeroshot import read_classes, zero_shot
+from trainer.uncertainty import Bootstrap
+from trainer.zeroshot import class_vectors, find_classes, sample_labels
 
 FORMAT = "keyclip-eval/1"
+TEXT_FIELD = "caption"  # the column of `keyclip eval-captions`, and so the caption field in the store
 SHOWN = 5  # images for an example
 THUMBNAIL = 160  # pixels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """Evaluate CLIP itself, or a checkpoint of stage 1 or stage 2, on image shards.
+    """Evaluate CLIP itself, or a checkpoint of stage 1 or stage 2, on evaluation sets or on image shards.
 
-    Captions are not encoded here: their vectors come from the store, as `keyclip embed` wrote them under
-    EMBEDDER/CAPTION_FIELD and TEACHER/CAPTION_FIELD. Without --checkpoint, CLIP's own text features (the teacher
-    fields) are used. The drift probe compares the tuned image tower with the original CLIP's text features.
+    Captions and class prompts are not encoded here: their vectors come from the store, embedded once for each model
+    and used by every checkpoint. Without --checkpoint, CLIP's own text features (the teacher fields) are used. The
+    drift probe compares the tuned image tower with the original CLIP's text features.
 
-    Example:
+    Example, the sets that a YAML file defines:
+        keyclip eval-captions --sets evaluation.yaml --output eval.jsonl
+        keyclip embed --captions eval.jsonl --caption-fields caption --model LLM --field-prefix llama --store eval.store
+        keyclip embed --captions eval.jsonl --caption-fields caption --model CLIP --field-prefix clip --store eval.store
+        keyclip eval --clip openai/clip-vit-large-patch14 --checkpoint runs/stage2 --sets evaluation.yaml
+            --store eval.store --embedder llama --teacher clip --output results/proclip.json
+
+    Example, captions that stand in the shards' json:
         keyclip eval --clip openai/clip-vit-large-patch14 --checkpoint runs/stage2 --shards 'coco-test/*.tar'
             --store coco.store --embedder llama --teacher clip --captions all=captions.0,captions.1,captions.2
             --output results/proclip.json
@@ -44,30 +60,51 @@ class Config:
     """The CLIP that was tuned: a folder or hub id."""
     checkpoint: Path | None = None
     """Run or checkpoint to evaluate; without it, CLIP itself."""
-    shards: tuple[str, ...]
-    """Image shards to evaluate on: paths, globs, brace ranges or @FILE lists."""
+    sets: Path | None = None
+    """YAML file of evaluation sets; see the README."""
+    only: tuple[str, ...] = ()
+    """Of these sets, the ones to evaluate on; all by default."""
+    shards: tuple[str, ...] = ()
+    """Image shards to evaluate on instead: paths, globs, brace ranges or @FILE lists."""
     store: Path
     """The store with the vectors of their captions."""
-    captions: tuple[str, ...]
-    """Caption sets, NAME=CAPTION_FIELD[,CAPTION_FIELD...]; the captions of a set are pooled, as in COCO's five."""
+    captions: tuple[str, ...] = ()
+    """Caption sets of the shards, NAME=CAPTION_FIELD[,CAPTION_FIELD...]; the captions of a set are pooled, as in COCO's
+    five."""
     embedder: str
     """Name of the embedder: its fields are EMBEDDER/CAPTION_FIELD."""
     teacher: str
     """Name of the teacher: CLIP's own text features are TEACHER/CAPTION_FIELD."""
     zeroshot: Path | None = None
-    """Classes file for zero-shot classification; its prompts are EMBEDDER/prompt and TEACHER/prompt."""
+    """Classes file for zero-shot classification of the shards; its prompts are EMBEDDER/prompt and TEACHER/prompt."""
     keys: Path | None = None
-    """Key list, one sample key a line: evaluate on these samples only."""
+    """Key list, one sample key a line: evaluate on these samples of the shards only."""
     parts: tuple[str, ...] = ()
     """Parts of the samples to evaluate on their own too, NAME=KEY_LIST; they appear as caption sets `SET, NAME`."""
     name: str | None = None
     """What to call the model in tables; by default the checkpoint's or CLIP's path."""
     examples: int = 6
     """Captions for which the retrieved images are kept, for the report."""
+    resamples: int = 1000
+    """Bootstrap resamples of the queries behind each 95 % interval; 0 computes none."""
+    seed: int = 0
+    """Seed of the bootstrap; results that are compared must share it."""
     output: Path | None = None
     """Result file (json) for `keyclip report`."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    json: bool = False
+    """Print the result as json, without examples and ranks."""
+
+    def __post_init__(self) -> None:
+        if bool(self.sets) == bool(self.shards):
+            raise ConfigError("give either --sets, a YAML file of evaluation sets, or --shards with --captions")
+        if self.sets and (self.captions or self.zeroshot or self.keys or self.parts):
+            raise ConfigError("--captions, --zeroshot, --keys and --parts belong to --shards, not to --sets")
+        if self.only and not self.sets:
+            raise ConfigError("--only names sets of --sets")
+        for name in ("examples", "resamples", "seed"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
 
 
 def run(config: Config) -> None:
@@ -76,47 +113,96 @@ def run(config: Config) -> None:
     if config.output:
         config.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(config.output, result)
-    print(text_table([result]))
+    if config.json:
+        print(json.dumps({key: value for key, value in result.items() if key not in ("examples", "queries")}, indent=2))
+    else:
+        print(text_table([result]))
 
 
 def evaluate(config: Config) -> dict[str, Any]:
     """The result as ``keyclip report`` reads it."""
-    sets = _caption_sets(config.captions)
     model = load_model(config.clip, config.checkpoint)
-    samples = ShardSamples(config.shards, config.keys)
-    parts = {"": torch.ones(len(samples), dtype=torch.bool), **dict(_part(part, samples) for part in config.parts)}
-    keys = [key.decode() for key in samples.keys]
-    features = {
-        name: caption_features(_join(config, model, fields), keys, model.adapter) for name, fields in sets.items()
-    }
-    auto = "cuda" if torch.cuda.is_available() else "cpu"
-    image_IE = image_features(model.tower, samples, torch.device(auto if config.device == "auto" else config.device))
-    first = next(iter(sets))
-    original = model.original()
-    return {
+    result = Result()
+    sources, num_images, examples = (_of_sets if config.sets else _of_shards)(config, model, result)
+    bootstrap = Bootstrap(resamples=config.resamples, seed=config.seed)
+    entries = {
         "format": FORMAT,
         "name": config.name or str(config.checkpoint or config.clip),
         "checkpoint": str(model.checkpoint) if model.checkpoint else None,
         "clip": config.clip,
-        "shards": list(samples.shards),
-        "num_images": len(samples),
-        "retrieval": {
-            (f"{name}, {part}" if part else name): _retrieval(image_IE[kept], text[:, kept])
-            for name, text in features.items()
-            for part, kept in parts.items()
-        },
-        "drift": _retrieval(image_IE, caption_features(_join(config, original, sets[first]), keys, None)),
-        "zeroshot": _zero_shot(config, model, samples, image_IE),
-        "examples": _examples(config.examples, samples, sets[first][0], image_IE, features[first][0]),
+        "shards": sources,
+        "num_images": num_images,
+        "examples": examples,
+        "bootstrap": dataclasses.asdict(bootstrap),
+        **result.entries(),
     }
+    return entries | {"intervals": intervals(measurements(entries), bootstrap.level)}
+
+
+def _of_sets(config: Config, model: Model, result: Result) -> tuple[list[str], int, list[dict[str, Any]]]:
+    """The sets of the YAML file; examples come from the first retrieval set."""
+    assert config.sets is not None
+    join, original = _joins(config, model, [TEXT_FIELD])
+    sources: list[str] = []
+    examples: list[dict[str, Any]] = []
+    definitions = chosen(read_definitions(config.sets), config.only)
+    for definition in tqdm(definitions, "sets", unit="set", leave=False, disable=len(definitions) < 2):
+        found = evaluate_set(definition, model, join, original, lambda images: _encode(config, model, images), result)
+        sources += definition.images
+        if found and not examples:
+            images, captions, image_IE = found
+            captions = [caption for caption in captions if caption.language == captions[0].language]
+            examples = _examples(config.examples, images, captions, image_IE, join, f"{definition.name}/", model)
+    return sources, sum(entry["num_images"] for entry in result.sets.values()), examples
+
+
+def _of_shards(config: Config, model: Model, result: Result) -> tuple[list[str], int, list[dict[str, Any]]]:
+    """Caption sets in the json of shards; all have the same images."""
+    sets = _caption_sets(config.captions)
+    samples = ShardSamples(config.shards, config.keys)
+    parts = dict(_part(part, samples) for part in config.parts)
+    keys = [key.decode() for key in samples.keys]
+    joins = {name: _joins(config, model, fields) for name, fields in sets.items()}
+    texts = {
+        name: [_pooled(join, keys, of) for join, of in zip(pair, (model, model.original()), strict=True)]
+        for name, pair in joins.items()
+    }
+    image_IE = _encode(config, model, samples)
+    for name, (own, original) in texts.items():
+        result.add_retrieval(name, image_IE, keys, [own], [original])
+        for part, kept in parts.items():
+            part_keys = [keys[i] for i in kept.tolist()]
+            own_part, original_part = own.of_images(kept), original.of_images(kept)
+            result.add_retrieval(f"{name}, {part}", image_IE[kept], part_keys, [own_part], [original_part], part=True)
+    if config.zeroshot:
+        classes = find_classes(config.zeroshot)
+        vectors = class_vectors(classes, _joins(config, model, ["prompt"])[0], model.adapter)
+        labels = sample_labels(classes, samples)
+        result.add_zeroshot(config.zeroshot.stem, image_IE, keys, vectors, labels, classes.primary)
+    first, field = next(iter(joins.values()))[0], next(iter(sets.values()))[0]
+    spread = _spread(config.examples, len(samples))
+    captions = [Caption(keys[i], samples.caption(i, field) or "", (i,)) for i in spread]
+    return list(samples.shards), len(samples), _examples(len(spread), samples, captions, image_IE, first, "", model)
+
+
+def _pooled(join: Join, keys: Sequence[str], model: Model) -> Texts:
+    features = caption_features(join, keys, model.adapter)
+    images = [(i,) for _ in join.fields for i in range(len(keys))]
+    return Texts(
+        features.flatten(0, 1),
+        images,
+        [f"{key}/{join.caption_field(i)}" for i in range(len(join.fields)) for key in keys],
+    )
 
 
 def _caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
     sets = {}
     for argument in arguments:
         name, equals, fields = argument.partition("=")
-        if not (name and equals and fields):
-            raise ConfigError(f"caption set {argument!r}; expected NAME=CAPTION_FIELD[,CAPTION_FIELD...]")
+        if not (name and equals and fields) or "/" in name:
+            raise ConfigError(
+                f"caption set {argument!r}; expected NAME=CAPTION_FIELD[,CAPTION_FIELD...], NAME without '/'"
+            )
         sets[name] = fields.split(",")
     if not sets:
         raise ConfigError("no caption set given; name at least one, --captions NAME=CAPTION_FIELD")
@@ -124,56 +210,65 @@ def _caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _part(argument: str, samples: ShardSamples) -> tuple[str, torch.Tensor]:
-    """The name of a part and which samples belong to it: (I,) bool."""
+    """The name of a part and the positions of its samples, ascending."""
     name, equals, file = argument.partition("=")
     if not (name and equals and file):
         raise ConfigError(f"part {argument!r}; expected NAME=KEY_LIST")
-    kept = torch.from_numpy(np.isin(samples.keys, read_key_list(Path(file))))
-    if not kept.any():
+    kept = torch.from_numpy(np.flatnonzero(np.isin(samples.keys, read_key_list(Path(file)))))
+    if not len(kept):
         raise ConfigError(f"none of the {len(samples)} samples is in the key list {file!r} of part {name!r}")
     return name, kept
 
 
-def _join(config: Config, model: Model, caption_fields: Sequence[str]) -> Join:
-    """The vectors of captions that the model's text side takes: the embedder's for an adapter, else CLIP's own."""
-    prefix = config.embedder if model.adapter else config.teacher
-    join = Join(config.store, [f"{prefix}/{field}" for field in caption_fields])
-    model.require_fit(join)
-    return join
+def _joins(config: Config, model: Model, caption_fields: Sequence[str]) -> tuple[Join, Join]:
+    """The vectors that the model's text side takes (the embedder's for an adapter), and CLIP's own text features."""
+    original = Join(config.store, [f"{config.teacher}/{field}" for field in caption_fields])
+    model.original().require_fit(original)
+    if not model.adapter:
+        return original, original
+    own = Join(config.store, [f"{config.embedder}/{field}" for field in caption_fields])
+    model.require_fit(own)
+    return own, original
 
 
-def _retrieval(image_IE: torch.Tensor, text_VIE: torch.Tensor) -> dict[str, dict[str, float]]:
-    owner = torch.arange(len(image_IE)).repeat(len(text_VIE))
-    return retrieval(image_IE, text_VIE.flatten(0, 1), owner)
+def _encode(config: Config, model: Model, images: Images) -> torch.Tensor:
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    return image_features(model.tower, images, torch.device(auto if config.device == "auto" else config.device))
 
 
-def _zero_shot(config: Config, model: Model, samples: ShardSamples, image_IE: torch.Tensor) -> dict[str, float] | None:
-    if config.zeroshot is None:
-        return None
-    return zero_shot(read_classes(config.zeroshot), _join(config, model, ["prompt"]), model.adapter, samples, image_IE)
+def _spread(count: int, total: int) -> list[int]:
+    """Positions evenly spread: the same for every model."""
+    return torch.linspace(0, total - 1, min(count, total)).long().tolist()
 
 
 def _examples(
-    num_examples: int, samples: ShardSamples, caption_field: str, image_IE: torch.Tensor, text_IE: torch.Tensor
+    count: int,
+    images: Images,
+    captions: Sequence[Caption],
+    image_IE: torch.Tensor,
+    join: Join,
+    prefix: str,
+    model: Model,
 ) -> list[dict[str, Any]]:
-    """For captions evenly spread over the samples, the images that rank first; the same captions for every model."""
-    chosen = torch.linspace(0, len(samples) - 1, min(num_examples, len(samples))).long().tolist()
-    return [_example(query, samples, caption_field, image_IE @ text_IE[query]) for query in chosen]
+    """For captions evenly spread over the set, the images that rank first."""
+    asked = [captions[i] for i in _spread(count, len(captions))]
+    text_QE = caption_features(join, [prefix + caption.key for caption in asked], model.adapter)[0]
+    return [_example(caption, images, image_IE @ text_E) for caption, text_E in zip(asked, text_QE, strict=True)]
 
 
-def _example(query: int, samples: ShardSamples, caption_field: str, scores: torch.Tensor) -> dict[str, Any]:
+def _example(caption: Caption, images: Images, scores: torch.Tensor) -> dict[str, Any]:
     order = scores.argsort(descending=True).tolist()
     retrieved = [
         {
-            "key": samples.key(i),
+            "key": images.key(i),
             "score": scores[i].item(),
-            "correct": i == query,
-            "image": _thumbnail(samples.image(i)),
+            "correct": i in caption.images,
+            "image": _thumbnail(images.image(i)),
         }
         for i in order[:SHOWN]
     ]
-    caption = caption_at(samples.json(query), caption_field)
-    return {"query": caption, "key": samples.key(query), "rank": order.index(query) + 1, "retrieved": retrieved}
+    rank = 1 + min(order.index(i) for i in caption.images)
+    return {"query": caption.text, "key": images.key(caption.images[0]), "rank": rank, "retrieved": retrieved}
 
 
 def _thumbnail(payload: bytes) -> str:

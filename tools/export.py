@@ -8,16 +8,18 @@ from safetensors.torch import save_file
 
 from store.errors import ConfigError
 from trainer.evaluate import load_model
-from trainer.export import export_folder, to_llm2clip
+from trainer.export import export_folder
+from trainer.llm2clip import to_llm2clip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """Export a checkpoint of stage 1 or stage 2 for use elsewhere.
 
-    huggingface: a folder with the image tower for CLIPVisionModelWithProjection.from_pretrained, the image processor's
-    settings, the adapter as safetensors, and its shape and embedder as json. llm2clip: one safetensors file with the
-    adapter under the names that LLM2CLIP and ProCLIP give it (text.text_adaptor.*).
+    huggingface: a folder with the image tower (LoRA merged) for from_pretrained of CLIPVisionModelWithProjection,
+    SiglipVisionModel or Siglip2VisionModel, the image processor's settings, the adapter as safetensors, and its shape
+    and embedder as json. llm2clip: one safetensors file with the adapter under the names that LLM2CLIP and ProCLIP give
+    it (text.text_adaptor.*); keyclip import adapter is the way back.
 
     Example:
         keyclip export --clip openai/clip-vit-large-patch14 --checkpoint runs/proclip --output proclip-vitl14

@@ -30,7 +30,9 @@ class RunConfig:
     grad_clip: float = 5.0
     """Largest norm of the whole gradient; 0 for none."""
     accumulation: int = 1
-    """Micro-batches per optimiser step. InfoNCE compares within a micro-batch of all ranks."""
+    """Micro-batches per optimiser step. InfoNCE compares within a micro-batch of all ranks.
+
+    May change when a run goes on, as may the number of ranks: the samples of each step stay the same."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of parameters and activations; master weights are float32 always."""
     zero_stage: int = 1

@@ -13,14 +13,15 @@ from tqdm import tqdm
 
 from store.errors import CheckpointError, ConfigError
 from trainer.adapter import Adapter
+from trainer.evalsets.images import Images
 from trainer.images import BrokenImageError
 from trainer.join import Join
 from trainer.lora import Lora, merge_lora
 from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
-from trainer.samples import ShardSamples
 from trainer.towers import ImageTower, Tower, load_image_tower
 
 BATCH = 128
+CAPTIONS = 16_384  # caption vectors in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def _part(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tens
 
 
 @torch.no_grad()
-def image_features(tower: Tower, samples: ShardSamples, device: torch.device) -> torch.Tensor:
+def image_features(tower: Tower, samples: Images, device: torch.device) -> torch.Tensor:
     """Normalised features of every image: (I, E) float32 on the CPU, in the samples' order.
 
     Raises:
@@ -126,6 +127,9 @@ def caption_features(join: Join, keys: Sequence[str], adapter: Adapter | None) -
     join.covered(keys, "error")
     views = []
     for which in range(len(join.fields)):
-        vectors = torch.from_numpy(join.vectors(keys, which))
-        views.append(F.normalize(adapter(vectors) if adapter else vectors, dim=-1))
+        blocks = []
+        for start in range(0, max(1, len(keys)), CAPTIONS):
+            vectors = torch.from_numpy(join.vectors(keys[start : start + CAPTIONS], which))
+            blocks.append(F.normalize(adapter(vectors) if adapter else vectors, dim=-1))
+        views.append(torch.cat(blocks))
     return torch.stack(views)

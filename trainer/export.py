@@ -1,26 +1,25 @@
-"""A trained model as files that others read: a transformers folder with the adapter beside it, or LLM2CLIP's keys.
+"""A trained model as a folder that others read: the image tower for its library, with the adapter beside it.
 
-OUTPUT/config.json, model.safetensors     the image tower, for CLIPVisionModelWithProjection.from_pretrained
+OUTPUT/config.json, model.safetensors     the image tower, LoRA merged, for ``from_pretrained`` of its class
 OUTPUT/preprocessor_config.json           the image processor's settings
 OUTPUT/adapter.safetensors                the MLP's weights
-OUTPUT/keyclip.json                       the MLP's shape, and the embedder whose vectors it takes
+OUTPUT/keyclip.json                       the MLP's shape, the embedder whose vectors it takes, the tower's class
+
+The folder can be given as ``--clip`` too.
 """
 
 import json
 import shutil
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 
 from store.errors import CheckpointError, ConfigError
 from trainer.adapter import Adapter
 from trainer.evaluate import load_model
-from trainer.processor import processor_settings
 from trainer.run_folder import write_json
 
 FORMAT = "keyclip-export/1"
-PREFIX = "text.text_adaptor."
 
 
 def export_folder(clip: str, checkpoint: Path, output: Path) -> None:
@@ -36,10 +35,15 @@ def export_folder(clip: str, checkpoint: Path, output: Path) -> None:
     assert model.adapter is not None
     temporary = output.with_name(f".{output.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.tower.model.save(temporary)
-    write_json(temporary / "preprocessor_config.json", processor_settings(model.tower.transform))
+    model.tower.save(temporary)
     save_file(model.adapter.state_dict(), temporary / "adapter.safetensors", metadata={"format": "pt"})
-    about = {"format": FORMAT, "adapter": shape_of(model.adapter), "embedder": model.embedder, "clip": clip}
+    about = {
+        "format": FORMAT,
+        "adapter": shape_of(model.adapter),
+        "embedder": model.embedder,
+        "clip": clip,
+        "tower": type(model.tower.model.vision).__name__,
+    }
     write_json(temporary / "keyclip.json", about)
     temporary.replace(output)
 
@@ -73,42 +77,3 @@ def shape_of(adapter: Adapter) -> dict[str, int]:
         "num_blocks": len(adapter.blocks),
         "expansion": expansion,
     }
-
-
-def to_llm2clip(adapter: Adapter) -> dict[str, torch.Tensor]:
-    """The adapter's weights under the names that LLM2CLIP and ProCLIP give them, ``text.text_adaptor.*``.
-
-    There the MLP is one sequence: blocks of ``ln`` and ``fn`` (Linear, GELU, Dropout, Linear), LayerNorm, Linear.
-    """
-    return {_theirs(name, len(adapter.blocks)): value for name, value in adapter.state_dict().items()}
-
-
-def from_llm2clip(weights: dict[str, torch.Tensor]) -> Adapter:
-    """The adapter in a state dict with LLM2CLIP's or ProCLIP's names; other weights in it are left alone.
-
-    Raises:
-        CheckpointError: there is no such adapter in it.
-    """
-    theirs = {name.removeprefix("module."): value for name, value in weights.items()}
-    theirs = {name: value for name, value in theirs.items() if name.startswith(PREFIX)}
-    blocks = {int(name.removeprefix(PREFIX).split(".")[0]) for name in theirs if ".fn.0.weight" in name}
-    last = theirs.get(f"{PREFIX}{len(blocks) + 1}.weight")
-    if last is None or blocks != set(range(len(blocks))):
-        raise CheckpointError(f"no adapter of the form {PREFIX}* is among the {len(weights)} weights")
-    dim_out, dim_in = last.shape
-    expansion = theirs[f"{PREFIX}0.fn.0.weight"].shape[0] // dim_in if blocks else 1
-    adapter = Adapter(dim_in, dim_out, len(blocks), expansion)
-    try:
-        ours = {name: theirs[_theirs(name, len(blocks))].float() for name in adapter.state_dict()}
-        adapter.load_state_dict(ours)
-    except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"the adapter {PREFIX}* is not complete: {error}") from error
-    return adapter
-
-
-def _theirs(name: str, num_blocks: int) -> str:
-    first, _, rest = name.partition(".")
-    if first == "blocks":
-        number, layer, kind = rest.split(".")
-        return f"{PREFIX}{number}.{ {'norm': 'ln', 'up': 'fn.0', 'down': 'fn.3'}[layer] }.{kind}"
-    return f"{PREFIX}{num_blocks + (first == 'projection')}.{rest}"

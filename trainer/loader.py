@@ -10,6 +10,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from store.errors import ConfigError, KeyclipError
 from trainer.order import Source, epoch_order
 
+NO_IMAGE, NOT_LISTED, NO_VECTOR, BROKEN = LEFT_OUT = (
+    "without image", "not in the key list", "without a vector", "broken image",
+)  # fmt: skip
+"""Why samples are left out: before the first step, or as they are loaded."""
+
 
 class TrainingData(Protocol):
     """What a stage gives to the loop: samples that are loaded a batch at a time."""
@@ -21,7 +26,8 @@ class TrainingData(Protocol):
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
         """The batch of ``samples`` (n,), which stand at ``places`` (n,) of the epoch: tensors by name.
 
-        Whatever is drawn at random depends on seed, epoch and place alone.
+        Whatever is drawn at random depends on seed, epoch and place alone. Under ``left_out``, which is optional, stand
+        the numbers of samples that are not in the batch, by reason (one of LEFT_OUT).
         """
 
 

@@ -3,15 +3,21 @@
 import json
 import math
 import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from tqdm import tqdm
 
 from store.errors import KeyclipError
 from trainer import run_folder
 from trainer.boards import Board, open_boards
 from trainer.config import RunConfig
+from trainer.epochs import EpochCounts, epoch_sentence
+from trainer.loader import LEFT_OUT, Plan
+from trainer.order import Source
 
 
 class DivergedError(KeyclipError, ArithmeticError):
@@ -24,18 +30,20 @@ class TrainingLog:
     A run that continues after ``first`` steps drops the lines that were written later, and writes them again.
     """
 
-    def __init__(self, config: RunConfig, rank: int, first: int) -> None:
+    def __init__(self, config: RunConfig, rank: int, first: int, plan: Plan, sources: Sequence[Source]) -> None:
         self.config, self.folder, self.rank, self.first = config, config.output, rank, first
+        self.plan, self.epochs = plan, EpochCounts(plan, sources)
         self.boards: list[Board] = []
         self._reset()
 
     def _reset(self) -> None:
-        """Begin to count anew; ``skipped`` counts this rank's samples."""
-        self.samples, self.skipped, self.waited, self.since = 0, 0, 0.0, time.perf_counter()
+        """Begin to count anew; ``left_out`` counts this rank's samples."""
+        self.samples, self.left_out, self.waited, self.since = 0, Counter[str](), 0.0, time.perf_counter()
 
     def __enter__(self) -> "TrainingLog":
         if self.rank == 0:
-            run_folder.trim_log(self.folder, self.first)
+            last = run_folder.trim_log(self.folder, self.first)
+            self.epochs = EpochCounts(self.plan, self.epochs.sources, last)
             settings = run_folder.plain(self.config)
             self.boards = open_boards(self.folder, self.first, self.config.wandb_project, settings)
         return self
@@ -44,18 +52,20 @@ class TrainingLog:
         for board in self.boards:
             board.close()
 
-    def add(self, samples: int, waited: float, skipped: int) -> None:
+    def add(self, samples: int, waited: float, left_out: Mapping[str, int]) -> None:
+        """Count a step: samples of all ranks, seconds that this one waited for them, what it left out by reason."""
         self.samples += samples
-        self.skipped += skipped
+        self.left_out.update(left_out)
         self.waited += waited
 
     def write(self, row: dict[str, Any], report: dict[str, torch.Tensor], engine: Any) -> dict[str, float]:
         """Append one line; returns what the progress bar shows. A collective call."""
         values = torch.stack([value.detach().float().reshape(()) for value in report.values()])
-        skipped = values.new_tensor([self.skipped * dist.get_world_size()])
-        values = torch.cat([values, skipped])
+        values = torch.cat([values, values.new_tensor([self.left_out[reason] for reason in LEFT_OUT])])
         dist.all_reduce(values)
-        means = dict(zip([*report, "skipped_samples"], (values / dist.get_world_size()).tolist(), strict=True))
+        sums = dict(zip([*report, *LEFT_OUT], values.tolist(), strict=True))
+        left_out = {reason: round(sums[reason]) for reason in LEFT_OUT}
+        means = {name: sums[name] / dist.get_world_size() for name in report}
         norm = engine.get_global_grad_norm()
         if norm is not None:
             means["grad_norm"] = float(norm)
@@ -68,12 +78,16 @@ class TrainingLog:
             means |= {"loss_scale": float(engine.optimizer.loss_scale), "skipped_steps": float(engine.skipped_steps)}
         elapsed = time.perf_counter() - self.since
         row |= means | {
+            "skipped_samples": sum(left_out.values()),
             "samples_per_second": self.samples / elapsed,
             "data_wait_share": self.waited / elapsed,
         }
+        counts = self.epochs.add(row["step"], left_out)
         if self.rank == 0:
+            if "epoch_counts" in counts and self.plan.steps_per_epoch >= self.config.log_every:
+                tqdm.write(epoch_sentence(counts["epoch_counts"]))
             with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps(row | counts) + "\n")
             for board in self.boards:
                 board.add(row["step"], {name: value for name, value in row.items() if name != "step"})
         self._reset()

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from store.errors import KeyclipError
 from trainer import run_folder
 from trainer.config import RunConfig
 from trainer.engine import learning_rate_at, make_engine, set_learning_rate, start_ranks, stop_ranks
+from trainer.epochs import begin_sentences
 from trainer.gather import any_rank
 from trainer.loader import batches, make_plan
 from trainer.log import TrainingLog
@@ -68,8 +70,9 @@ class _Run:
 
     def run(self) -> None:
         first = load_training_state(self.config.output, self.engine, self.stage)
+        sources = self.stage.data.sources
         if self.rank == 0:
-            self._announce(first)
+            tqdm.write(begin_sentences(self.stage.name, first, self.total_steps, self.plan, sources, self.ranks))
         quiet, interval = self.rank > 0, 0.1 if sys.stderr.isatty() else 30.0  # a log file needs no animation
         bar = tqdm(
             total=self.total_steps,
@@ -80,21 +83,12 @@ class _Run:
             mininterval=interval,
             maxinterval=interval,
         )
-        log = TrainingLog(self.config, self.rank, first)
+        log = TrainingLog(self.config, self.rank, first, self.plan, sources)
         with bar, log, Preemption(self.config.checkpoint_minutes) as preemption:
             self._steps(first, bar, log, preemption)
         if self.rank == 0:
             newest = run_folder.find_checkpoint(self.config.output)
             self.stage.finish(run_folder.read_tensors(newest, "model"))
-
-    def _announce(self, first: int) -> None:
-        plan = self.plan
-        left = f", {plan.remainder} left over in each (other ones every time)" if plan.remainder else ""
-        begin = f"continues at step {first}" if first else "starts"
-        tqdm.write(
-            f"{self.stage.name} {begin}: {plan.num_samples} samples, batch {plan.batch_size} on {self.ranks} ranks, "
-            f"{self.total_steps} steps, {plan.steps_per_epoch} an epoch{left}"
-        )
 
     def _steps(self, first: int, bar: Any, log: TrainingLog, preemption: Preemption) -> None:
         config, engine = self.config, self.engine
@@ -102,22 +96,23 @@ class _Run:
         for step in range(first, self.total_steps):
             rate = learning_rate_at(step, config, self.total_steps)
             set_learning_rate(engine, rate)
-            waited, skipped = 0.0, 0
+            waited, left_out = 0.0, Counter[str]()
             for _ in range(config.accumulation):
                 asked = time.perf_counter()
                 batch = next(loader)
                 waited += time.perf_counter() - asked
-                skipped += batch.pop("num_skipped", 0)
+                left_out.update(batch.pop("left_out", {}))
                 loss, report = engine({name: _move(value, self.device) for name, value in batch.items()})
                 engine.backward(loss)
                 stepped = take_step(engine)
             if stepped:
                 self.stage.after_step(engine)
             done = step + 1
-            log.add(self.plan.batch_size, waited, skipped)
+            log.add(self.plan.batch_size, waited, left_out)
             save = done % config.checkpoint_every == 0 or done == self.total_steps
             stop = False
-            if done % config.log_every == 0 or save:  # logging stops a diverged run before it is saved
+            ends = done % self.plan.steps_per_epoch == 0
+            if done % config.log_every == 0 or save or ends:  # logging stops a diverged run before it is saved
                 stop, due = any_rank([preemption.signal is not None, preemption.is_save_due()], self.device)
                 save = save or stop or due
                 row = {"step": done, "epoch": done / self.plan.steps_per_epoch, "samples": done * config.batch_size}

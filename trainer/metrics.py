@@ -1,40 +1,85 @@
 """Retrieval and classification metrics as pure functions of features.
 
-Legend: I images, T texts, N classes, E joint width. Features are L2-normalised float32.
+Legend: I images, T texts, Q queries, G gallery items, P pairs that match, N classes, E joint width.
+Features are L2-normalised float32.
 """
 
 from collections.abc import Mapping
 
 import torch
 
-BLOCK = 1024  # queries compared at a time, so that memory does not grow with their number
+SCORES = 16_000_000  # similarities held at a time (64 MB), so that memory does not grow with queries x gallery
 
 
 def best_ranks(
-    query_QE: torch.Tensor, gallery_GE: torch.Tensor, query_owner: torch.Tensor, gallery_owner: torch.Tensor
+    query_QE: torch.Tensor, gallery_GE: torch.Tensor, pair_query: torch.Tensor, pair_gallery: torch.Tensor
 ) -> torch.Tensor:
-    """For each query the rank of its best true match: (Q,) int64, from 1.
+    """For each query the rank of its best true match: (Q,) int64 on the CPU, from 1.
 
-    A gallery item is a true match where its owner is the query's. Items of other owners that score as high as the
-    best match count as ranked before it, so that features without information are not rewarded; neither are NaN.
+    ``pair_query`` (P,) and ``pair_gallery`` (P,) are the positions of a query and a gallery item that match; either may
+    have several matches. Items that do not match the query but score as high as its best match count as ranked before
+    it, so that features without information are not rewarded; neither are NaN.
 
-    Example: query of owner 0, gallery of owners (0, 1, 0, 2) with scores (0.1, 0.9, 0.6, 0.3): the best match scores
-    0.6, one other item scores at least that, so the rank is 2.
+    Example: one query that matches the items 0 and 2, scores (0.1, 0.9, 0.6, 0.3): the best match scores 0.6, one other
+    item scores at least that, so the rank is 2.
+
+    Raises:
+        ValueError: a query has no match.
     """
-    ranks = []
-    for start in range(0, len(query_QE), BLOCK):
-        scores = query_QE[start : start + BLOCK] @ gallery_GE.T
-        match = query_owner[start : start + BLOCK, None] == gallery_owner[None, :]
-        best = scores.masked_fill(~match, -torch.inf).amax(dim=1, keepdim=True)
-        ranks.append(1 + (~(scores < best) & ~match).sum(dim=1))  # `>=` would put nothing before a NaN
+    pairs = torch.stack([pair_query, pair_gallery]).unique(dim=1).to(query_QE.device)  # sorted by query, none twice
+    num_pairs = torch.bincount(pairs[0], minlength=len(query_QE))
+    if not bool(num_pairs.all()):
+        raise ValueError(f"query {int(num_pairs.argmin())} has no match in the gallery")
+    ends = num_pairs.cumsum(0).tolist()
+    block, ranks, first = max(1, SCORES // len(gallery_GE)), [], 0
+    for start in range(0, len(query_QE), block):
+        scores = query_QE[start : start + block] @ gallery_GE.T
+        last = ends[start + len(scores) - 1]
+        row, item = pairs[0, first:last] - start, pairs[1, first:last]
+        ranks.append(_ranks_of_best(scores, row, scores[row, item]).cpu())
+        first = last
     return torch.cat(ranks)
+
+
+def _ranks_of_best(scores: torch.Tensor, row: torch.Tensor, matched: torch.Tensor) -> torch.Tensor:
+    """Ranks of each row's best match, where ``matched`` (P,) are the scores of the matches of the rows ``row`` (P,)."""
+    best = matched.new_full((len(scores),), -torch.inf).scatter_reduce(0, row, matched, "amax")
+    not_behind = scores.shape[1] - (scores < best[:, None]).sum(dim=1)  # `>=` would leave out a NaN
+    matches_not_behind = torch.zeros_like(not_behind).index_add(0, row, (~(matched < best[row])).long())
+    return 1 + not_behind - matches_not_behind
 
 
 def rank_summary(ranks: torch.Tensor) -> dict[str, float]:
     """R@1, R@5, R@10 (share of queries whose best match is within the first k, in [0, 1]), mean and median rank."""
     as_float = ranks.double()
     recalls = {f"R@{k}": (ranks <= k).double().mean().item() for k in (1, 5, 10)}
-    return recalls | {"mean_rank": as_float.mean().item(), "median_rank": as_float.quantile(0.5).item()}
+    ordered = as_float.sort().values
+    median = (ordered[(len(ranks) - 1) // 2] + ordered[len(ranks) // 2]).item() / 2
+    return recalls | {"mean_rank": as_float.mean().item(), "median_rank": median}
+
+
+def retrieval_ranks(
+    image_IE: torch.Tensor, text_TE: torch.Tensor, pair_image: torch.Tensor, pair_text: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Ranks of retrieval both ways, where image ``pair_image[p]`` and text ``pair_text[p]`` match.
+
+    An image may have several texts and a text several images; a query is right where any of its matches is found.
+    Images and texts without a match ask nothing but stay in the gallery.
+
+    Returns:
+        ``{"image_to_text": (images with a text,), "text_to_image": (texts with an image,)}``, int64, by position.
+    """
+    return {
+        "image_to_text": _ranks_of_matched(image_IE, text_TE, pair_image, pair_text),
+        "text_to_image": _ranks_of_matched(text_TE, image_IE, pair_text, pair_image),
+    }
+
+
+def _ranks_of_matched(
+    query_QE: torch.Tensor, gallery_GE: torch.Tensor, pair_query: torch.Tensor, pair_gallery: torch.Tensor
+) -> torch.Tensor:
+    asking, position = pair_query.unique(return_inverse=True)
+    return best_ranks(query_QE[asking], gallery_GE, position, pair_gallery)
 
 
 def retrieval(image_IE: torch.Tensor, text_TE: torch.Tensor, owner_T: torch.Tensor) -> dict[str, dict[str, float]]:
@@ -43,12 +88,8 @@ def retrieval(image_IE: torch.Tensor, text_TE: torch.Tensor, owner_T: torch.Tens
     Returns:
         ``{"image_to_text": summary, "text_to_image": summary}``, see :func:`rank_summary`.
     """
-    images = torch.arange(len(image_IE))
-    described = torch.isin(images, owner_T)
-    return {
-        "image_to_text": rank_summary(best_ranks(image_IE[described], text_TE, images[described], owner_T)),
-        "text_to_image": rank_summary(best_ranks(text_TE, image_IE, owner_T, images)),
-    }
+    ranks = retrieval_ranks(image_IE, text_TE, owner_T, torch.arange(len(text_TE)))
+    return {way: rank_summary(values) for way, values in ranks.items()}
 
 
 def classifier(prompts: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -61,11 +102,21 @@ def classifier(prompts: Mapping[str, torch.Tensor]) -> torch.Tensor:
     return torch.nn.functional.normalize(means, dim=-1)
 
 
-def accuracy(image_IE: torch.Tensor, class_NE: torch.Tensor, label_I: torch.Tensor) -> dict[str, float]:
-    """Top-1 and top-5 accuracy in [0, 1]; ``label_I`` are class positions. Ties count against the true class."""
-    ranks = best_ranks(image_IE, class_NE, label_I, torch.arange(len(class_NE)))
+def class_ranks(image_IE: torch.Tensor, class_NE: torch.Tensor, label_I: torch.Tensor) -> torch.Tensor:
+    """For each image the rank of its true class ``label_I``: (I,) int64, from 1. Ties count against the true class."""
+    return best_ranks(image_IE, class_NE, torch.arange(len(image_IE)), label_I)
+
+
+def accuracy(rank_I: torch.Tensor, label_I: torch.Tensor) -> dict[str, float]:
+    """Top-1, top-5 and mean-per-class accuracy in [0, 1], from the ranks of the true classes ``label_I``.
+
+    Mean-per-class is the mean over the classes that occur of the top-1 accuracy among the class's images.
+    """
+    right = (rank_I <= 1).double()
+    _, occurring = label_I.unique(return_inverse=True)
+    per_class = torch.bincount(occurring, weights=right) / torch.bincount(occurring)
     return {
-        "top1": (ranks <= 1).double().mean().item(),
-        "top5": (ranks <= 5).double().mean().item(),
-        "num_classes": len(class_NE),
+        "top1": right.mean().item(),
+        "top5": (rank_I <= 5).double().mean().item(),
+        "mean_per_class": per_class.mean().item(),
     }

@@ -15,6 +15,7 @@ from trainer.config import require
 from trainer.datasets import DataConfig, Dataset, require_one_model
 from trainer.images import BrokenImageError, ImageTransform
 from trainer.join import Join, Missing
+from trainer.loader import BROKEN, NO_VECTOR
 from trainer.order import Source, generator
 from trainer.samples import ShardSamples
 from trainer.towers import Tower
@@ -63,7 +64,7 @@ class PairData:
         return [part.source for part in self.datasets]
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
-        """``image`` (B, C, H, W) uint8, ``caption`` (B, D) float32; ``num_skipped`` broken ones are not among them."""
+        """``image`` (B, C, H, W) uint8, ``caption`` (B, D) float32; broken ones are not among them, but counted."""
         numbers = np.searchsorted(self.starts, samples, side="right") - 1
         rows = samples - self.starts[numbers]
         images, draws, kept = [], [], []
@@ -85,7 +86,7 @@ class PairData:
         return {
             "image": torch.from_numpy(np.stack(images)),
             "caption": torch.from_numpy(captions),
-            "num_skipped": len(samples) - len(kept),
+            "left_out": {BROKEN: len(samples) - len(kept)},
         }
 
 
@@ -98,7 +99,7 @@ class PairDataset:
         self.join = Join(dataset.store, dataset.fields)
         self.samples = ShardSamples(dataset.shards, dataset.keys)
         covered = self.join.covered(self.samples.keys, config.missing)
-        self.samples.keep(covered, "without a vector")
+        self.samples.keep(covered, NO_VECTOR)
         weights = np.array(dataset.field_weights or [1.0] * len(dataset.fields))
         self.probability = weights / weights.sum()
 

@@ -22,10 +22,11 @@ from safetensors.torch import load_file, save_file
 from store.errors import CheckpointError, ConfigError
 
 CHECKPOINT_FORMAT = "keyclip-checkpoint/1"
-# Settings that may differ when a run goes on: they change speed or bookkeeping, not results.
+# Settings that may differ when a run goes on: they change speed or bookkeeping, not which samples a step trains on.
 MAY_DIFFER = {
     "output", "workers", "threads", "log_every", "wandb_project",
     "checkpoint_every", "checkpoint_minutes", "keep_checkpoints",
+    "accumulation",  # other ranks may need it; like their number it changes what InfoNCE compares
     "datasets",  # the file; what it said stands under "data"
 }  # fmt: skip
 
@@ -76,21 +77,28 @@ def write_json(file: Path, value: Any) -> None:
     temporary.replace(file)
 
 
-def trim_log(run: Path, step: int) -> None:
-    """Drop the log lines after ``step``, which the continued run writes again, and a torn last line."""
+def trim_log(run: Path, step: int) -> dict[str, Any] | None:
+    """Drop the log lines after ``step``, which the continued run writes again, and a torn last line.
+
+    Returns:
+        the last line that stays, None where there is none.
+    """
     file = run / "log.jsonl"
     if not file.exists():
-        return
-    kept = []
+        return None
+    kept, last = [], None
     for line in file.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
+            row = json.loads(line)
+            if row["step"] <= step:
                 kept.append(line + "\n")
+                last = row
         except (ValueError, KeyError, TypeError):
             continue
     temporary = file.with_name(f".{file.name}.tmp")
     temporary.write_text("".join(kept), encoding="utf-8")
     temporary.replace(file)
+    return last
 
 
 def save_checkpoint(

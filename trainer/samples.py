@@ -11,6 +11,7 @@ import numpy as np
 from store.errors import ConfigError
 from store.shards import caption_at, expand_shards, load_json
 from trainer.images import BrokenImageError
+from trainer.loader import NO_IMAGE, NOT_LISTED
 from trainer.shard_index import index_shards
 
 MAX_OPEN_SHARDS = 64
@@ -55,7 +56,7 @@ class ShardSamples:
         self._image = np.concatenate([index.image for index in indexes])
         self._json = np.concatenate([index.json for index in indexes])
         self._shard = np.repeat(np.arange(len(indexes), dtype=np.int32), [len(index.keys) for index in indexes])
-        self.counts = {"without image": sum(index.num_without_image for index in indexes)}
+        self.counts = {NO_IMAGE: sum(index.num_without_image for index in indexes)}
         self._files: OrderedDict[int, int] = OrderedDict()
         if key_list is not None:
             wanted = read_key_list(key_list)
@@ -65,7 +66,7 @@ class ShardSamples:
                     f"{len(absent)} of {len(wanted)} keys of the list {str(key_list)!r} are in none of the shards, "
                     f"first {absent[0].decode()!r}; name the shards that the list was made from"
                 )
-            self.keep(np.isin(self.keys, wanted), "not in the key list")
+            self.keep(np.isin(self.keys, wanted), NOT_LISTED)
         if not len(self.keys):
             raise ConfigError(f"the {len(self.shards)} shards hold no sample with an image")
 

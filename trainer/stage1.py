@@ -18,6 +18,7 @@ from trainer.adapter import Adapter
 from trainer.config import require
 from trainer.datasets import DataConfig, Dataset, require_one_model
 from trainer.join import Join, Missing
+from trainer.loader import NO_VECTOR
 from trainer.objectives import Scaling, alignment, instance_alignment, structure_alignment
 from trainer.order import Source, describe
 from trainer.samples import read_key_list
@@ -133,7 +134,7 @@ class VectorDataset:
         keys = self.captions.keys() if dataset.keys is None else [k.decode() for k in read_key_list(dataset.keys)]
         covered = self.captions.covered(keys, missing) & self.teachers.covered(keys, missing)
         self.keys = np.array([key.encode() for key in keys], dtype=np.bytes_)[covered]
-        self.left_out = {"without a vector": int((~covered).sum())}
+        self.left_out = {NO_VECTOR: int((~covered).sum())}
         self._check_captions()
 
     def _check_captions(self) -> None:
@@ -175,5 +176,6 @@ class Stage1(Stage):
         self.info = {
             "adapter": shape,
             "embedder": data.captions.made_by,
+            "teacher": data.teachers.made_by,
             "datasets": describe(data.sources),
         }

@@ -11,6 +11,7 @@ from store.errors import CheckpointError, ConfigError
 from trainer.adapter import Adapter
 from trainer.config import require
 from trainer.contrastive import ContrastiveObjective
+from trainer.identity import require_teacher
 from trainer.join import Join
 from trainer.layers import layer_scale
 from trainer.lora import Lora, add_lora
@@ -41,6 +42,8 @@ class Stage2Config(PairConfig):
     """The CLIP whose image tower is tuned: a folder or hub id that transformers loads."""
     stage1: Path | None = None
     """Run or checkpoint of stage 1 whose adapter this stage starts from; by default a fresh adapter."""
+    check_clip: bool = True
+    """Refuse a CLIP whose weights are not those of stage 1's teacher."""
     distill_weight: float = 1.0
     """Weight w of the self-distillation; 0 leaves it out."""
     structure: bool = True
@@ -156,7 +159,7 @@ def _start_adapter(config: Stage2Config, join: Join, dim_out: int) -> tuple[Adap
 
     Raises:
         CheckpointError: not of stage 1, or for vectors or a joint space of another width.
-        ConfigError: trained on vectors of another model.
+        ConfigError: trained on vectors of another model, or for the text space of another CLIP.
     """
     dim_in = join.dim
     if config.stage1 is None:
@@ -178,6 +181,8 @@ def _start_adapter(config: Stage2Config, join: Join, dim_out: int) -> tuple[Adap
             f"{', '.join(join.fields)} and CLIP {config.clip!r} need {dim_in} to {dim_out}"
         )
     join.require_made_by(info["embedder"], f"the adapter of {str(checkpoint)!r}")
+    if config.check_clip:
+        require_teacher(config.clip, info.get("teacher"), f"the adapter of {str(checkpoint)!r}")
     adapter = Adapter(**shape)
     weights = read_tensors(checkpoint, "model")
     adapter.load_state_dict({name.removeprefix("adapter."): tensor for name, tensor in weights.items()})

@@ -15,7 +15,8 @@ from torch import nn
 
 from store.errors import ConfigError
 from trainer.images import ImageTransform
-from trainer.processor import FILES, load_transform
+from trainer.processor import FILES, load_transform, processor_settings
+from trainer.run_folder import write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,11 @@ class Tower:
     model: "ImageTower"
     dim: int
     transform: ImageTransform
+
+    def save(self, folder: Path) -> None:
+        """Write config, weights and image processor settings, for the tower's own library and for ``--clip``."""
+        self.model.save(folder)
+        write_json(folder / "preprocessor_config.json", self.model.processor_settings(self.transform))
 
 
 class ImageTower(nn.Module):
@@ -73,6 +79,10 @@ class ImageTower(nn.Module):
         vision: Any = self.vision
         vision.save_pretrained(folder)
 
+    def processor_settings(self, transform: ImageTransform) -> dict[str, Any]:
+        """The settings of the image processor that feeds the tower in its library."""
+        return processor_settings(transform)
+
 
 class ClipTower(ImageTower):
     """``CLIPVisionModelWithProjection``: the projected class token."""
@@ -112,6 +122,16 @@ class Siglip2Tower(SiglipTower):
         states = vision.embeddings.patch_embedding(patches_BNP) + positions
         states = vision.encoder(inputs_embeds=states, attention_mask=None).last_hidden_state
         return vision.head(vision.post_layernorm(states))
+
+    def processor_settings(self, transform: ImageTransform) -> dict[str, Any]:
+        config: Any = self.vision.config
+        settings = super().processor_settings(transform)
+        del settings["size"]
+        return settings | {
+            "image_processor_type": "Siglip2ImageProcessor",
+            "patch_size": config.patch_size,
+            "max_num_patches": config.num_patches,
+        }
 
 
 def patchify(image_BCHW: torch.Tensor, patch: int) -> torch.Tensor:

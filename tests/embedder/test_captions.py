@@ -105,7 +105,7 @@ def test_a_huge_caption_in_csv_is_read(tmp_path):
         ("c.jsonl", b'{"key": "a", "text": "b"}\n{"key": ', DamagedShardError, "line 2 of .* is not json"),
         ("c.jsonl", b"[1]\n", DamagedShardError, "line 1 of .* is not a json object"),
         ("c.parquet", b"not parquet", DamagedShardError, "cannot be read as parquet"),
-        ("c.xlsx", b"", ConfigError, "is not one of .jsonl, .csv, .tsv, .parquet"),
+        ("c.xlsx", b"", ConfigError, "is not one of .jsonl, .json, .csv, .tsv, .parquet"),
         (None, b"", ConfigError, "no such caption file"),
     ],
 )

@@ -161,7 +161,7 @@ def run_stage(stage: Stage2, engine: Any, steps: range, rank: int, ranks: int) -
     for step in steps:
         places = np.arange(8 * step, 8 * step + 8).reshape(ranks, -1)[rank]
         batch = stage.data.load(places % 24, 0, places)
-        del batch["num_skipped"]
+        del batch["left_out"]
         loss, _ = engine(batch)
         engine.backward(loss)
         if take_step(engine):

@@ -1,50 +1,104 @@
-"""What leaves: folders that transformers loads, and the names that LLM2CLIP and ProCLIP use."""
+"""What leaves: folders that transformers loads, whatever the tower and however it was trained."""
+
+import io
+import json
 
 import pytest
 import torch
+import transformers
+from PIL import Image
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
 from store.errors import CheckpointError
-from trainer.adapter import Adapter
-from trainer.export import from_llm2clip, load_adapter, shape_of, to_llm2clip
+from tests.embedder.models import save_siglip
+from tests.trainer.examples import CAPTION_DIM, encoded, picture
+from trainer.export import export_folder, load_adapter
+from trainer.run_folder import save_checkpoint
+from trainer.stage2 import Stage2, Stage2Config
+from trainer.towers import load_image_tower, patchify
 
-
-@pytest.mark.parametrize(("num_blocks", "expansion"), [(1, 8), (4, 2), (0, 1)])
-def test_an_adapter_comes_back_from_llm2clip_names_as_it_was(num_blocks, expansion):
-    adapter = Adapter(6, 3, num_blocks, expansion)
-    weights = to_llm2clip(adapter) | {"visual.conv1.weight": torch.zeros(1), "logit_scale": torch.zeros(())}
-    back = from_llm2clip({f"module.{name}": value for name, value in weights.items()})
-    x = torch.randn(5, 6)
-    torch.testing.assert_close(back(x), adapter(x), rtol=0, atol=0)
-    assert shape_of(back) == {"dim_in": 6, "dim_out": 3, "num_blocks": num_blocks, "expansion": expansion}
-
-
-def test_the_names_are_those_of_one_sequence():
-    assert set(to_llm2clip(Adapter(4, 2, 1, 2))) == {
-        *(f"text.text_adaptor.0.{layer}.{kind}" for layer in ("ln", "fn.0", "fn.3") for kind in ("weight", "bias")),
-        *(f"text.text_adaptor.{number}.{kind}" for number in (1, 2) for kind in ("weight", "bias")),
-    }
-
-
-def test_the_sequence_computes_what_the_adapter_computes():
-    """The published module, rebuilt from its names: blocks x + fn(ln(x)), LayerNorm, Linear, after L2 normalisation."""
-    adapter = Adapter(4, 2, 2, 3)
-    weights = {name.removeprefix("text.text_adaptor."): value for name, value in to_llm2clip(adapter).items()}
-    x = torch.randn(3, 4)
-    h = torch.nn.functional.normalize(x, dim=-1)
-    linear, norm = torch.nn.functional.linear, torch.nn.functional.layer_norm
-    for i in range(2):
-        inner = norm(h, (4,), weights[f"{i}.ln.weight"], weights[f"{i}.ln.bias"])
-        inner = torch.nn.functional.gelu(linear(inner, weights[f"{i}.fn.0.weight"], weights[f"{i}.fn.0.bias"]))
-        h = h + linear(inner, weights[f"{i}.fn.3.weight"], weights[f"{i}.fn.3.bias"])
-    h = linear(norm(h, (4,), weights["2.weight"], weights["2.bias"]), weights["3.weight"], weights["3.bias"])
-    torch.testing.assert_close(h, adapter(x))
-
-
-def test_weights_without_an_adapter_are_refused():
-    with pytest.raises(CheckpointError, match="no adapter of the form"):
-        from_llm2clip({"visual.proj": torch.zeros(2, 2)})
+PROCESSORS = (CLIPImageProcessorPil, SiglipImageProcessorPil, Siglip2ImageProcessorPil)
 
 
 def test_a_folder_that_is_no_export_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="make one with `keyclip export`"):
         load_adapter(tmp_path)
+
+
+def pixels() -> torch.Tensor:
+    return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module", params=["clip", "siglip", "siglip2"])
+def folder(request, clip_folder, tmp_path_factory):
+    if request.param == "clip":
+        return clip_folder
+    folder = tmp_path_factory.mktemp("models") / request.param
+    save_siglip(folder)
+    return folder
+
+
+def tuned(folder, run, lora_rank: int, store_path, shards):
+    """A checkpoint of stage 2 whose image tower has moved; returns the stage."""
+    lora = {"lora_rank": lora_rank, "lora_alpha": 3.0} if lora_rank else {}
+    config = Stage2Config(
+        output=run,
+        shards=tuple(shards),
+        store=store_path,
+        fields=("llm/short",),
+        clip=str(folder),
+        batch_size=8,
+        **lora,
+    )
+    torch.manual_seed(0)
+    stage = Stage2(config)
+    trained = {name: p for name, p in stage.module.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        for parameter in trained.values():
+            parameter += 0.05 * torch.randn(parameter.shape)
+    weights = {name: p.detach() for name, p in trained.items()}
+    save_checkpoint(run, {"model": weights}, {"stage": "stage2", "step": 1, **stage.info}, 1)
+    return stage
+
+
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_the_tuned_tower_is_loaded_by_its_own_library_with_the_same_features(
+    folder, lora_rank, tmp_path, store_path, shards
+):
+    stage = tuned(folder, tmp_path / "run", lora_rank, store_path, shards)
+    export_folder(str(folder), tmp_path / "run", tmp_path / "export")
+    about = json.loads((tmp_path / "export" / "keyclip.json").read_text())
+    vision = getattr(transformers, about["tower"]).from_pretrained(tmp_path / "export").eval()
+    inputs = {"pixel_values": pixels()}
+    if folder.name == "siglip2":
+        inputs = {"pixel_values": patchify(pixels(), 8), "pixel_attention_mask": torch.ones(3, 16, dtype=torch.int32)}
+        inputs["spatial_shapes"] = torch.full((3, 2), 4)
+    with torch.no_grad():
+        expected = stage.objective.image(pixels())
+        output = vision(**inputs)
+        features = output.image_embeds if "image_embeds" in output else output.pooler_output
+        torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
+        original = load_image_tower(str(folder)).model(pixels())
+        assert (expected - original).abs().max() > 0.01
+        exported = load_image_tower(str(tmp_path / "export"))
+        torch.testing.assert_close(exported.model(pixels()), expected, atol=1e-5, rtol=1e-5)
+    assert exported.transform == load_image_tower(str(folder)).transform
+    captions = torch.randn(5, CAPTION_DIM)
+    adapter = load_adapter(tmp_path / "export")
+    assert torch.equal(adapter(captions), stage.objective.adapter(captions))
+
+
+def test_the_processor_of_an_exported_tower_sees_images_as_training_did(folder, tmp_path, store_path, shards):
+    """Of a square picture, whose shape none of them changes."""
+    tuned(folder, tmp_path / "run", 0, store_path, shards)
+    export_folder(str(folder), tmp_path / "run", tmp_path / "export")
+    settings = json.loads((tmp_path / "export" / "preprocessor_config.json").read_text())
+    (processor,) = [kind for kind in PROCESSORS if kind.__name__ == settings["image_processor_type"] + "Pil"]
+    payload = encoded(picture(7, (96, 96)), "PNG")
+    image = Image.open(io.BytesIO(payload))
+    theirs = processor.from_pretrained(tmp_path / "export")(image, return_tensors="pt")["pixel_values"]
+    transform = load_image_tower(str(folder)).transform
+    ours = transform.normalize(torch.from_numpy(transform.evaluate(payload))[None])
+    torch.testing.assert_close(patchify(ours, 8) if folder.name == "siglip2" else ours, theirs, atol=0.01, rtol=0)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.trainer.models import save_siglip, save_siglip2
+from tests.embedder.models import save_siglip
 from trainer.layers import layer_scale
 from trainer.lora import Lora, add_lora
 from trainer.towers import load_image_tower
@@ -13,7 +13,7 @@ from trainer.towers import load_image_tower
 def folders(clip_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     save_siglip(folder / "siglip")
-    save_siglip2(folder / "siglip2")
+    save_siglip(folder / "siglip2")
     return {"clip": clip_folder, "siglip": folder / "siglip", "siglip2": folder / "siglip2"}
 
 

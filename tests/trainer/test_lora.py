@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from store.errors import CheckpointError, ConfigError
-from tests.trainer.models import save_siglip, save_siglip2
+from tests.embedder.models import save_siglip
 from trainer.lora import Lora, add_lora, merge_lora, trained_weights, weight_changes
 from trainer.towers import Tower, load_image_tower
 
@@ -18,7 +18,7 @@ def folder(request, clip_folder, tmp_path_factory):
     if request.param == "clip":
         return clip_folder
     folder = tmp_path_factory.mktemp("models") / request.param
-    {"siglip": save_siglip, "siglip2": save_siglip2}[request.param](folder)
+    save_siglip(folder)
     return folder
 
 

@@ -6,40 +6,46 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from trainer.metrics import BLOCK, accuracy, best_ranks, classifier, rank_summary, retrieval
+from trainer import metrics
+from trainer.metrics import accuracy, best_ranks, class_ranks, classifier, rank_summary, retrieval, retrieval_ranks
 
 
-def ranks_of(scores, owners_of_queries, owners_of_gallery) -> list[int]:
-    """Ranks for a given matrix of scores: unit queries pick the columns of the gallery."""
+def ranks_of(scores, pairs) -> list[int]:
+    """Ranks for a given matrix of scores: unit queries pick the columns of the gallery; pairs are (query, item)."""
     queries = torch.eye(len(scores))
     gallery = torch.tensor(scores, dtype=torch.float32).T
-    return best_ranks(queries, gallery, torch.tensor(owners_of_queries), torch.tensor(owners_of_gallery)).tolist()
+    return best_ranks(queries, gallery, *torch.tensor(pairs).T).tolist()
+
+
+def one_to_one(query, gallery) -> list[int]:
+    """Ranks where query i matches item i."""
+    return best_ranks(query, gallery, torch.arange(len(query)), torch.arange(len(query))).tolist()
 
 
 def test_the_rank_is_the_place_of_the_best_true_match():
     # the example of the docstring: the best match scores 0.6, only 0.9 is ahead of it
-    assert ranks_of([[0.1, 0.9, 0.6, 0.3]], [0], [0, 1, 0, 2]) == [2]
+    assert ranks_of([[0.1, 0.9, 0.6, 0.3]], [(0, 0), (0, 2)]) == [2]
 
 
 def test_other_true_matches_are_never_counted_as_ahead():
-    assert ranks_of([[0.9, 0.8, 0.7, 0.5]], [0], [0, 0, 0, 1]) == [1]
+    assert ranks_of([[0.9, 0.8, 0.7, 0.5]], [(0, 0), (0, 1), (0, 2)]) == [1]
 
 
 def test_a_tie_with_another_item_counts_against_the_match():
-    assert ranks_of([[0.5, 0.5, 0.4], [0.5, 0.5, 0.5]], [0, 1], [0, 1, 2]) == [2, 3]
+    assert ranks_of([[0.5, 0.5, 0.4], [0.5, 0.5, 0.5]], [(0, 0), (1, 1)]) == [2, 3]
 
 
 def test_features_without_information_rank_last():
     same = F.normalize(torch.ones(4, 3), dim=-1)
-    assert best_ranks(same, same, torch.arange(4), torch.arange(4)).tolist() == [4, 4, 4, 4]
+    assert one_to_one(same, same) == [4, 4, 4, 4]
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 def test_features_that_are_not_finite_rank_last(broken):
     good = torch.eye(3)
     bad = torch.full((3, 3), broken)
-    assert best_ranks(bad, good, torch.arange(3), torch.arange(3)).tolist() == [3, 3, 3]
-    assert best_ranks(good, bad, torch.arange(3), torch.arange(3)).tolist() == [3, 3, 3]
+    assert one_to_one(bad, good) == [3, 3, 3]
+    assert one_to_one(good, bad) == [3, 3, 3]
 
 
 def test_recall_at_k_is_the_share_of_queries_with_a_match_in_the_first_k():
@@ -87,20 +93,74 @@ def test_images_without_a_text_ask_nothing_but_stay_in_the_gallery():
     assert result["text_to_image"] == rank_summary(torch.tensor([3]))  # images 0 and 2 tie at 0 behind image 1
 
 
-def test_blocks_of_queries_give_what_a_loop_over_queries_gives():
+def test_a_pair_that_is_named_twice_counts_once():
+    assert ranks_of([[0.1, 0.9, 0.6]], [(0, 2), (0, 2)]) == [2]
+
+
+def test_a_query_without_a_match_is_refused():
+    with pytest.raises(ValueError, match="query 1 has no match in the gallery"):
+        ranks_of([[0.1, 0.9], [0.1, 0.9]], [(0, 0)])
+
+
+def test_a_caption_of_several_images_is_right_where_any_of_them_is_found():
+    """Text 0 describes images 0 and 1, text 1 image 2."""
+    image = torch.eye(3)
+    text = F.normalize(torch.tensor([[0.1, 0.9, 0.3], [0.9, 0.1, 0.4]]), dim=-1)
+    ranks = retrieval_ranks(image, text, torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1]))
+    # text 0 prefers image 1, one of its own; text 1 prefers image 0, then its own
+    assert ranks["text_to_image"].tolist() == [1, 2]
+    # image 0 prefers text 1 (wrong), image 1 text 0 (right), image 2 text 1 (right)
+    assert ranks["image_to_text"].tolist() == [2, 1, 1]
+
+
+def matrices(num_images=60, num_texts=230, pairs_of_a_text=1):
+    """Random features and pairs; every image and every text has one at least."""
     random = torch.Generator().manual_seed(0)
-    num_queries, num_gallery = BLOCK + 300, 60
-    query = F.normalize(torch.randn(num_queries, 8, generator=random), dim=-1)
-    gallery = F.normalize(torch.randn(num_gallery, 8, generator=random), dim=-1)
-    query_owner = torch.randint(0, 20, (num_queries,), generator=random)
-    gallery_owner = torch.arange(num_gallery) % 20
+    image = F.normalize(torch.randn(num_images, 8, generator=random), dim=-1)
+    text = F.normalize(torch.randn(num_texts, 8, generator=random), dim=-1)
+    pair_text = torch.arange(num_texts).repeat(pairs_of_a_text)
+    first = torch.arange(num_texts) % num_images
+    others = torch.randint(0, num_images, (num_texts * (pairs_of_a_text - 1),), generator=random)
+    return image, text, torch.cat([first, others]), pair_text
+
+
+@pytest.mark.parametrize("pairs_of_a_text", [1, 3])
+@pytest.mark.parametrize("similarities", [1, 1000, 16_000_000])
+def test_blocks_of_queries_give_what_a_loop_over_queries_gives(monkeypatch, similarities, pairs_of_a_text):
+    monkeypatch.setattr(metrics, "SCORES", similarities)
+    image, text, pair_image, pair_text = matrices(pairs_of_a_text=pairs_of_a_text)
+    pairs = set(zip(pair_image.tolist(), pair_text.tolist(), strict=True))
+    scores = (image @ text.T).tolist()
     expected = []
-    for i in range(num_queries):
-        scores = (query[i] @ gallery.T).tolist()
-        best = max(s for s, o in zip(scores, gallery_owner.tolist(), strict=True) if o == query_owner[i])
-        others = [s for s, o in zip(scores, gallery_owner.tolist(), strict=True) if o != query_owner[i]]
-        expected.append(1 + sum(s >= best for s in others))
-    assert best_ranks(query, gallery, query_owner, gallery_owner).tolist() == expected
+    for i, row in enumerate(scores):
+        best = max(score for t, score in enumerate(row) if (i, t) in pairs)
+        expected.append(1 + sum(score >= best for t, score in enumerate(row) if (i, t) not in pairs))
+    assert retrieval_ranks(image, text, pair_image, pair_text)["image_to_text"].tolist() == expected
+
+
+def share_with_a_match_among_the_first(scores, matches, k) -> float:
+    """Recall@k as LAION's CLIP_benchmark defines it: the true matches among the k best of a query, as a share of all
+    its true matches, is above zero; averaged over the queries.
+    """
+    hits = 0
+    for row, own in zip(scores, matches, strict=True):
+        best = sorted(range(len(row)), key=lambda item: -row[item])[:k]
+        hits += sum(own[item] for item in best) / sum(own) > 0
+    return hits / len(scores)
+
+
+@pytest.mark.parametrize("pairs_of_a_text", [1, 3])
+def test_recalls_agree_with_the_definition_of_clip_benchmark(pairs_of_a_text):
+    image, text, pair_image, pair_text = matrices(pairs_of_a_text=pairs_of_a_text)
+    positive = torch.zeros(len(text), len(image), dtype=torch.bool)
+    positive[pair_text, pair_image] = True
+    scores = text @ image.T
+    ranks = retrieval_ranks(image, text, pair_image, pair_text)
+    for k in (1, 5, 10):
+        to_image = share_with_a_match_among_the_first(scores.tolist(), positive.tolist(), k)
+        to_text = share_with_a_match_among_the_first(scores.T.tolist(), positive.T.tolist(), k)
+        assert rank_summary(ranks["text_to_image"])[f"R@{k}"] == pytest.approx(to_image, abs=1e-12)
+        assert rank_summary(ranks["image_to_text"])[f"R@{k}"] == pytest.approx(to_text, abs=1e-12)
 
 
 def test_a_class_vector_is_the_normalised_mean_of_its_prompts():
@@ -111,10 +171,22 @@ def test_a_class_vector_is_the_normalised_mean_of_its_prompts():
 def test_accuracy_counts_the_first_and_the_first_five_classes():
     classes = torch.eye(7)
     image = F.normalize(torch.tensor([[7.0, 6, 5, 4, 3, 2, 1]] * 3), dim=-1)  # prefers class 0, then 1, ...
-    result = accuracy(image, classes, torch.tensor([0, 4, 5]))
-    assert result == {"top1": pytest.approx(1 / 3), "top5": pytest.approx(2 / 3), "num_classes": 7}
+    ranks = class_ranks(image, classes, torch.tensor([0, 4, 5]))
+    assert ranks.tolist() == [1, 5, 6]
+    result = accuracy(ranks, torch.tensor([0, 4, 5]))
+    assert result == {
+        "top1": pytest.approx(1 / 3),
+        "top5": pytest.approx(2 / 3),
+        "mean_per_class": pytest.approx(1 / 3),
+    }
+
+
+def test_mean_per_class_accuracy_gives_a_rare_class_the_weight_of_a_frequent_one():
+    ranks, labels = torch.tensor([1, 1, 1, 2, 1, 3]), torch.tensor([0, 0, 0, 0, 2, 2])  # class 1 has no image
+    assert accuracy(ranks, labels)["mean_per_class"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert accuracy(ranks, labels)["top1"] == pytest.approx(4 / 6)
 
 
 def test_an_image_that_ties_between_two_classes_is_wrong():
     image = F.normalize(torch.ones(1, 2), dim=-1)
-    assert accuracy(image, torch.eye(2), torch.tensor([0]))["top1"] == 0.0
+    assert class_ranks(image, torch.eye(2), torch.tensor([0])).tolist() == [2]

@@ -141,10 +141,10 @@ def test_a_broken_image_is_named(settings, broken_shard):
 def test_a_broken_image_is_skipped_and_counted_and_changes_nothing_else(settings, broken_shard):
     data = make_data(settings, shards=(broken_shard,), broken="skip")
     batch = load(data, [2, 1, 0])
-    assert batch["num_skipped"] == 1
+    assert batch["left_out"] == {"broken image": 1}
     assert batch["image"].shape[0] == len(drawn(batch, [2, 0])) == 2
     whole = load(data, [2, 0], places=[0, 2])
-    assert whole["num_skipped"] == 0
+    assert whole["left_out"] == {"broken image": 0}
     assert torch.equal(batch["image"], whole["image"])
     assert torch.equal(batch["caption"], whole["caption"])
 

@@ -1,6 +1,7 @@
 """Stage 2: self-distillation and its teacher, and where the stage starts from."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,12 @@ import pytest
 import torch
 
 from store.errors import CheckpointError, ConfigError
+from store.fingerprint import fingerprint
+from tests.embedder.models import save_clip
 from tests.trainer.conftest import KEYS
 from tests.trainer.examples import CAPTION_DIM, add_field, make_store
 from trainer.adapter import Adapter
+from trainer.identity import require_teacher
 from trainer.objectives import INITIAL_LOGIT_SCALE
 from trainer.run_folder import save_checkpoint
 from trainer.stage1 import Stage1, Stage1Config
@@ -176,3 +180,49 @@ def test_a_checkpoint_for_vectors_of_another_model_is_refused(settings, stage1_r
     add_field(path, "mistral/short", KEYS, CAPTION_DIM, revision="v2")
     with pytest.raises(ConfigError, match=r"was trained on vectors of 'llm'; field 'mistral/short' .* of 'mistral'"):
         make_stage(settings, store=path, fields=("mistral/short",), stage1=stage1_run)
+
+
+# ---- whose text space stage 1 learned
+
+
+def stage1_of(settings, folder: Path, revision: str) -> Path:
+    """A checkpoint of stage 1 whose teacher has this revision."""
+    path = make_store(folder / "captions.store", KEYS)
+    add_field(path, "ours/short", KEYS, 16, kind="clip-text", revision=revision)
+    config = Stage1Config(
+        output=folder / "run", store=path, fields=("llm/short",), teacher_fields=("ours/short",), batch_size=4
+    )
+    stage = Stage1(config)
+    info = {"stage": "stage1", "step": 3, **stage.info}
+    save_checkpoint(config.output, {"model": dict(stage.module.state_dict())}, info, 1)
+    return config.output
+
+
+def test_a_clip_that_is_not_stage_1s_teacher_is_refused(settings, clip_folder, tmp_path):
+    run = stage1_of(settings, tmp_path / "own", fingerprint(clip_folder))
+    assert make_stage(settings, stage1=run).info["adapter"]["dim_out"] == 16
+    save_clip(tmp_path / "other" / "clip", seed=1)
+    other = {"stage1": run, "clip": str(tmp_path / "other" / "clip")}
+    with pytest.raises(ConfigError, match=r"learned the text space of 'ours' \(xxh3:.* is another model \(xxh3:"):
+        make_stage(settings, **other)
+    assert make_stage(settings, **other, check_clip=False).info["clip"] == other["clip"]
+
+
+def test_a_hub_id_is_compared_by_its_commit(clip_folder, tmp_path, monkeypatch):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--someone--tiny-clip"
+    shutil.copytree(clip_folder, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    teacher = {"model": "someone/tiny-clip", "revision": commit}
+    require_teacher("someone/tiny-clip", teacher, "it")
+    with pytest.raises(ConfigError, match=f"it learned the text space of .* is another model .{commit}.: give that"):
+        require_teacher("someone/tiny-clip", teacher | {"revision": commit[::-1]}, "it")
+
+
+def test_what_cannot_be_compared_passes(clip_folder):
+    for revision in ("main", "0123456789abcdef0123456789abcdef01234567"):  # a folder has no commit
+        require_teacher(str(clip_folder), {"model": "clip", "revision": revision}, "it")
+    require_teacher("someone/absent", {"model": "clip", "revision": "xxh3:0"}, "it")
+    require_teacher("someone/absent", None, "it")

@@ -10,7 +10,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from store.errors import ConfigError
-from tests.trainer.models import save_siglip, save_siglip2
+from tests.embedder.models import save_siglip
 from trainer.images import CLIP_MEAN
 from trainer.towers import load_image_tower, patchify
 
@@ -40,7 +40,7 @@ def test_its_features_are_clips_own(clip_folder):
 def siglip(request, tmp_path_factory):
     """The kind of model, its folder, and the model itself."""
     folder = tmp_path_factory.mktemp("models") / request.param
-    return request.param, folder, {"siglip": save_siglip, "siglip2": save_siglip2}[request.param](folder)
+    return request.param, folder, save_siglip(folder)
 
 
 def own_features(kind: str, model, image: torch.Tensor) -> torch.Tensor:

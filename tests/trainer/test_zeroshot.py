@@ -99,7 +99,7 @@ def test_a_class_is_the_mean_of_its_prompts_and_images_go_to_the_nearest(tmp_pat
     degrees = torch.tensor([50.0, 39.0, 39.0, 41.0]).deg2rad()  # the border lies at 40
     images = torch.stack([degrees.cos(), degrees.sin()], dim=-1)
     result = zero_shot(classes, join, None, samples, images)
-    assert result == {"top1": 0.5, "top5": 1.0, "num_classes": 2}
+    assert result == {"top1": 0.5, "top5": 1.0, "mean_per_class": 0.5, "num_classes": 2}
 
 
 def test_a_prompt_without_a_vector_is_refused(tmp_path, classes):

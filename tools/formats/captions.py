@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 import store
 from embedder.captions import Row, file_rows, shard_rows
 from store.batch import hash_keys
+from store.errors import ConfigError
 from store.keytable import ABSENT, Hashes, KeyTable
 from store.shards import expand_shards
 from tools.formats.columns import unknown_captions
+from tools.formats.config import CaptionedImportConfig
 
 _CHUNK = 10_000
 
@@ -46,6 +48,17 @@ class KnownCaptions:
                 hashes.append(hash_rows([captions for _, captions in chunk], len(caption_fields)))
         places = np.arange(sum(map(len, keys)))
         return cls(caption_fields, KeyTable.build(np.concatenate(keys), places), np.concatenate(hashes))
+
+    @classmethod
+    def named(cls, config: CaptionedImportConfig, caption_fields: Sequence[str]) -> Self | None:
+        """Those that the settings of an import name; None if they name none.
+
+        Raises:
+            ConfigError: it is not said for which caption fields.
+        """
+        if (config.shards or config.captions) and not caption_fields:
+            raise ConfigError("--shards and --captions need --caption-fields, to say which captions were embedded")
+        return cls.read(config.shards, config.captions, config.caption_key_column, caption_fields)
 
     def of(self, caption_field: str, keys: Sequence[str]) -> NDArray[np.uint64]:
         """Hashes (n,) of the keys' captions; UNKNOWN_CAPTION where there is none."""

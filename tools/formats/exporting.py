@@ -1,7 +1,7 @@
 """Fields of a store on their way out: which vectors, for which keys, in which order."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -83,6 +83,12 @@ def select(path: str, fields: Sequence[str], missing: Missing) -> Selection:
     return Selection(selected, missing)
 
 
+def exported_dtype(selection: Selection, dtype: str | None) -> np.dtype[Any]:
+    """float16 or float32: as asked, else float16 where all fields are stored so."""
+    stored = {field.spec.dtype for field in selection.fields.values()}
+    return np.dtype(dtype or ("float16" if stored == {"float16"} else "float32"))
+
+
 def iter_keys(field: store.Field) -> Iterator[str]:
     """A field's keys in the store's order, a block in memory at a time."""
     for block in field.blocks():
@@ -105,7 +111,7 @@ class KeyPart:
 
 
 def key_parts(
-    selection: Selection, config: ExportConfig, size: int, report: ExportReport, keys: Iterator[str] | None = None
+    selection: Selection, config: ExportConfig, size: int, report: ExportReport, keys: Iterable[str] | None = None
 ) -> Iterator[KeyPart]:
     """The keys of the first field (or those given) that are to be exported, ``size`` at a time; counts the others.
 
@@ -114,7 +120,7 @@ def key_parts(
     """
     listed = read_keys(config.keys) if config.keys else None
     first = next(iter(selection.fields.values()))
-    wanted = (key for key in keys or iter_keys(first) if listed is None or key in listed)
+    wanted = (key for key in (iter_keys(first) if keys is None else keys) if listed is None or key in listed)
     number, rest = 0, list[str]()
     while True:
         chunk = list(islice(wanted, size))

@@ -62,8 +62,8 @@ def write(
         theme = THEMES[finetune_theme if split == "finetune" else "any"]
         scenes = iter_scenes(split, seed, theme)
         shards[split] = _write_split(output / split, split, num_samples, scenes, seed, image_size, progress)
-    _write_atomically(output / "classes.json", json.dumps(classes(), indent=1).encode())
-    _write_atomically(output / "objects.json", json.dumps(objects(), indent=1).encode())
+    write_atomically(output / "classes.json", json.dumps(classes(), indent=1).encode())
+    write_atomically(output / "objects.json", json.dumps(objects(), indent=1).encode())
     return shards
 
 
@@ -133,15 +133,17 @@ def _write_split(
         chosen = list(itertools.islice(scenes, count))
         if not _is_complete(shard, count):
             keys = [f"{shard.stem}{index:04d}" for index in range(count)]
-            payload = _tar((key, sample(scene, key, seed, image_size)) for key, scene in zip(keys, chosen, strict=True))
-            _write_atomically(shard, payload)
+            payload = tar_of(
+                (key, sample(scene, key, seed, image_size)) for key, scene in zip(keys, chosen, strict=True)
+            )
+            write_atomically(shard, payload)
             stats = {"count": count, "sha256": hashlib.sha256(payload).hexdigest()}
-            _write_atomically(_stats_path(shard), json.dumps(stats).encode())
+            write_atomically(_stats_path(shard), json.dumps(stats).encode())
         progress(count)
     return shards
 
 
-def _tar(samples: Iterator[tuple[str, dict[str, bytes]]]) -> bytes:
+def tar_of(samples: Iterator[tuple[str, dict[str, bytes]]]) -> bytes:
     """A tar whose bytes depend on the samples alone: no times, no owners."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -185,10 +187,10 @@ def _claim(output: Path, settings: dict[str, Any]) -> None:
             )
         return
     output.mkdir(parents=True, exist_ok=True)
-    _write_atomically(path, json.dumps(settings, indent=1).encode())
+    write_atomically(path, json.dumps(settings, indent=1).encode())
 
 
-def _write_atomically(path: Path, payload: bytes) -> None:
+def write_atomically(path: Path, payload: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(payload)
     temporary.replace(path)

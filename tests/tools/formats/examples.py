@@ -88,3 +88,18 @@ def fill(path, keys, names=FIELDS, dtype="float32", block="b"):
         hashes = store.caption_hashes(f"{name} of {key}" for key in keys)
         opened.writer(f"llm/{name}", spec).commit(block, keys, columns[name], hashes)
     return columns
+
+
+def changed(before, after):
+    """Names of files that differ; LMDB's lock tables may."""
+    return {name for name in before | after if not name.endswith("lock.mdb") and before.get(name) != after.get(name)}
+
+
+def fails(capsys, status, *phrases):
+    """That a command ended with status 1 and one sentence that has these phrases."""
+    error = capsys.readouterr().err
+    assert status == 1
+    assert error.startswith("keyclip: error: ")
+    assert error.count("\n") == 1
+    for phrase in phrases:
+        assert phrase in error

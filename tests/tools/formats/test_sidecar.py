@@ -15,7 +15,9 @@ from tests.tools.formats.examples import (
     DIM,
     FIELDS,
     captions_of,
+    changed,
     contents,
+    fails,
     fill,
     image_members,
     keys_of,
@@ -198,21 +200,6 @@ def test_unit_length_is_noticed(tmp_path, shards):
     assert do_import(tmp_path, "sidecar", sidecar) == 0
     assert field(tmp_path, "a").spec.normalize
     assert not field(tmp_path, "b").spec.normalize
-
-
-def changed(before, after):
-    """Names of files that differ; LMDB's lock tables may."""
-    return {name for name in before | after if not name.endswith("lock.mdb") and before.get(name) != after.get(name)}
-
-
-def fails(capsys, status, *phrases):
-    """That a command ended with status 1 and one sentence that has these phrases."""
-    error = capsys.readouterr().err
-    assert status == 1
-    assert error.startswith("keyclip: error: ")
-    assert error.count("\n") == 1
-    for phrase in phrases:
-        assert phrase in error
 
 
 def test_a_sidecar_in_another_order_is_refused_naming_shard_position_and_keys(sidecars, columns, tmp_path, capsys):

@@ -1,0 +1,88 @@
+"""The YAML file that defines evaluation sets."""
+
+from pathlib import Path
+
+import pytest
+
+from store.errors import ConfigError
+from trainer.evalsets.definition import Definition, read_definitions
+from trainer.evalsets.layouts import is_classification
+
+FILE = """
+root: data
+sets:
+  coco: {layout: karpathy, annotations: coco/dataset_coco.json, images: coco}
+  xm3600:
+    layout: xm3600
+    annotations: xm3600/captions.jsonl
+    images: [xm3600/images, /elsewhere/images]
+    languages: [en, no]
+    missing: skip
+    limit: 100
+  food101: {layout: class-folders, images: food-101/images, classes: food101}
+  own: {layout: class-shards, images: "own/{0..3}.tar", classes: own/classes.json, label: kind.name}
+"""
+
+
+def read(tmp_path, text) -> list[Definition]:
+    (tmp_path / "evaluation.yaml").write_text(text)
+    return read_definitions(tmp_path / "evaluation.yaml")
+
+
+def test_paths_are_relative_to_the_root_which_is_relative_to_the_file(tmp_path):
+    coco, xm3600, food101, own = read(tmp_path, FILE)
+    data = tmp_path / "data"
+    assert coco == Definition(
+        name="coco", layout="karpathy", annotations=(data / "coco/dataset_coco.json",), images=(str(data / "coco"),)
+    )
+    assert xm3600.images == (str(data / "xm3600/images"), "/elsewhere/images")
+    assert (xm3600.languages, xm3600.missing, xm3600.limit) == (
+        ("en", "no"),
+        "skip",
+        100,
+    )  # YAML takes a bare no for False
+    assert food101.classes == "food101"  # the name of one that comes with keyclip
+    assert (own.classes, own.label) == (str(data / "own/classes.json"), "kind.name")
+    assert own.images == (str(data / "own/{0..3}.tar"),)
+
+
+def test_without_a_root_paths_are_relative_to_the_file(tmp_path):
+    (one,) = read(tmp_path, "sets: {a: {layout: jsonl, annotations: a.jsonl}}")
+    assert one.annotation() == tmp_path / "a.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "defines no evaluation set; expected 'sets:'"),
+        ("sets: []", "defines no evaluation set"),
+        ("sets: {a: {layout: jsonl}}\nroots: x", "has 'roots' beside 'sets' and 'root'"),
+        ("sets: {a: {images: x}}", "set 'a' of .* has no layout"),
+        ("sets: {a/b: {layout: jsonl}}", "a set's name is a word or more without '/'"),
+        (
+            "sets: {a: {layout: jsonl, image: x}}",
+            "unknown entry 'image'; there are annotations, captions, classes",
+        ),
+        ("sets: {a: {layout: jsonl, limit: 0}}", "limit is 0; expected a whole number above 0"),
+        ("sets: {a: {layout: jsonl, missing: no}}", "missing is 'False'; expected error or skip"),
+        ("sets: {a: {layout: jsonl", "cannot be read"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused_naming_the_set(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, text)
+
+
+def test_a_file_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match=r"the evaluation sets 'none.yaml' cannot be read"):
+        read_definitions(Path("none.yaml"))
+
+
+def test_a_layout_that_does_not_exist_is_refused_naming_those_that_do():
+    with pytest.raises(ConfigError, match="set 'a' has the unknown layout 'voc'; there are karpathy, coco, flickr"):
+        is_classification(Definition(name="a", layout="voc"))
+
+
+def test_a_set_takes_one_annotations_path():
+    with pytest.raises(ConfigError, match=r"set 'a' \(coco\) takes one annotations path; it names 0"):
+        Definition(name="a", layout="coco").annotation()

@@ -1,0 +1,114 @@
+"""What a reader of an annotation file returns: the images of a retrieval set by name, and their captions."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from store.errors import ConfigError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A caption of a retrieval set.
+
+    Attributes:
+        key: unique within the set and the same whatever part of the set is read: IMAGE#NUMBER, or
+            IMAGE#LANGUAGE#NUMBER where there are several languages.
+        text: the caption.
+        images: positions of the images that it describes, at least one.
+        language: code such as ``en``; empty where the set has one language.
+    """
+
+    key: str
+    text: str
+    images: tuple[int, ...]
+    language: str = ""
+
+
+@dataclass(slots=True)
+class Annotations:
+    """The images and captions of a retrieval set.
+
+    Attributes:
+        images: names as in the annotation file: paths below the image folder.
+        captions: in the file's order.
+        num_blank: captions left out because they hold no text.
+    """
+
+    images: list[str] = field(default_factory=list)
+    captions: list[Caption] = field(default_factory=list)
+    num_blank: int = 0
+    _positions: dict[str, int] = field(default_factory=dict, repr=False)
+    _counts: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
+
+    def add(self, image: str | Iterable[str], text: str, language: str = "") -> None:
+        """Add a caption of one or several images; the n-th caption of the same image gets the number n."""
+        names = [image] if isinstance(image, str) else list(image)
+        positions = tuple(self._position(name) for name in names)
+        if not text.strip():
+            self.num_blank += 1
+            return
+        stem = str(PurePosixPath(names[0]).with_suffix("")) if _has_image_suffix(names[0]) else names[0]
+        number = self._counts.get((stem, language), 0)
+        self._counts[stem, language] = number + 1
+        key = "#".join([stem, *([language] if language else []), str(number)])
+        self.captions.append(Caption(key, text.strip(), positions, language))
+
+    def _position(self, name: str) -> int:
+        if name not in self._positions:
+            self._positions[name] = len(self.images)
+            self.images.append(name)
+        return self._positions[name]
+
+    def kept(self, mask: list[bool]) -> "Annotations":
+        """Only the images where ``mask`` is True, and the captions of these."""
+        place = {old: new for new, old in enumerate(i for i, keep in enumerate(mask) if keep)}
+        captions = []
+        for caption in self.captions:
+            images = tuple(place[i] for i in caption.images if i in place)
+            if images:
+                captions.append(Caption(caption.key, caption.text, images, caption.language))
+        return Annotations([self.images[i] for i in place], captions, self.num_blank)
+
+
+def _has_image_suffix(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def with_image_suffix(name: str) -> str:
+    """``name`` as a file name: ``.jpg`` after it where it has no suffix of an image."""
+    return name if _has_image_suffix(name) else f"{name}.jpg"
+
+
+def read_json(file: Path, expected: str) -> Any:
+    """Raises: ConfigError: absent, or not json; says what was expected."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{str(file)!r} cannot be read as {expected}: {error}") from error
+
+
+def read_json_lines(file: Path, expected: str) -> Iterator[dict[str, Any]]:
+    """The objects of a file with one json object a line. Raises: ConfigError: absent, or a line is no json object."""
+    for number, line in enumerate(read_text(file, expected).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ConfigError(f"line {number} of {str(file)!r} is not json: {error}; expected {expected}") from error
+        if not isinstance(row, dict):
+            raise ConfigError(f"line {number} of {str(file)!r} is not a json object; expected {expected}")
+        yield row
+
+
+def read_text(file: Path, expected: str) -> str:
+    """Raises: ConfigError: absent, or not UTF-8 text; says what was expected."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{str(file)!r} cannot be read as {expected}: {error}") from error

@@ -1,0 +1,126 @@
+"""Classification sets: images with labels in folders named after classes, in shards, or in CLIP_benchmark's layout."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from store.errors import ConfigError
+from trainer.evalsets.annotations import IMAGE_SUFFIXES
+from trainer.evalsets.definition import Definition
+from trainer.evalsets.images import FolderImages, Images, ShardImages, shards_of
+from trainer.evalsets.shards import lines_of, member_values
+from trainer.samples import ShardSamples
+from trainer.zeroshot import Classes, checked, find_classes, label_positions
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSet:
+    """Images and the positions of their classes, (I,) int64."""
+
+    images: Images
+    labels: torch.Tensor
+
+
+def classes_of(definition: Definition) -> Classes:
+    """The classes of a set: the file that it names, else those of its CLIP_benchmark folder.
+
+    ``classnames.txt`` there holds one class a line, in the order of the label numbers;
+    ``zeroshot_classification_templates.txt`` one template a line, with ``{c}`` for the name.
+
+    Raises:
+        ConfigError: neither is there, or wrong.
+    """
+    folders = [Path(source) for source in definition.images if Path(source).is_dir()]
+    own = lines_of(folders[0], "classnames.txt") if folders and definition.layout == "clip-benchmark" else None
+    if definition.classes is not None:
+        classes = find_classes(definition.classes)
+        return _in_order_of(own, classes, definition) if own else classes
+    templates = lines_of(folders[0], "zeroshot_classification_templates.txt") if own else None
+    if not own or not templates:
+        raise ConfigError(
+            f"set {definition.name!r} names no classes file, and its folder holds no classnames.txt with "
+            "zeroshot_classification_templates.txt; name one with 'classes'"
+        )
+    names = {str(i): [name] for i, name in enumerate(own)}
+    return checked(Classes("label", names, [t.replace("{c}", "{}") for t in templates]), str(folders[0]))
+
+
+def _in_order_of(own: list[str], classes: Classes, definition: Definition) -> Classes:
+    """The classes in the order of the set's own label numbers."""
+    try:
+        positions = label_positions(classes, [(name, "classnames.txt") for name in own]).tolist()
+    except ConfigError as error:
+        raise ConfigError(
+            f"set {definition.name!r}: the classes file and the set's classnames.txt differ: {error}; leave out "
+            "'classes' to use the set's own names, or write a classes file with these labels"
+        ) from error
+    labels = list(classes.names)
+    names = {labels[i]: classes.names[labels[i]] for i in positions}
+    if len(names) < len(own):
+        raise ConfigError(f"set {definition.name!r}: several lines of classnames.txt are the same class")
+    return Classes(classes.label, names, classes.templates, classes.primary)
+
+
+def class_folders(definition: Definition) -> LabelledSet:
+    """Images in folders named after classes: ``apple_pie/123.jpg``; a label may hold folders (``a/abbey/1.jpg``).
+
+    Raises:
+        ConfigError: no such folder, no image, or a folder that is no class.
+    """
+    files, labels = [], []
+    for root in map(Path, definition.images):
+        if not root.is_dir():
+            raise ConfigError(f"no such image folder: {str(root)!r} (set {definition.name!r})")
+        for folder, file in _image_files(root):
+            files.append((root, file))
+            labels.append((folder, f"folder {folder!r} in {str(root)!r}"))
+    if not files:
+        raise ConfigError(
+            f"set {definition.name!r}: {', '.join(definition.images)} holds no image below a class folder"
+        )
+    names = [str(file.relative_to(root)) for root, file in files]
+    return LabelledSet(
+        FolderImages([file for _, file in files], names), label_positions(classes_of(definition), labels)
+    )
+
+
+def _image_files(root: Path) -> Iterator[tuple[str, Path]]:
+    """(folder below the root, file) of every image that lies in a folder, sorted."""
+    for folder, subfolders, files in os.walk(root):
+        subfolders.sort()
+        for file in sorted(files):
+            if Path(folder) != root and Path(file).suffix.lower() in IMAGE_SUFFIXES and not file.startswith("."):
+                yield Path(folder).relative_to(root).as_posix(), Path(folder) / file
+
+
+def class_shards(definition: Definition) -> LabelledSet:
+    """Shards with a label beside each image: in a member ``.cls`` (a number), in a text member, or in the json.
+
+    CLIP_benchmark's folders are read as such: their shards are ``SPLIT/0.tar`` and so on, the split being ``test``.
+
+    Raises:
+        ConfigError: a label is none of the classes; CaptionFieldError: a sample has no label.
+    """
+    shards = shards_of(definition.images, definition.split or "test")
+    samples = ShardSamples(shards)
+    position = {key.decode(): i for i, key in enumerate(samples.keys)}
+    positions, labels = [], []
+    for key, value, where in member_values(shards, definition.label):
+        if key in position:
+            positions.append(position[key])
+            labels.append((_number(value, where) if definition.label == ".cls" else _stripped(value), where))
+    return LabelledSet(ShardImages(samples, positions), label_positions(classes_of(definition), labels))
+
+
+def _number(value: str, where: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise ConfigError(f"the .cls member of {where} holds {value!r:.40}; expected the number of a class") from None
+
+
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value

@@ -1,0 +1,125 @@
+"""The layouts of evaluation sets, by name; and what a set needs embedded before it can be evaluated.
+
+| layout | annotations | images |
+|---|---|---|
+| karpathy | ``dataset_coco.json``, ``dataset_flickr30k.json`` | the folder of the files, or above ``val2014`` |
+| coco | ``captions_val2014.json``, with ``only: dataset_coco.json`` | ``val2014`` |
+| flickr | token file or csv, with ``only`` where it is not one split | the folder of the files |
+| sharegpt4v | ``share-captioner_coco_lcs_sam_1246k_1107.json`` | the folder above ``sam`` and ``coco`` |
+| urban1k | the folder ``caption`` | the folder ``image`` |
+| docci | ``docci_descriptions.jsonlines`` | ``images`` |
+| dci | the folder ``densely_captioned_images`` | its folder ``photos`` |
+| xm3600 | ``captions.jsonl`` | the folder of the files |
+| jsonl | lines with ``image``, ``caption``, perhaps ``language`` | the folder of the files |
+| webdataset | none: captions stand beside the images | shards |
+| class-folders | ``classes``; labels are folder names | folders |
+| class-shards | ``classes``, ``label`` | shards |
+| clip-benchmark | none: ``classnames.txt``, ``dataset_type.txt``; or ``classes`` | the set's folder |
+
+Images are folders, or shards whose sample keys are the images' file names without suffix.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from store.errors import ConfigError
+from trainer.evalsets.annotations import Annotations, Caption
+from trainer.evalsets.definition import Definition
+from trainer.evalsets.images import Images, find_images, shards_of
+from trainer.evalsets.labels import LabelledSet, class_folders, class_shards, classes_of
+from trainer.evalsets.long_captions import dci, docci, jsonl, sharegpt4v, urban1k, xm3600
+from trainer.evalsets.shards import lines_of, webdataset
+from trainer.evalsets.short_captions import coco, flickr, karpathy
+
+RETRIEVAL: dict[str, Callable[[Definition], Annotations]] = {
+    "karpathy": karpathy,
+    "coco": coco,
+    "flickr": flickr,
+    "sharegpt4v": sharegpt4v,
+    "urban1k": urban1k,
+    "docci": docci,
+    "dci": dci,
+    "xm3600": xm3600,
+    "jsonl": jsonl,
+    "webdataset": webdataset,
+}
+CLASSIFICATION: dict[str, Callable[[Definition], LabelledSet]] = {
+    "class-folders": class_folders,
+    "class-shards": class_shards,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalSet:
+    """Images and the captions that describe them; ``num_missing`` images were left out because they are not there."""
+
+    images: Images
+    captions: list[Caption]
+    num_missing: int
+
+
+def is_classification(definition: Definition) -> bool:
+    """Raises: ConfigError: the layout is unknown."""
+    if definition.layout == "clip-benchmark":
+        folders = [Path(source) for source in definition.images if Path(source).is_dir()]
+        kind = lines_of(folders[0], "dataset_type.txt") if folders else None
+        return (kind or ["classification"])[0].lower() != "retrieval"
+    if definition.layout not in RETRIEVAL and definition.layout not in CLASSIFICATION:
+        there = ", ".join([*RETRIEVAL, *CLASSIFICATION, "clip-benchmark"])
+        raise ConfigError(f"set {definition.name!r} has the unknown layout {definition.layout!r}; there are {there}")
+    return definition.layout in CLASSIFICATION
+
+
+def texts_of(definition: Definition) -> Iterator[tuple[str, str]]:
+    """``(key in the store, text)`` of every caption or class prompt of a set."""
+    if is_classification(definition):
+        yield from ((f"{definition.name}/{key}", prompt) for _, key, prompt in classes_of(definition).prompts())
+    else:
+        yield from (
+            (f"{definition.name}/{caption.key}", caption.text) for caption in read_annotations(definition).captions
+        )
+
+
+def read_annotations(definition: Definition) -> Annotations:
+    """The images and captions that a retrieval set's annotations name.
+
+    Raises:
+        ConfigError: unreadable, of another layout, or nothing is left.
+    """
+    reader = webdataset if definition.layout == "clip-benchmark" else RETRIEVAL[definition.layout]
+    annotations = reader(definition)
+    if definition.limit is not None:
+        annotations = annotations.kept([i < definition.limit for i in range(len(annotations.images))])
+    if not annotations.captions:
+        raise ConfigError(
+            f"set {definition.name!r} ({definition.layout}) has no caption; check its annotations and 'only'"
+        )
+    return annotations
+
+
+def open_retrieval(definition: Definition) -> RetrievalSet:
+    """Read a retrieval set and find its images.
+
+    Raises:
+        ConfigError: images are missing and the set does not say ``missing: skip``; says how many, and the first.
+    """
+    annotations = read_annotations(definition)
+    sources = definition.images
+    if definition.layout in ("webdataset", "clip-benchmark"):
+        sources = tuple(shards_of(sources, definition.split or "test"))
+    images, found = find_images(sources, annotations.images)
+    if not found.all():
+        absent = [name for name, there in zip(annotations.images, found, strict=True) if not there]
+        if definition.missing == "error" or not found.any():
+            raise ConfigError(
+                f"{len(absent)} of {len(found)} images of set {definition.name!r} are not in {', '.join(sources[:3])}, "
+                f"first {absent[0]!r}; check 'images', or leave them out with 'missing: skip'"
+            )
+        annotations = annotations.kept(found.tolist())
+    return RetrievalSet(images, annotations.captions, int((~found).sum()))
+
+
+def open_classification(definition: Definition) -> LabelledSet:
+    """Read a classification set. Raises: ConfigError: see the layout's reader."""
+    return CLASSIFICATION.get(definition.layout, class_shards)(definition)
