@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from store.errors import ConfigError
+from store.keylist import read_key_list
 from tools.evaluation import Result, Texts, chosen, evaluate_set
 from tools.reporting.paired import intervals, measurements
 from tools.reporting.table import text_table
@@ -25,7 +26,7 @@ from trainer.evalsets.images import Images
 from trainer.evaluate import Model, caption_features, image_features, load_model
 from trainer.join import Join
 from trainer.run_folder import write_json
-from trainer.samples import ShardSamples, read_key_list
+from trainer.samples import ShardSamples
 from trainer.uncertainty import Bootstrap
 from trainer.zeroshot import class_vectors, find_classes, sample_labels
 
@@ -158,7 +159,7 @@ def _of_sets(config: Config, model: Model, result: Result) -> tuple[list[str], i
 
 def _of_shards(config: Config, model: Model, result: Result) -> tuple[list[str], int, list[dict[str, Any]]]:
     """Caption sets in the json of shards; all have the same images."""
-    sets = _caption_sets(config.captions)
+    sets = caption_sets(config.captions)
     samples = ShardSamples(config.shards, config.keys)
     parts = dict(_part(part, samples) for part in config.parts)
     keys = [key.decode() for key in samples.keys]
@@ -195,7 +196,12 @@ def _pooled(join: Join, keys: Sequence[str], model: Model) -> Texts:
     )
 
 
-def _caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
+def caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
+    """Caption set -> its caption fields, from ``NAME=CAPTION_FIELD[,CAPTION_FIELD...]``.
+
+    Raises:
+        ConfigError: an argument of another form, or none.
+    """
     sets = {}
     for argument in arguments:
         name, equals, fields = argument.partition("=")

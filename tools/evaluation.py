@@ -7,14 +7,14 @@ from typing import Any
 import torch
 
 import store
-from store.errors import ConfigError, MissingKeysError
+from store.errors import ConfigError
 from tools.reporting.paired import WAYS, pack
 from trainer.evalsets.annotations import Caption
 from trainer.evalsets.definition import Definition
 from trainer.evalsets.images import Images
 from trainer.evalsets.labels import classes_of
 from trainer.evalsets.layouts import is_classification, open_classification, open_retrieval
-from trainer.evaluate import Model, caption_features
+from trainer.evaluate import Model, caption_features, require_embedded
 from trainer.join import Join
 from trainer.metrics import accuracy, class_ranks, rank_summary, retrieval_ranks
 from trainer.zeroshot import class_vectors
@@ -223,19 +223,6 @@ def evaluate_set(
 def _texts(name: str, captions: Sequence[Caption], language: str, join: Join, model: Model) -> Texts:
     keys = [f"{name}/{caption.key}" for caption in captions]
     return Texts(caption_features(join, keys, model.adapter)[0], [c.images for c in captions], keys, language)
-
-
-def require_embedded(join: Join, keys: Sequence[str], texts: Sequence[str], name: str) -> None:
-    """Raises: MissingKeysError: texts of a set have no vector; StaleCaptionError: the vector is of another text."""
-    found = join.covered(keys, "skip")
-    if not found.all():
-        first = keys[int((~found).argmax())]
-        raise MissingKeysError(
-            f"{int((~found).sum())} of {len(keys)} texts of set {name!r} have no vector in field {join.fields[0]!r} of "
-            f"store {str(join.path)!r}, first {first!r}; write them with `keyclip eval-captions` and run "
-            "`keyclip embed` on that file"
-        )
-    join.check_captions(keys, texts, 0)
 
 
 def chosen(definitions: Sequence[Definition], names: Sequence[str]) -> list[Definition]:

@@ -37,11 +37,10 @@ def run(config: Config) -> int | None:
     """Write the report; prints the headline, the summary table and the file's name."""
     if config.output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--output {str(config.output)!r} must be the name of an .html file")
-    runs, results = inputs.load(config.inputs)
-    write(config.output, html.render(runs, results, config.title, config.notes))
-    if results:
-        arms = average_results(results)
-        print(f"{verdict(arms).headline}\n\n{text_table(arms)}\n")
+    material = inputs.load(config.inputs)
+    write(config.output, html.render(material, config.title, config.notes))
+    if material.results:
+        print(f"{verdict(average_results(material.results)).headline}\n\n{text_table(material.results)}\n")
     print(f"report: {config.output}")
     return None
 

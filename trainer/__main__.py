@@ -1,12 +1,18 @@
 """``python -m trainer STAGE ...``, as launchers start it: ``deepspeed --num_gpus 8 --module trainer stage2 ...``."""
 
+import gc
 import importlib
+import json
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from store.command import exit_status, run_command
+from store.errors import ConfigError
 from trainer.recipes import RECIPES, recipe_settings
+
+SEVERAL = "several"
 
 # stage -> (module, config class, stage class, what it does)
 STAGES = {
@@ -21,7 +27,8 @@ def usage() -> str:
     recipes = "\n".join(f"  {name}" for name in RECIPES)
     return (
         f"usage: deepspeed --num_gpus N --module trainer STAGE [--recipe NAME] ... (STAGE --help explains one)\n\n"
-        f"{stages}\n\nrecipes, whose settings flags override:\n{recipes}"
+        f"{stages}\n  {SEVERAL:9} FILE: one after another in one launch; a line is a json list, STAGE and flags\n\n"
+        f"recipes, whose settings flags override:\n{recipes}"
     )
 
 
@@ -31,10 +38,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())  # noqa: T201
         return 0 if argv else 2
+    if argv[0] == SEVERAL and len(argv) == 2:
+        return _stopping_ranks(lambda: exit_status(lambda: _run_several(Path(argv[1]))))
     if argv[0] not in STAGES:
         print(f"keyclip: error: no stage {argv[0]!r}\n\n{usage()}", file=sys.stderr)  # noqa: T201
         return 2
-    return exit_status(lambda: _run(argv[0], argv[1:]))
+    return _stopping_ranks(lambda: exit_status(lambda: _run(argv[0], argv[1:])))
+
+
+def _stopping_ranks(function: Callable[[], int]) -> int:
+    """Leave the ranks at the end: joined between trainings, they need not meet again."""
+    try:
+        return function()
+    finally:
+        if "trainer.engine" in sys.modules:
+            sys.modules["trainer.engine"].stop_ranks()
+
+
+def _run_several(file: Path) -> int:
+    """Run the trainings of a file, to the first that fails. It saves each of them the start of all ranks."""
+    try:
+        trainings = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the list of trainings {str(file)!r} cannot be read: {error}") from error
+    for stage, *flags in trainings:
+        if status := _run(stage, flags):
+            return status
+        gc.collect()  # the engine refers to itself
+    return 0
 
 
 def _run(name: str, argv: Sequence[str]) -> int:

@@ -1,6 +1,5 @@
 """The loop: batch -> stage -> backward -> step -> log -> checkpoint."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,11 +12,11 @@ from tqdm import tqdm
 from store.errors import KeyclipError
 from trainer import run_folder
 from trainer.config import RunConfig
-from trainer.engine import learning_rate_at, make_engine, set_learning_rate, start_ranks, stop_ranks
+from trainer.engine import learning_rate_at, make_engine, set_learning_rate, start_ranks
 from trainer.epochs import begin_sentences
 from trainer.gather import any_rank
 from trainer.loader import batches, make_plan
-from trainer.log import TrainingLog
+from trainer.log import TrainingLog, progress_bar
 from trainer.loss_scale import take_step
 from trainer.preempt import PreemptedError, Preemption
 from trainer.resume import load_training_state, save_training_state
@@ -31,7 +30,7 @@ class RankLostError(KeyclipError, ConnectionError):
 
 
 def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage]) -> None:
-    """Run a stage to its end, from its newest checkpoint where there is one.
+    """Run a stage to its end, from its newest checkpoint where there is one. The ranks stay joined.
 
     Raises:
         ConfigError: settings that do not fit each other, the data or the run that the folder holds.
@@ -55,8 +54,6 @@ def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage
             time.sleep(REPORT_AFTER_SECONDS)
             raise RankLostError("another rank stopped; it says why") from error
         raise
-    finally:
-        stop_ranks()
 
 
 class _Run:
@@ -73,16 +70,7 @@ class _Run:
         sources = self.stage.data.sources
         if self.rank == 0:
             tqdm.write(begin_sentences(self.stage.name, first, self.total_steps, self.plan, sources, self.ranks))
-        quiet, interval = self.rank > 0, 0.1 if sys.stderr.isatty() else 30.0  # a log file needs no animation
-        bar = tqdm(
-            total=self.total_steps,
-            initial=first,
-            desc=self.stage.name,
-            unit="step",
-            disable=quiet,
-            mininterval=interval,
-            maxinterval=interval,
-        )
+        bar = progress_bar(self.stage.name, first, self.total_steps, self.rank)
         log = TrainingLog(self.config, self.rank, first, self.plan, sources)
         with bar, log, Preemption(self.config.checkpoint_minutes) as preemption:
             self._steps(first, bar, log, preemption)
@@ -117,6 +105,8 @@ class _Run:
                 save = save or stop or due
                 row = {"step": done, "epoch": done / self.plan.steps_per_epoch, "samples": done * config.batch_size}
                 bar.set_postfix(log.write(row | {"lr": rate}, report, engine), refresh=False)
+            if not stop and (values := self.stage.evaluate(done, done == self.total_steps, self.device)):
+                log.evaluated(done, values)
             if save:
                 save_training_state(config, self.engine, self.stage, done, self.total_steps, self.rank)
                 preemption.saved()

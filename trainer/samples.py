@@ -9,27 +9,13 @@ from typing import Any
 import numpy as np
 
 from store.errors import ConfigError
+from store.keylist import read_key_list
 from store.shards import caption_at, expand_shards, load_json
 from trainer.images import BrokenImageError
 from trainer.loader import NO_IMAGE, NOT_LISTED
 from trainer.shard_index import index_shards
 
 MAX_OPEN_SHARDS = 64
-
-
-def read_key_list(file: Path) -> np.ndarray:
-    """The keys of a key list, one a line: (n,) UTF-8 byte strings, sorted and unique.
-
-    Raises:
-        ConfigError: there is no such file, or it holds no key.
-    """
-    try:
-        lines = [key for line in file.read_bytes().splitlines() if (key := line.strip())]
-    except OSError as error:
-        raise ConfigError(f"the key list {str(file)!r} cannot be read: {error.strerror}") from error
-    if not lines:
-        raise ConfigError(f"the key list {str(file)!r} is empty; expected one sample key a line")
-    return np.unique(np.array(lines, dtype=np.bytes_))
 
 
 class ShardSamples:

@@ -36,6 +36,10 @@ class Stage:
     def after_load(self, engine: Any) -> None:
         """Called when the weights of a checkpoint have been put in place."""
 
+    def evaluate(self, step: int, last: bool, device: torch.device) -> dict[str, float]:
+        """What the run's evaluation sets say after ``step``: values by name; none where none is due. Collective."""
+        return {}
+
     def extra_files(self) -> dict[str, dict[str, torch.Tensor]]:
         """Further files of a checkpoint: ``{name: tensors}``."""
         return {}

@@ -14,6 +14,7 @@ from torch import nn
 
 import store
 from store.errors import ConfigError, StaleCaptionError
+from store.keylist import read_key_list
 from trainer.adapter import Adapter
 from trainer.config import require
 from trainer.datasets import DataConfig, Dataset, require_one_model
@@ -21,7 +22,6 @@ from trainer.join import Join, Missing
 from trainer.loader import NO_VECTOR
 from trainer.objectives import Scaling, alignment, instance_alignment, structure_alignment
 from trainer.order import Source, describe
-from trainer.samples import read_key_list
 from trainer.stage import Stage
 
 KEYS_READ_TOGETHER = 8192

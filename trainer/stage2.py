@@ -22,6 +22,7 @@ from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tenso
 from trainer.stage import Stage
 from trainer.teacher import Teacher
 from trainer.towers import ImageTower, load_image_tower
+from trainer.validation import make_validation
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -102,7 +103,8 @@ class Stage2(Stage):
         tower = load_image_tower(config.clip)
         data = PairData(config, tower)
         adapter, shape = _start_adapter(config, data.join, tower.dim)
-        self.config, self.data = config, data
+        self.config, self.data, self.tower = config, data, tower
+        self.validation = make_validation(config, data.join.made_by)
         teacher = _make_teacher(config, tower.model)
         self.lora = config.lora()
         if self.lora is not None:
@@ -137,6 +139,11 @@ class Stage2(Stage):
 
     def after_load(self, engine: Any) -> None:
         self.objective.hold_logit_scale(engine)
+
+    def evaluate(self, step: int, last: bool, device: torch.device) -> dict[str, float]:
+        if self.validation is None or not self.validation.is_due(step, last):
+            return {}
+        return self.validation.measure(self.tower, self.objective.adapter, device)
 
     def extra_files(self) -> dict[str, dict[str, torch.Tensor]]:
         teacher = self.objective.teacher

@@ -28,6 +28,13 @@ def average_results(results: Sequence[Result | Mapping[str, Any]]) -> list[Resul
     return [_mean(arm, seeds) for arm, seeds in arms.items()]
 
 
+def seeds_in_words(arms: Sequence[Result]) -> str:
+    """``3 seeds``, or ``2 to 3 seeds`` where arms that depend on a seed have different numbers of them."""
+    counts = [arm.num_seeds for arm in arms if arm.num_seeds > 1]
+    fewest, most = min(counts), max(counts)
+    return f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds"
+
+
 def _mean(arm: str, seeds: Sequence[Result]) -> Result:
     names = [name for name in seeds[0].retrieval if all(name in seed.retrieval for seed in seeds)]
     drifts = [seed.drift for seed in seeds if seed.drift]

@@ -1,5 +1,6 @@
 """Tables of measures: arms as rows, measures as columns, each with a direction and its best value."""
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,19 @@ LEGEND = (
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """How a measure scatters over seeds: sample standard deviation (n - 1), lowest and highest value."""
+
+    deviation: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        return cls(statistics.stdev(values), min(values), max(values))
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """A measure: its group and name, which direction is good, how it is written, and its name in a sentence."""
 
@@ -34,11 +48,13 @@ class Column:
     def arrow(self) -> str:
         return "↑" if self.higher_is_better else "↓"
 
-    def text(self, value: float | None) -> str:
-        """The value as tables show it; comparisons are made at this precision."""
+    def text(self, value: float | None, spread: Spread | None = None) -> str:
+        """The value as tables show it, with its deviation over seeds; comparisons are made at this precision."""
         if value is None:
             return "-"
-        return f"{100 * value:.1f} %" if self.percent else f"{value:.1f}"
+        factor, unit = (100, " %") if self.percent else (1, "")
+        deviation = f" ± {factor * spread.deviation:.1f}" if spread else ""
+        return f"{factor * value:.1f}{deviation}{unit}"
 
     def number(self, value: float) -> float:
         """The value as shown: rounded, and recalls and accuracies in percent."""
@@ -86,8 +102,8 @@ def summary(results: Sequence[Result]) -> Table:
     return _table(results, columns)
 
 
-def ranges(per_seed: Sequence[Result]) -> dict[tuple[str, int], tuple[float, float]]:
-    """(arm, column of the summary) -> lowest and highest value over the arm's seeds; only where they differ."""
+def spreads(per_seed: Sequence[Result]) -> dict[tuple[str, int], Spread]:
+    """(arm, column of the summary) -> how its seeds scatter; only for arms of two seeds or more."""
     table = summary(per_seed)
     found: dict[tuple[str, int], list[float]] = {}
     for name, row in table.rows:
@@ -95,7 +111,7 @@ def ranges(per_seed: Sequence[Result]) -> dict[tuple[str, int], tuple[float, flo
         for index, value in enumerate(row):
             if seed is not None and value is not None:
                 found.setdefault((arm, index), []).append(value)
-    return {place: (min(values), max(values)) for place, values in found.items() if min(values) < max(values)}
+    return {place: Spread.of(values) for place, values in found.items() if len(values) > 1}
 
 
 def wins_by_seed(per_seed: Sequence[Result], subject: str) -> list[tuple[str, tuple[tuple[int, int], ...]]]:

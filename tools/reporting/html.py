@@ -2,27 +2,29 @@
 
 from collections.abc import Sequence
 
-from tools.reporting import examples, results, training
+from tools.reporting import embeddings, examples, results, training
 from tools.reporting.average import average_results
 from tools.reporting.element import Markup, group, tag
-from tools.reporting.inputs import Result, Run
+from tools.reporting.inputs import Material, Result, Run
 from tools.reporting.style import STYLE
 from tools.reporting.verdict import noise, verdict
 
 
-def render(runs: Sequence[Run], evaluations: Sequence[Result], title: str, notes: Sequence[str] = ()) -> str:
+def render(material: Material, title: str, notes: Sequence[str] = ()) -> str:
     """A complete HTML document that compares the arms and shows how they were trained.
 
     Results named ``ARM (seed N)`` are averaged over the seeds of an arm. The document loads nothing from elsewhere:
     style, charts and pictures are inside. All texts are escaped. Equal inputs give equal documents. ``notes`` are
     sentences that stand below the title.
     """
+    runs, evaluations, uses = material.runs, material.results, material.uses
     arms = average_results(evaluations)
     sections = [
         ("verdict", "Verdict", _verdict(arms, evaluations) if arms else None),
         ("results", "Results", results.section(arms, evaluations) if arms else None),
         ("examples", "Retrieved images", examples.section(arms)),
         ("training", "Training", training.curves(runs) if runs else None),
+        ("embeddings", "Embedded once", embeddings.section(uses) if uses else None),
         ("settings", "Settings", training.settings(runs) if runs else None),
         ("sources", "Where this comes from", _sources(runs, evaluations)),
     ]
@@ -61,7 +63,11 @@ def _verdict(arms: Sequence[Result], evaluations: Sequence[Result]) -> Markup:
     seeds = max(arm.num_seeds for arm in arms)
     return group(
         tag("p", judged.headline, class_="headline"),
-        tag("p", f"All numbers are means of {seeds} seeds; in small print the lowest and the highest.", class_="note")
+        tag(
+            "p",
+            f"Means of {seeds} seeds ± standard deviation; in small print the lowest and the highest.",
+            class_="note",
+        )
         if seeds > 1
         else None,
         remarks,

@@ -2,12 +2,16 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from store.errors import ConfigError, FormatVersionError
+from tools.reporting.embeddings import FORMAT as REUSE_FORMAT
+from tools.reporting.embeddings import FieldUse, from_json
+
+T = TypeVar("T")
 
 EVAL_FORMAT = "keyclip-eval/1"
 DIRECTIONS = ("image_to_text", "text_to_image")
@@ -46,8 +50,17 @@ class Result:
     num_seeds: int = 1
 
 
-def load(paths: Sequence[Path]) -> tuple[list[Run], list[Result]]:
-    """Read run folders and result files, in the order given.
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a report is made from; ``uses`` says how often vectors were read, where ``keyclip compare`` has counted."""
+
+    runs: Sequence[Run] = ()
+    results: Sequence[Result] = ()
+    uses: Sequence[FieldUse] = ()
+
+
+def load(paths: Sequence[Path]) -> Material:
+    """Read run folders, result files and a comparison's reuse.json, in the order given.
 
     Raises:
         ConfigError: nothing is named, something is absent or not what it should be, or two results share a name.
@@ -58,7 +71,13 @@ def load(paths: Sequence[Path]) -> tuple[list[Run], list[Result]]:
     folders = [path for path in paths if path.is_dir()]
     names = dict(zip(folders, _distinct_names(folders), strict=True))
     runs = [load_run(path, names[path]) for path in folders]
-    results = [load_result(path) for path in paths if not path.is_dir()]
+    results, uses = [], []
+    for path in (path for path in paths if not path.is_dir()):
+        data = _json(path, "give a run folder or a json file that `keyclip eval` wrote")
+        if isinstance(data, Mapping) and data.get("format") == REUSE_FORMAT:
+            uses += _understood(from_json, data, path)
+        else:
+            results.append(parse_result(data, path))
     seen: dict[str, Path] = {}
     for result in results:
         if result.name in seen:
@@ -67,7 +86,7 @@ def load(paths: Sequence[Path]) -> tuple[list[Run], list[Result]]:
                 "evaluate one of them under another name"
             )
         seen[result.name] = result.path
-    return runs, results
+    return Material(runs, results, uses)
 
 
 def load_run(folder: Path, name: str | None = None) -> Run:
@@ -128,24 +147,31 @@ def parse_result(data: Any, path: Path) -> Result:
         raise FormatVersionError(
             f"{str(path)!r} is of format {version!r}, expected {EVAL_FORMAT!r}; evaluate again with this version"
         )
+    return _understood(lambda content: _result(content, path), data, path)
+
+
+def _result(data: Mapping[str, Any], path: Path) -> Result:
+    return Result(
+        name=str(data["name"]),
+        path=path,
+        clip=str(data["clip"]),
+        checkpoint=None if data["checkpoint"] is None else str(data["checkpoint"]),
+        shards=[str(shard) for shard in data["shards"]],
+        num_images=int(data["num_images"]),
+        retrieval={str(name): _directions(values) for name, values in data["retrieval"].items()},
+        drift=_directions(data["drift"]) if data.get("drift") else None,
+        zeroshot=_zeroshot(data["zeroshot"]) if data.get("zeroshot") else None,
+        examples=[_example(example) for example in data.get("examples") or []],
+    )
+
+
+def _understood(read: Callable[[Any], T], data: Any, path: Path) -> T:
     try:
-        result = Result(
-            name=str(data["name"]),
-            path=path,
-            clip=str(data["clip"]),
-            checkpoint=None if data["checkpoint"] is None else str(data["checkpoint"]),
-            shards=[str(shard) for shard in data["shards"]],
-            num_images=int(data["num_images"]),
-            retrieval={str(name): _directions(values) for name, values in data["retrieval"].items()},
-            drift=_directions(data["drift"]) if data.get("drift") else None,
-            zeroshot=_zeroshot(data["zeroshot"]) if data.get("zeroshot") else None,
-            examples=[_example(example) for example in data.get("examples") or []],
-        )
+        return read(data)
     except KeyError as error:
         raise ConfigError(f"the result {str(path)!r} lacks {error.args[0]!r}; evaluate again") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"the result {str(path)!r} cannot be understood ({error}); evaluate again") from error
-    return result
 
 
 def _directions(values: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from tools.reporting.charts import bar
-from tools.reporting.compare import LEGEND, Table, details, ranges, summary, wins_by_seed
+from tools.reporting.compare import LEGEND, Spread, Table, details, spreads, summary, wins_by_seed
 from tools.reporting.element import Markup, group, tag
 from tools.reporting.inputs import Result
 
-Span = tuple[float, float]
-Spans = Mapping[tuple[str, int], Span]
-NO_SPANS: Spans = {}
+Spreads = Mapping[tuple[str, int], Spread]
+NO_SPREADS: Spreads = {}
 
 
 def section(arms: Sequence[Result], per_seed: Sequence[Result]) -> Markup:
@@ -19,7 +18,7 @@ def section(arms: Sequence[Result], per_seed: Sequence[Result]) -> Markup:
     shown = {word for column in overview.columns for word in (column.group, column.name)}
     legend = [group(tag("dt", word), tag("dd", meaning)) for word, meaning in LEGEND if word in shown]
     full = [group(tag("h3", heading), html_table(table, bars=False)) for heading, table in details(arms)]
-    overview_table = html_table(overview, bars=True, spans=ranges(per_seed))
+    overview_table = html_table(overview, bars=True, spread=spreads(per_seed))
     return group(overview_table, tag("dl", legend, class_="legend"), full)
 
 
@@ -44,9 +43,9 @@ def _count(won: int, compared: int) -> Markup:
     return tag("td", f"{won} of {compared}", class_="best" if won == compared else None)
 
 
-def html_table(table: Table, bars: bool, spans: Spans = NO_SPANS) -> Markup:
-    """Arms as rows; the best of a column is bold and marked, arrows tell the good direction; ``spans`` are the lowest
-    and highest values over seeds.
+def html_table(table: Table, bars: bool, spread: Spreads = NO_SPREADS) -> Markup:
+    """Arms as rows; the best of a column is bold and marked, arrows tell the good direction; ``spread`` says how
+    the seeds scatter.
     """
     grouped = groupby(table.columns, key=lambda column: column.group)
     groups = [
@@ -65,7 +64,7 @@ def html_table(table: Table, bars: bool, spans: Spans = NO_SPANS) -> Markup:
         tag(
             "tr",
             tag("th", arm, scope="row"),
-            [_cell(table, arm, index, value, bars, spans.get((arm, index))) for index, value in enumerate(row)],
+            [_cell(table, arm, index, value, bars, spread.get((arm, index))) for index, value in enumerate(row)],
         )
         for arm, row in table.rows
     ]
@@ -78,10 +77,11 @@ def _opens_group(table: Table, index: int) -> bool:
     return index == 0 or table.columns[index].group != table.columns[index - 1].group
 
 
-def _cell(table: Table, arm: str, index: int, value: float | None, bars: bool, span: Span | None) -> Markup:
+def _cell(table: Table, arm: str, index: int, value: float | None, bars: bool, spread: Spread | None) -> Markup:
     column = table.columns[index]
     best = table.is_best(arm, index)
-    text = tag("strong", column.text(value), title="best") if best else column.text(value)
+    text = column.text(value, spread)
+    text = tag("strong", text, title="best") if best else text
     if value is None:
         return tag("td", text, class_="missing")
     aside = (arm, index) in table.unranked
@@ -91,7 +91,9 @@ def _cell(table: Table, arm: str, index: int, value: float | None, bars: bool, s
         "td",
         text,
         bar(value / most, best) if bars else None,
-        tag("span", f"{column.text(span[0])} – {column.text(span[1])}", class_="span") if span else None,
+        tag("span", f"{column.text(spread.low)} – {column.text(spread.high)}", class_="span")
+        if spread and spread.deviation
+        else None,
         class_=" ".join(kinds) or None,
         title="the image encoder is the original one" if aside else None,
     )

@@ -6,7 +6,7 @@ import pytest
 
 from tests.tools.reporting.fixtures import ARMS, directions, result
 from tools.reporting.average import average_results
-from tools.reporting.compare import details, ranges, summary, unmoved, wins_by_seed
+from tools.reporting.compare import details, spreads, summary, unmoved, wins_by_seed
 from tools.reporting.inputs import Result
 from tools.reporting.table import markdown_table, text_table
 from tools.reporting.verdict import noise, verdict
@@ -157,9 +157,26 @@ def test_what_a_seed_lacks_is_not_averaged():
     assert (list(averaged.retrieval), averaged.drift, averaged.zeroshot) == (["long"], None, None)
 
 
-def test_ranges_hold_the_lowest_and_highest_seed():
-    found = ranges([*seeds_of("A", [10, 20, 60]), arm("B", drift=None, zeroshot=None)])
-    assert found == {("A", 1): (10.5, 60.5)}  # the recalls of the seeds are equal
+def test_spreads_hold_deviation_lowest_and_highest_over_seeds():
+    found = spreads([*seeds_of("A", [10, 20, 60]), arm("B", drift=None, zeroshot=None)])
+    # deviations of 10, 20, 60 from their mean 30: -20, -10, 30; (400 + 100 + 900) / 2 = 700
+    assert found[("A", 1)].deviation == pytest.approx(700**0.5)
+    assert (found[("A", 1)].low, found[("A", 1)].high) == (10.5, 60.5)
+    assert {name for name, _ in found} == {"A"}
+
+
+def test_seeds_are_one_line_of_mean_and_deviation():
+    per_seed = [
+        *seeds_of("A", [10, 20, 60]),
+        arm("B", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 9)}),
+    ]
+    text = text_table(per_seed)
+    assert text.splitlines()[3:5] == [
+        "A    20.0 ± 0.0 %   30.5 ± 26.5",
+        "B          20.0 %           9.5*",
+    ]
+    assert "±: standard deviation over seeds (3 seeds)" in text
+    assert "| A | 20.0 ± 0.0 % | 30.5 ± 26.5 |" in markdown_table(per_seed)
 
 
 def test_wins_are_counted_seed_by_seed_and_ties_are_no_wins():

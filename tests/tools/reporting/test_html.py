@@ -8,8 +8,8 @@ import pytest
 
 from tests.tools.reporting.document import parse
 from tests.tools.reporting.fixtures import ARMS, directions, log_lines, result, transparent_pixel, write_run
-from tools.reporting.html import render
-from tools.reporting.inputs import Result, Run, load_run
+from tools.reporting import html
+from tools.reporting.inputs import Material, Result, Run, load_run
 
 EVIL = '<script>alert("&amp;")</script>\' onload="x'
 PIXEL = transparent_pixel()
@@ -30,6 +30,10 @@ def example(query="a red star", rank=2, places=5, **changes):
         {"key": f"k{place}", "score": 0.5, "correct": place == rank, "image": PIXEL} for place in range(1, places + 1)
     ]
     return {"query": query, "key": f"k{rank}", "rank": rank, "retrieved": hits, **changes}
+
+
+def render(runs, results, title, notes=(), uses=()):
+    return html.render(Material(runs, results, uses), title, notes)
 
 
 def section(document, anchor):
@@ -264,7 +268,7 @@ def test_seeds_are_averaged_and_counted():
     ]
     document = parse(render([], arms, "x"))
     verdict = section(document, "verdict")
-    assert "All numbers are means of 3 seeds" in verdict.text
+    assert "Means of 3 seeds ± standard deviation" in verdict.text
     assert "Seeds in which ProCLIP is better" in verdict.text
     assert verdict.one("table").table() == [
         ["against", "recall on short", "mean rank on short"],
@@ -272,7 +276,7 @@ def test_seeds_are_averaged_and_counted():
     ]
     rows = section(document, "results").all("table")[0].table()
     assert rows[2:] == [
-        ["LLM2CLIP", "20.0 %", "40.530.5 – 50.5"],
-        ["ProCLIP", "20.0 %", "30.520.5 – 50.5"],
+        ["LLM2CLIP", "20.0 ± 0.0 %", "40.5 ± 10.030.5 – 50.5"],
+        ["ProCLIP", "20.0 ± 0.0 %", "30.5 ± 17.320.5 – 50.5"],
     ]
     assert len(section(document, "sources").one("table").all("tr")) == 1 + 6

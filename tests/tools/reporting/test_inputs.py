@@ -110,7 +110,7 @@ def test_only_embedded_pictures_are_accepted(tmp_path, image):
 
 def test_runs_of_the_same_name_are_told_apart_by_their_parents(tmp_path):
     folders = [write_run(tmp_path / parent / "stage2") for parent in ("a", "b")]
-    runs, _ = load(folders)
+    runs = load(folders).runs
     assert [run.name for run in runs] == ["a/stage2", "b/stage2"]
     with pytest.raises(ConfigError, match="a run folder is named twice"):
         load([folders[0], folders[0]])

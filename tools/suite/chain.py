@@ -6,6 +6,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,14 @@ from trainer.run_folder import list_checkpoints, read_checkpoint_info
 
 class StepFailedError(KeyclipError, RuntimeError):
     """A command of the chain ended with an error, which it has printed."""
+
+
+class Training:
+    """``STAGE --output OUTPUT ARGUMENTS`` of the trainer."""
+
+    def __init__(self, stage: str, output: Path, *arguments: object) -> None:
+        self.stage, self.output = stage, output
+        self.words = [str(argument) for argument in (stage, "--output", output, *arguments)]
 
 
 @dataclass(slots=True)
@@ -33,33 +42,43 @@ class Chain:
     def keyclip(self, *arguments: object) -> None:
         """Run ``keyclip ARGUMENTS``, in this process: each start of Python and torch costs seconds."""
         words = [str(argument) for argument in arguments]
-        self._run("keyclip", words, lambda: main(words))
+        self._run([f"keyclip {shlex.join(words)}"], lambda: main(words))
 
-    def train(self, stage: str, output: Path, *arguments: object) -> None:
-        """Run a stage of training under the deepspeed launcher, unless it is finished already."""
-        if is_finished(output):
-            print(f"{stage} in {output} is finished", flush=True)
-            return
-        words = [str(argument) for argument in (stage, "--output", output, *arguments)]
+    def train(self, *trainings: Training) -> None:
+        """Run trainings that are not finished yet, in this order, in one launch of the ranks: it takes seconds."""
+        missing = [training for training in trainings if not is_finished(training.output)]
+        for training in trainings:
+            if training not in missing:
+                print(f"{training.stage} in {training.output} is finished", flush=True)
+        if len(missing) == 1:
+            self._launch([missing[0].words], missing[0].words)
+        elif missing:
+            with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
+                file.writelines(json.dumps(training.words) + "\n" for training in missing)
+                file.flush()
+                self._launch([training.words for training in missing], ["several", file.name])
+
+    def _launch(self, shown: Sequence[Sequence[str]], words: Sequence[str]) -> None:
         launcher = [str(Path(sys.executable).with_name("deepspeed")), f"--num_gpus={self.ranks}"]
         launcher += ["--log_level=warning", f"--master_port={_free_port()}", "--module", "trainer", *words]
         # what the launcher starts stands beside this Python and may not be on the caller's path
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         environment = os.environ | {"PATH": path, "TOKENIZERS_PARALLELISM": "false"}
+        prefix = f"deepspeed --num_gpus {self.ranks} --module trainer"
         self._run(
-            f"deepspeed --num_gpus {self.ranks} --module trainer",
-            words,
+            [f"{prefix} {shlex.join(words)}" for words in shown],
             lambda: subprocess.run(launcher, env=environment, check=False).returncode,
         )
 
-    def _run(self, shown: str, words: Sequence[str], command: Callable[[], int]) -> None:
-        print(f"\n$ {shown} {shlex.join(words)}", flush=True)
+    def _run(self, shown: Sequence[str], command: Callable[[], int]) -> None:
+        print("".join(f"\n$ {line}" for line in shown), flush=True)
         start = time.monotonic()
         status = command()
         if status == 130:
             raise KeyboardInterrupt
         if status:
-            raise StepFailedError(f"`{shown} {words[0]}` ended with status {status}; the same command continues here")
+            more = f" or one of the {len(shown) - 1} after it" if len(shown) > 1 else ""
+            raise StepFailedError(f"`{shown[0]:.80}`{more} ended with status {status}; the same command continues here")
         print(f"  ({time.monotonic() - start:.0f} s)", flush=True)
 
 

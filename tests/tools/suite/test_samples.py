@@ -1,0 +1,54 @@
+"""The samples of each seed are drawn anew, in the shards' order, and written as key lists."""
+
+import pytest
+
+from store.errors import ConfigError
+from tests.trainer.examples import write_shard
+from tools.suite.samples import Draws
+from tools.suite.settings import SuiteSettings
+
+KEYS = [f"{i:04d}" for i in range(20)]
+
+
+@pytest.fixture
+def shards(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tuple(write_shard(tmp_path / f"{i}.tar", KEYS[10 * i : 10 * i + 10]) for i in range(2))
+
+
+def draws(folder, shards, **settings):
+    return Draws(folder, SuiteSettings(**settings), shards)
+
+
+def lines(file):
+    return file.read_text().splitlines()
+
+
+def test_by_default_every_seed_has_all_samples_in_one_list(tmp_path, shards):
+    all_of_them = draws(tmp_path, shards, seeds=(0, 1))
+    assert all_of_them.are_all
+    assert lines(all_of_them.file(0)) == KEYS
+    assert all_of_them.file(0) == all_of_them.file(1)
+
+
+def test_a_draw_differs_by_seed_keeps_the_order_and_is_the_same_again(tmp_path, shards):
+    drawn = draws(tmp_path, shards, seeds=(0, 1), finetune_samples=8)
+    first, second = lines(drawn.file(0)), lines(drawn.file(1))
+    assert first != second
+    assert len(set(first)) == 8
+    assert first == sorted(first)
+    assert lines(draws(tmp_path, shards, finetune_samples=8).file(0)) == first
+    assert lines(drawn.union_file()) == sorted({*first, *second})
+
+
+def test_a_key_list_narrows_what_is_drawn_from(tmp_path, shards):
+    (tmp_path / "dogs.txt").write_text("0003\n0013\n0007\n")
+    narrow = draws(tmp_path, shards, keys=tmp_path / "dogs.txt")
+    assert lines(narrow.file(0)) == ["0003", "0007", "0013"]
+    assert not narrow.are_all
+    assert set(lines(draws(tmp_path, shards, keys=tmp_path / "dogs.txt", finetune_samples=2).file(0))) < set(KEYS)
+
+
+def test_more_than_there_are_is_refused(tmp_path, shards):
+    with pytest.raises(ConfigError, match="finetune_samples is 21; the shards hold 20"):
+        draws(tmp_path, shards, finetune_samples=21)

@@ -1,0 +1,47 @@
+"""``keyclip compare``: settings that do not fit are refused before anything is trained."""
+
+import pytest
+
+from store.errors import ConfigError
+from tools.compare import Config
+from tools.suite.arms import ARMS, STAGE1
+
+
+def config(**changes):
+    settings = {"output": "out", "clip": "clip", "finetune_shards": ("a.tar",), "test_shards": ("b.tar",), "store": "s"}
+    return Config(**settings | changes)
+
+
+def test_by_default_all_eight_arms_of_the_paper_are_compared():
+    titles = [ARMS[name].title for name in config().arms]
+    assert titles == [
+        "CLIP",
+        "LiT",
+        "LLM2CLIP",
+        "stage 1 only",
+        "without self-distillation",
+        "without structure loss",
+        "ProCLIP, fixed teacher",
+        "ProCLIP",
+    ]
+
+
+def test_arms_share_stage_1_but_for_the_one_without_structure_loss():
+    shared = [name for name, arm in ARMS.items() if arm.stage1 == "stage1"]
+    assert shared == ["stage1", "no-distillation", "fixed", "proclip"]
+    assert STAGE1[ARMS["no-structure"].stage1] == ("--structure", "False")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arms": ()}, r"arms is \(\); expected at least one"),
+        ({"seeds": (1, 1)}, "seeds names one twice: 1, 1"),
+        ({"stage2_steps": 0}, "stage2_steps is 0; expected at least 1"),
+        ({"finetune_samples": 0}, "finetune_samples is 0; expected at least 1"),
+        ({"store": None}, "give --store with all vectors in it, or --model"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        config(**changes)

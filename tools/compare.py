@@ -1,0 +1,135 @@
+"""``keyclip compare``: the arms of the paper side by side, with equal budgets, from one store."""
+
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from store.errors import ConfigError
+from tools.eval import caption_sets
+from tools.reporting import embeddings
+from tools.reporting.inputs import load_result
+from tools.reporting.table import text_table
+from tools.suite import reuse
+from tools.suite.experiment import Experiment, Sources
+from tools.suite.samples import Draws
+from tools.suite.settings import SuiteSettings
+from trainer.run_folder import differing_settings, plain, write_json
+from trainer.samples import ShardSamples
+from trainer.zeroshot import read_classes
+
+MAY_DIFFER = {"output", "arms", "seeds", "ranks"}  # more arms and seeds can be added later
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config(SuiteSettings):
+    """Compare ways to tune a CLIP over seeds, with equal budgets, all reading the same vectors from one store.
+
+    The arms: CLIP as it is, LiT (image encoder locked), LLM2CLIP (stage 2 alone), stage 1 only, and stage 2 after
+    stage 1 without self-distillation, without structure loss (in neither stage), with a fixed teacher, and with the
+    moving average (ProCLIP). Captions are embedded once. Every command is shown; started again, what is done is kept,
+    and a run that was cut off continues; further arms and seeds can be added. Ends in a table and a report.
+
+    Example, narrow data: fine-tune on photos of dogs, evaluate on all test photos and on both parts of them
+        keyclip compare --output runs/dogs --clip openai/clip-vit-base-patch32 --model BAAI/bge-small-en-v1.5
+            --store captions.store --finetune-shards 'train-*.tar' --keys dogs.txt --test-shards 'test-*.tar'
+            --caption-fields captions.0 captions.1 --eval-captions all=captions.0,captions.1
+            --test-parts dogs=test-dogs.txt others=test-others.txt --seeds 0 1 2
+    """
+
+    output: Path
+    """Folder for runs, results and report."""
+    clip: str
+    """The CLIP to tune: a folder or hub id."""
+    finetune_shards: tuple[str, ...]
+    """Shards for both stages: paths, globs, brace ranges or @FILE lists."""
+    test_shards: tuple[str, ...]
+    """Shards to evaluate on."""
+    store: Path | None = None
+    """Store of the vectors, which other experiments may share; by default OUTPUT/captions.store."""
+    model: str | None = None
+    """Folder or hub id of the caption embedder; without it nothing is embedded and the store must hold all vectors."""
+    embedder: str = "llm"
+    """Name of the embedder: its fields are EMBEDDER/CAPTION_FIELD."""
+    teacher: str = "clip"
+    """Name of the teacher: CLIP's own text features are TEACHER/CAPTION_FIELD."""
+
+    def __post_init__(self) -> None:
+        SuiteSettings.__post_init__(self)
+        if self.store is None and self.model is None:
+            raise ConfigError("give --store with all vectors in it, or --model to embed the captions, or both")
+
+
+def run(config: Config) -> None:
+    """Run what is not done yet, print the tables, name the report."""
+    start = time.monotonic()
+    path = config.store or config.output / "captions.store"
+    before = _begin(config, path)
+    experiment = Experiment(
+        config.output,
+        config,
+        Sources(
+            clip=config.clip,
+            model=config.model,
+            store=path,
+            finetune=config.finetune_shards,
+            test=config.test_shards,
+            embedder=config.embedder,
+            teacher=config.teacher,
+        ),
+        Draws(config.output, config, config.finetune_shards),
+    )
+    experiment.embed()
+    experiment.run()
+    runs, results = experiment.runs(), experiment.results()
+    uses = reuse.field_uses(path, before, runs, _evaluations(config, results))
+    ledger, report = config.output / "reuse.json", config.output / "report.html"
+    write_json(ledger, embeddings.as_json(uses))
+    experiment.chain.keyclip("report", *runs, *results, ledger, "--output", report)
+    print(f"\nHeld-out results ({time.monotonic() - start:.0f} s in all):\n")
+    print(f"{text_table([load_result(file) for file in results])}\n\n{embeddings.text(uses)}\n")
+    print(f"report: {report}")
+
+
+def _begin(config: Config, store: Path) -> dict[str, int]:
+    """Vectors that each field held when this comparison was begun.
+
+    Raises:
+        ConfigError: the folder holds trainings or results of a comparison with other settings.
+    """
+    file, settings = config.output / "compare.json", plain(config)
+    if file.exists():
+        begun = json.loads(file.read_text(encoding="utf-8"))
+        differing = differing_settings(begun["settings"], settings)
+        texts = [text for name, text in differing.items() if name not in MAY_DIFFER]
+        if texts and any(config.output.glob("**/checkpoints/step-*")):
+            raise ConfigError(
+                f"{str(config.output)!r} holds a comparison with other settings ({'; '.join(texts)}); "
+                "give the same settings to continue it, or another --output"
+            )
+        if not texts:
+            return dict(begun["vectors_before"])
+    config.output.mkdir(parents=True, exist_ok=True)
+    before = reuse.vectors_in(store)
+    write_json(file, {"settings": settings, "vectors_before": before})
+    return before
+
+
+def _evaluations(config: Config, results: list[Path]) -> dict[str, reuse.Reads]:
+    """Which fields the evaluations have read: the caption sets and class prompts of each arm's own text side, and for
+    the drift probe the teacher's captions.
+    """
+    num_keys = len(ShardSamples(config.test_shards, config.test_keys).keys)
+    num_prompts = len(list(read_classes(config.zeroshot).prompts())) if config.zeroshot else 0
+    reads: dict[str, reuse.Reads] = {}
+    for file in results:
+        prefix = config.teacher if load_result(file).checkpoint is None else config.embedder
+        captions = [field for fields in caption_sets(config.eval_captions).values() for field in fields]
+        for field, count in Counter(
+            f"{name}/{field}" for name in (prefix, config.teacher) for field in captions
+        ).items():
+            reads.setdefault(field, []).append(count * num_keys)
+        if num_prompts:
+            reads.setdefault(f"{prefix}/prompt", []).append(num_prompts)
+    return reads

@@ -1,0 +1,74 @@
+"""What was embedded, once, and how often trainings and evaluations have read it since, field by field."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tools.reporting.columns import aligned
+from tools.reporting.element import Markup, group, tag
+
+FORMAT = "keyclip-reuse/1"
+COLUMNS = ("field", "vectors", "embedded now", "trainings", "evaluations", "vectors read", "each")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldUse:
+    """One field of vectors.
+
+    Attributes:
+        num_vectors: in the field.
+        num_embedded: of these, since this comparison was begun.
+        trainings, evaluations: how many have read the field.
+        num_reads: vectors that they have read together.
+    """
+
+    field: str
+    num_vectors: int
+    num_embedded: int
+    trainings: int
+    evaluations: int
+    num_reads: int
+
+
+def as_json(uses: Sequence[FieldUse]) -> dict[str, Any]:
+    """What ``keyclip report`` reads."""
+    return {"format": FORMAT, "fields": [dataclasses.asdict(use) for use in uses]}
+
+
+def from_json(data: dict[str, Any]) -> list[FieldUse]:
+    """Raises: KeyError, TypeError, ValueError: not as :func:`as_json` writes it."""
+    counts = [field.name for field in dataclasses.fields(FieldUse) if field.name != "field"]
+    return [FieldUse(str(entry["field"]), **{name: int(entry[name]) for name in counts}) for entry in data["fields"]]
+
+
+def sentence(uses: Sequence[FieldUse]) -> str:
+    """What the store has saved, in one sentence."""
+    vectors, reads = sum(use.num_vectors for use in uses), sum(use.num_reads for use in uses)
+    new = sum(use.num_embedded for use in uses)
+    origin = "all of them now" if new == vectors else f"{new:,} of them now" if new else "all of them before"
+    return (
+        f"{vectors:,} vectors were embedded once ({origin}) and read {reads:,} times by trainings and evaluations: "
+        f"{reads / max(1, vectors):.1f} times each."
+    )
+
+
+def text(uses: Sequence[FieldUse]) -> str:
+    """The sentence and a line for each field."""
+    return "\n".join([sentence(uses), "", *aligned([COLUMNS, *_rows(uses)])])
+
+
+def section(uses: Sequence[FieldUse]) -> Markup:
+    """The sentence and a table for the report."""
+    head = tag("thead", tag("tr", [tag("th", name, scope="col") for name in COLUMNS]))
+    rows = [
+        tag("tr", tag("th", tag("code", row[0]), scope="row"), [tag("td", n) for n in row[1:]]) for row in _rows(uses)
+    ]
+    table = tag("table", head, tag("tbody", rows), class_="numbers")
+    return group(tag("p", sentence(uses)), tag("div", table, class_="scroll"))
+
+
+def _rows(uses: Sequence[FieldUse]) -> Iterator[list[str]]:
+    for use in uses:
+        numbers = (use.num_vectors, use.num_embedded, use.trainings, use.evaluations, use.num_reads)
+        yield [use.field, *(f"{n:,}" for n in numbers), f"{use.num_reads / max(1, use.num_vectors):.1f} x"]

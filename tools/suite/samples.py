@@ -1,0 +1,49 @@
+"""Which samples a comparison fine-tunes on: all, those of a list, or a draw for each seed."""
+
+from pathlib import Path
+
+import numpy as np
+
+from store.errors import ConfigError
+from tools.suite.settings import SuiteSettings
+from trainer.samples import ShardSamples
+
+
+class Draws:
+    """The fine-tuning samples of each seed, as key lists in the comparison's folder.
+
+    Attributes:
+        keys: (n,) UTF-8 byte strings, all samples to draw from.
+        are_all: whether every seed uses every sample of the shards.
+    """
+
+    def __init__(self, output: Path, settings: SuiteSettings, shards: tuple[str, ...]) -> None:
+        """Raises: ConfigError: a listed key is not in the shards, or fewer samples are there than shall be drawn."""
+        self.output, self.seeds, self.num_drawn = output, settings.seeds, settings.finetune_samples
+        self.keys = ShardSamples(shards, settings.keys).keys
+        self.are_all = settings.keys is None and self.num_drawn is None
+        if self.num_drawn is not None and self.num_drawn > len(self.keys):
+            raise ConfigError(f"finetune_samples is {self.num_drawn}; the shards hold {len(self.keys)}")
+
+    def drawn(self, seed: int) -> np.ndarray:
+        """The keys of a seed's samples, in the shards' order."""
+        if self.num_drawn is None:
+            return self.keys
+        return self.keys[np.sort(np.random.default_rng(seed).choice(len(self.keys), self.num_drawn, replace=False))]
+
+    def file(self, seed: int) -> Path:
+        """The key list of a seed. A list in any case: the store holds vectors of other samples too."""
+        if self.num_drawn is None:
+            return _write(self.output / "finetune-keys.txt", self.keys)
+        return _write(self.output / f"seed-{seed}" / "finetune-keys.txt", self.drawn(seed))
+
+    def union_file(self) -> Path:
+        """The key list of what any seed uses."""
+        keys = np.unique(np.concatenate([self.drawn(seed) for seed in self.seeds]))
+        return _write(self.output / "embed-keys.txt", keys)
+
+
+def _write(file: Path, keys: np.ndarray) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"".join(key + b"\n" for key in keys.tolist()))
+    return file
