@@ -103,7 +103,7 @@ def _vectors(config: Config, field: store.Field) -> NDArray[np.float32]:
     return np.concatenate(vectors)
 
 
-def _described(hit: Hit, field: store.Field, gallery: Gallery | None) -> dict[str, Any]:
+def _described(hit: Hit, field: store.Field, gallery: "Gallery | None") -> dict[str, Any]:
     about = {"key": hit.key, "similarity": round(hit.similarity, 6)}
     return about if gallery is None else about | {"caption": gallery.caption(hit.key, field.spec.caption_field)}
 
