@@ -22,6 +22,7 @@ from trainer.join import Join, Missing
 from trainer.loader import NO_VECTOR
 from trainer.objectives import Scaling, alignment, instance_alignment, structure_alignment
 from trainer.order import Source, describe
+from trainer.sharing import batch_dtype, empty_batch
 from trainer.stage import Stage
 
 KEYS_READ_TOGETHER = 8192
@@ -92,6 +93,10 @@ class VectorData:
         require_one_model({part.name: part.captions for part in self.datasets})
         require_one_model({part.name: part.teachers for part in self.datasets})
         self.captions, self.teachers = self.datasets[0].captions, self.datasets[0].teachers
+        self.dtypes = [
+            batch_dtype(*(part.captions.dtype for part in self.datasets)),
+            batch_dtype(*(part.teachers.dtype for part in self.datasets)),
+        ]
         self.starts = np.cumsum([0, *(len(part.keys) for part in self.datasets)])
 
     @property
@@ -99,18 +104,19 @@ class VectorData:
         return [part.source for part in self.datasets]
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
-        """``caption`` (V, B, D) and ``teacher`` (V, B, E), float32."""
+        """``caption`` (V, B, D) and ``teacher`` (V, B, E), float16 where the store holds no more, else float32."""
         numbers = np.searchsorted(self.starts, samples, side="right") - 1
         views = len(self.captions.fields)
-        captions = np.empty((views, len(samples), self.captions.dim), np.float32)
-        teachers = np.empty((views, len(samples), self.teachers.dim), np.float32)
+        caption_VBD = empty_batch(views, len(samples), self.captions.dim, dtype=self.dtypes[0])
+        teacher_VBE = empty_batch(views, len(samples), self.teachers.dim, dtype=self.dtypes[1])
+        captions, teachers = caption_VBD.numpy(), teacher_VBE.numpy()
         for number in np.unique(numbers):
             part, of_it = self.datasets[number], np.flatnonzero(numbers == number)
             keys = [key.decode() for key in part.keys[samples[of_it] - self.starts[number]]]
             for view in range(views):
-                captions[view, of_it] = part.captions.vectors(keys, view)
-                teachers[view, of_it] = part.teachers.vectors(keys, view)
-        return {"caption": torch.from_numpy(captions), "teacher": torch.from_numpy(teachers)}
+                captions[view, of_it] = part.captions.vectors(keys, view, part.captions.dtype)
+                teachers[view, of_it] = part.teachers.vectors(keys, view, part.teachers.dtype)
+        return {"caption": caption_VBD, "teacher": teacher_VBE}
 
 
 class VectorDataset:
