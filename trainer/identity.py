@@ -42,7 +42,9 @@ def _revision(clip: str, like: str) -> str | None:
 
 
 def _commit(clip: str) -> str | None:
-    """The hub's commit that a hub id stands for here."""
+    """The hub's commit that a hub id stands for here; None for a name of open_clip's."""
+    if ":" in clip:
+        return None
     from transformers.utils import cached_file
 
     found = cached_file(clip, "config.json", _raise_exceptions_for_missing_entries=False)

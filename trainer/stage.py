@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.loader import TrainingData
+from trainer.loader import StreamedData, TrainingData
 
 
 class Stage:
@@ -20,7 +20,7 @@ class Stage:
 
     name: str
     module: nn.Module
-    data: TrainingData
+    data: TrainingData | StreamedData
     info: dict[str, Any]
 
     def to(self, device: torch.device) -> None:

@@ -1,4 +1,7 @@
-"""The image tower of a CLIP, SigLIP or SigLIP2, from a folder or hub id that transformers loads."""
+"""The image tower of a CLIP, SigLIP or SigLIP2, from a folder or hub id that transformers loads.
+
+Those of open_clip stand in ``trainer.open_clip_tower``.
+"""
 
 import logging
 import math
@@ -153,11 +156,15 @@ _FAMILIES: dict[str, tuple[str, str, Callable[[nn.Module], ImageTower]]] = {
 
 
 def load_image_tower(clip: str) -> Tower:
-    """Load the image tower of a CLIP, SigLIP or SigLIP2 in float32.
+    """Load the image tower of a CLIP, SigLIP or SigLIP2 of transformers, or of open_clip, in float32.
 
     Raises:
         ConfigError: no such folder or hub id, or it holds no such model.
     """
+    if clip.startswith(("open_clip:", "hf-hub:")):
+        from trainer.open_clip_tower import load_open_clip_tower
+
+        return load_open_clip_tower(clip)
     import transformers
 
     try:
