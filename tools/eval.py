@@ -120,7 +120,8 @@ def run(config: Config) -> None:
     if config.json:
         print(json.dumps({key: value for key, value in result.items() if key not in ("examples", "queries")}, indent=2))
     else:
-        print(f"{text_table([result])}\n\nwith {100 * level:.0f} % intervals, recalls and accuracies in %:\n{interval_table(found, level)}")
+        print(f"{text_table([result])}\n\nwith {100 * level:.0f} % intervals, recalls and accuracies in %:")
+        print(interval_table(found, level))
 
 
 def evaluate(config: Config) -> dict[str, Any]:
