@@ -25,6 +25,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("bench", "store"): ("tools.bench_store", "the store beside other ways to keep vectors, as ratios"),
     ("bench", "loader"): ("tools.bench_loader", "the joined loader beside packed tars and decoding alone, as ratios"),
     ("store", "info"): ("tools.store_info", "what a store holds and how it was made"),
+    ("browse",): ("tools.browse", "look through a store and its images in a web browser"),
     ("store", "keys"): ("tools.store_keys", "the sample keys of a field"),
     ("store", "get"): ("tools.store_get", "vectors of some keys: on the terminal, as npy or json"),
     ("store", "search"): ("tools.store_search", "the captions nearest to a text or a key"),

@@ -90,7 +90,7 @@ class PackedTars(IterableDataset[dict[str, Any]]):
 
     def __init__(self, units: Sequence[Sequence[str]], loading: Loading, published: bool = False) -> None:
         self.units, self.batch_size = units, loading.batch_size
-        self.transform: ImageTransform = loading.pairs.datasets[0].transform
+        self.transform: ImageTransform = loading.pairs.transform
         self.num_fields = len(loading.pairs.join.fields)
         self.published = published
 
