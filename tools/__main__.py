@@ -21,6 +21,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("import", "adapter"): ("tools.import_adapter", "an adapter of LLM2CLIP or ProCLIP as a run of stage 1"),
     ("export",): ("tools.export", "a checkpoint as a transformers folder, or under LLM2CLIP's names"),
     ("report",): ("tools.report", "one self-contained HTML file that compares runs"),
+    ("bench", "vectors"): ("tools.bench_vectors", "imports and exports beside a copy of the same bytes, as ratios"),
     ("compare",): ("tools.compare", "the paper's arms over seeds, with equal budgets, from one store"),
     ("bench", "store"): ("tools.bench_store", "the store beside other ways to keep vectors, as ratios"),
     ("bench", "loader"): ("tools.bench_loader", "the joined loader beside packed tars and decoding alone, as ratios"),
