@@ -104,18 +104,3 @@ def chunks(source: str, rows: Iterator[Row], size: int, listed: frozenset[str] |
 def source_name(source: str) -> str:
     """What blocks of this shard or file are called after."""
     return Path(source).stem if Path(source).suffix.lower() in READERS else shard_name(source)
-
-
-def read_keys(file: Path) -> frozenset[str]:
-    """The sample keys listed in a text file, one a line.
-
-    Raises:
-        ConfigError: the file is absent or lists nothing.
-    """
-    try:
-        keys = frozenset(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
-    except OSError as error:
-        raise ConfigError(f"the key list {str(file)!r} cannot be read: {error.strerror}") from error
-    if not keys:
-        raise ConfigError(f"the key list {str(file)!r} is empty; write one sample key a line")
-    return keys

@@ -10,6 +10,7 @@ import tyro
 
 import store
 from store.errors import ConfigError
+from store.keylist import iter_key_list
 from tools.preparing.drawing import draw_keys
 from tools.preparing.samples import iter_downloaded
 
@@ -67,16 +68,8 @@ def _keys(config: Config) -> Iterator[str]:
     if config.shards:
         yield from (key for key, _ in iter_downloaded(config.shards, None, progress=not config.json))
     for file in config.keys:
-        yield from _listed(file)
+        yield from iter_key_list(file)
     if config.store and config.field:
         with store.open(config.store).field(config.field).snapshot() as snapshot:
             for block in snapshot.block_names():
                 yield from snapshot.block_keys(block)
-
-
-def _listed(file: Path) -> Iterator[str]:
-    try:
-        with file.open(encoding="utf-8") as lines:
-            yield from (key for line in lines if (key := line.strip()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the key list {str(file)!r} cannot be read: {error}") from error

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 
 import store
-from store.errors import ConfigError, MissingKeysError
+from store.errors import ConfigError
 from tools.reporting.paired import WAYS, pack
 from trainer.evalsets.annotations import Caption
 from trainer.evalsets.definition import Definition
 from trainer.evalsets.images import Images
 from trainer.evalsets.labels import classes_of
 from trainer.evalsets.layouts import is_classification, open_classification, open_retrieval
-from trainer.evaluate import Model, caption_features
+from trainer.evaluate import Model, caption_features, require_embedded
 from trainer.join import Join
 from trainer.metrics import accuracy, class_ranks, rank_summary, retrieval_ranks
 from trainer.zeroshot import class_vectors
@@ -64,7 +64,7 @@ def measure_retrieval(
     for part in texts:
         pair_image = torch.tensor([image for images in part.images for image in images])
         pair_text = torch.tensor([text for text, images in enumerate(part.images) for _ in images])
-        ranks = retrieval_ranks(image_IE, part.features, pair_image, pair_text)
+        ranks = retrieval_ranks(image_IE, part.features.to(image_IE.device), pair_image, pair_text)
         groups = {"image_to_text": pair_image.unique(), "text_to_image": [images[0] for images in part.images]}
         languages[part.language] = {way: rank_summary(ranks[way]) for way in WAYS}
         queries[f"{name}/{part.language}" if part.language else name] = {
@@ -109,7 +109,9 @@ def mean_accuracy(sets: Mapping[str, Mapping[str, Any]]) -> dict[str, float] | N
 class Result:
     """Collects the entries of a result file, set by set."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
+        """Similarities are computed on ``device``, by default the CPU."""
+        self.device = device or torch.device("cpu")
         self.retrieval: dict[str, Directions] = {}
         self.languages: dict[str, dict[str, Directions]] = {}
         self.drift: dict[str, Directions] = {}
@@ -131,10 +133,9 @@ class Result:
 
         A ``part`` of another set does not count in the means over sets.
         """
-        found, drift = (
-            measure_retrieval(name, image_IE, images, texts),
-            measure_retrieval(name, image_IE, images, originals),
-        )
+        image_IE = image_IE.to(self.device)
+        found = measure_retrieval(name, image_IE, images, texts)
+        drift = measure_retrieval(name, image_IE, images, originals)
         self.retrieval[name], self.drift[name] = found.mean, drift.mean
         if found.languages:
             self.languages[name] = found.languages
@@ -158,7 +159,8 @@ class Result:
         primary: str,
     ) -> None:
         """A classification set."""
-        entry, self.queries["zeroshot"][name] = measure_accuracy(image_IE, images, class_NE, label_I, primary)
+        on_device = image_IE.to(self.device), images, class_NE.to(self.device)
+        entry, self.queries["zeroshot"][name] = measure_accuracy(*on_device, label_I, primary)
         self.zeroshot[name] = entry
         self.sets[name] = {"num_images": len(images), "num_classes": len(class_NE)}
 
@@ -223,19 +225,6 @@ def evaluate_set(
 def _texts(name: str, captions: Sequence[Caption], language: str, join: Join, model: Model) -> Texts:
     keys = [f"{name}/{caption.key}" for caption in captions]
     return Texts(caption_features(join, keys, model.adapter)[0], [c.images for c in captions], keys, language)
-
-
-def require_embedded(join: Join, keys: Sequence[str], texts: Sequence[str], name: str) -> None:
-    """Raises: MissingKeysError: texts of a set have no vector; StaleCaptionError: the vector is of another text."""
-    found = join.covered(keys, "skip")
-    if not found.all():
-        first = keys[int((~found).argmax())]
-        raise MissingKeysError(
-            f"{int((~found).sum())} of {len(keys)} texts of set {name!r} have no vector in field {join.fields[0]!r} of "
-            f"store {str(join.path)!r}, first {first!r}; write them with `keyclip eval-captions` and run "
-            "`keyclip embed` on that file"
-        )
-    join.check_captions(keys, texts, 0)
 
 
 def chosen(definitions: Sequence[Definition], names: Sequence[str]) -> list[Definition]:

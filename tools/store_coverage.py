@@ -14,8 +14,8 @@ from embedder.config import EmbedConfig
 from embedder.ranks import Ranks
 from embedder.reading import Reader
 from store.errors import ConfigError
+from store.keylist import write_key_list
 from tools.querying.coverage import Coverage, cover
-from tools.querying.keylists import write_key_list
 from tools.stores import printable, progress_bar
 
 SHOWN = 5

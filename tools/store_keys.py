@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import tyro
 
 import store
-from tools.querying.keylists import line_of
+from store.keylist import line_of
 from tools.stores import choose_field
 
 

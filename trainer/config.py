@@ -81,6 +81,27 @@ class RunConfig:
             )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidatedRunConfig(RunConfig):
+    """Settings of a run that is evaluated while it trains."""
+
+    eval_every: int | None = None
+    """Steps between evaluations on --eval-sets; one is made at the end too. They go to RUN/evaluations.jsonl."""
+    eval_sets: Path | None = None
+    """YAML file of evaluation sets, as `keyclip eval --sets` takes it."""
+    eval_store: Path | None = None
+    """Store with the vectors of the sets' captions and class prompts."""
+    eval_field: str | None = None
+    """Field of these vectors, such as llama/caption; made by the embedder whose vectors are trained on."""
+
+    def __post_init__(self) -> None:
+        RunConfig.__post_init__(self)
+        given = [value is not None for value in (self.eval_every, self.eval_sets, self.eval_store, self.eval_field)]
+        if any(given) != all(given):
+            raise ConfigError("evaluation while training needs all of eval_every, eval_sets, eval_store and eval_field")
+        require(self.eval_every is None or self.eval_every >= 1, "eval_every", self.eval_every, "at least 1")
+
+
 def require(condition: bool, name: str, value: object, expected: str) -> None:
     """Raises: ConfigError naming the setting, its value and what is expected, unless ``condition`` holds."""
     if not condition:

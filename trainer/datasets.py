@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from store.errors import ConfigError
-from trainer.config import RunConfig, require
+from trainer.config import ValidatedRunConfig, require
 from trainer.join import Join, Missing, differences
 
 _LISTS = ("shards", "fields", "teacher_fields")
@@ -49,7 +49,7 @@ class Dataset:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DataConfig(RunConfig):
+class DataConfig(ValidatedRunConfig):
     """Where a run's samples come from."""
 
     datasets: Path | None = None
@@ -68,7 +68,7 @@ class DataConfig(RunConfig):
     """The datasets, as the settings above make them."""
 
     def __post_init__(self) -> None:
-        RunConfig.__post_init__(self)
+        ValidatedRunConfig.__post_init__(self)
         object.__setattr__(self, "data", tuple(self._data()))
 
     def _data(self) -> list[Dataset]:

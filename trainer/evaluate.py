@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 from tqdm import tqdm
 
-from store.errors import CheckpointError, ConfigError
+from store.errors import CheckpointError, ConfigError, MissingKeysError
 from trainer.adapter import Adapter
 from trainer.evalsets.images import Images
 from trainer.images import BrokenImageError
@@ -122,7 +123,7 @@ def image_features(tower: Tower, samples: Images, device: torch.device) -> torch
 
 
 @torch.no_grad()
-def caption_features(join: Join, keys: Sequence[str], adapter: Adapter | None) -> torch.Tensor:
+def caption_features(join: Join, keys: Sequence[str], adapter: nn.Module | None) -> torch.Tensor:
     """Normalised joint-space features of each key's caption in each field of the join: (fields, n, E) float32."""
     join.covered(keys, "error")
     views = []
@@ -133,3 +134,16 @@ def caption_features(join: Join, keys: Sequence[str], adapter: Adapter | None) -
             blocks.append(F.normalize(adapter(vectors) if adapter else vectors, dim=-1))
         views.append(torch.cat(blocks))
     return torch.stack(views)
+
+
+def require_embedded(join: Join, keys: Sequence[str], texts: Sequence[str], name: str) -> None:
+    """Raises: MissingKeysError: texts of a set have no vector; StaleCaptionError: the vector is of another text."""
+    found = join.covered(keys, "skip")
+    if not found.all():
+        first = keys[int((~found).argmax())]
+        raise MissingKeysError(
+            f"{int((~found).sum())} of {len(keys)} texts of set {name!r} have no vector in field {join.fields[0]!r} of "
+            f"store {str(join.path)!r}, first {first!r}; write them with `keyclip eval-captions` and run "
+            "`keyclip embed` on that file"
+        )
+    join.check_captions(keys, texts, 0)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,14 @@ class DivergedError(KeyclipError, ArithmeticError):
     """The loss is not finite."""
 
 
+def progress_bar(name: str, first: int, total: int, rank: int) -> Any:
+    """The steps of a run that has done ``first``, shown by rank 0."""
+    interval = 0.1 if sys.stderr.isatty() else 30.0  # a log file needs no animation
+    return tqdm(
+        total=total, initial=first, desc=name, unit="step", disable=rank > 0, mininterval=interval, maxinterval=interval
+    )
+
+
 class TrainingLog:
     """``log.jsonl`` and the boards, written by rank 0; values are means over ranks.
 
@@ -43,6 +52,7 @@ class TrainingLog:
     def __enter__(self) -> "TrainingLog":
         if self.rank == 0:
             last = run_folder.trim_log(self.folder, self.first)
+            run_folder.trim_log(self.folder, self.first, run_folder.EVALUATIONS)
             self.epochs = EpochCounts(self.plan, self.epochs.sources, last)
             settings = run_folder.plain(self.config)
             self.boards = open_boards(self.folder, self.first, self.config.wandb_project, settings)
@@ -86,9 +96,21 @@ class TrainingLog:
         if self.rank == 0:
             if "epoch_counts" in counts and self.plan.steps_per_epoch >= self.config.log_every:
                 tqdm.write(epoch_sentence(counts["epoch_counts"]))
-            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row | counts) + "\n")
-            for board in self.boards:
-                board.add(row["step"], {name: value for name, value in row.items() if name != "step"})
+            self._append(run_folder.LOG, row | counts)
         self._reset()
         return {"loss": round(means["loss"], 4), "samples/s": round(row["samples_per_second"])}
+
+    def evaluated(self, step: int, values: dict[str, float]) -> None:
+        """Append what an evaluation measured; its time does not count as training's."""
+        self.since += values["eval/seconds"]
+        if self.rank == 0:
+            self._append(run_folder.EVALUATIONS, {"step": step, **values})
+            shown = ", ".join(f"{name.removeprefix('eval/')} {value:.4g}" for name, value in values.items())
+            tqdm.write(f"evaluated after step {step}: {shown}")
+
+    def _append(self, name: str, row: dict[str, Any]) -> None:
+        with (self.folder / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for board in self.boards:
+            values = {name: value for name, value in row.items() if isinstance(value, int | float) and name != "step"}
+            board.add(row["step"], values)

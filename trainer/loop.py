@@ -1,6 +1,5 @@
 """The loop: batch -> stage -> backward -> step -> log -> checkpoint."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from trainer.engine import learning_rate_at, make_engine, set_learning_rate, sta
 from trainer.epochs import begin_sentences
 from trainer.gather import any_rank
 from trainer.loader import batches, make_plan
-from trainer.log import TrainingLog
+from trainer.log import TrainingLog, progress_bar
 from trainer.loss_scale import take_step
 from trainer.preempt import PreemptedError, Preemption
 from trainer.resume import load_training_state, save_training_state
@@ -71,16 +70,7 @@ class _Run:
         sources = self.stage.data.sources
         if self.rank == 0:
             tqdm.write(begin_sentences(self.stage.name, first, self.total_steps, self.plan, sources, self.ranks))
-        quiet, interval = self.rank > 0, 0.1 if sys.stderr.isatty() else 30.0  # a log file needs no animation
-        bar = tqdm(
-            total=self.total_steps,
-            initial=first,
-            desc=self.stage.name,
-            unit="step",
-            disable=quiet,
-            mininterval=interval,
-            maxinterval=interval,
-        )
+        bar = progress_bar(self.stage.name, first, self.total_steps, self.rank)
         log = TrainingLog(self.config, self.rank, first, self.plan, sources)
         with bar, log, Preemption(self.config.checkpoint_minutes) as preemption:
             self._steps(first, bar, log, preemption)
@@ -115,6 +105,8 @@ class _Run:
                 save = save or stop or due
                 row = {"step": done, "epoch": done / self.plan.steps_per_epoch, "samples": done * config.batch_size}
                 bar.set_postfix(log.write(row | {"lr": rate}, report, engine), refresh=False)
+            if not stop and (values := self.stage.evaluate(done, done == self.total_steps, self.device)):
+                log.evaluated(done, values)
             if save:
                 save_training_state(config, self.engine, self.stage, done, self.total_steps, self.rank)
                 preemption.saved()

@@ -2,6 +2,7 @@
 
     RUN/config.json                     every setting of the run
     RUN/log.jsonl                       one json object per logged step
+    RUN/evaluations.jsonl               one per evaluation on the way, if asked for
     RUN/checkpoints/step-00000500/      model.safetensors, optimizer.safetensors, checkpoint.json, ...
 
 A checkpoint folder appears under its name only when everything in it is on disk.
@@ -21,11 +22,13 @@ from safetensors.torch import load_file, save_file
 
 from store.errors import CheckpointError, ConfigError
 
+LOG, EVALUATIONS = "log.jsonl", "evaluations.jsonl"
 CHECKPOINT_FORMAT = "keyclip-checkpoint/1"
 # Settings that may differ when a run goes on: they change speed or bookkeeping, not which samples a step trains on.
 MAY_DIFFER = {
     "output", "workers", "threads", "log_every", "wandb_project",
     "checkpoint_every", "checkpoint_minutes", "keep_checkpoints",
+    "eval_every", "eval_sets", "eval_store", "eval_field",
     "accumulation",  # other ranks may need it; like their number it changes what InfoNCE compares
     "datasets",  # the file; what it said stands under "data"
 }  # fmt: skip
@@ -82,13 +85,13 @@ def write_json(file: Path, value: Any) -> None:
     temporary.replace(file)
 
 
-def trim_log(run: Path, step: int) -> dict[str, Any] | None:
-    """Drop the log lines after ``step``, which the continued run writes again, and a torn last line.
+def trim_log(run: Path, step: int, name: str = LOG) -> dict[str, Any] | None:
+    """Drop the lines of a log after ``step``, which the continued run writes again, and a torn last line.
 
     Returns:
         the last line that stays, None where there is none.
     """
-    file = run / "log.jsonl"
+    file = run / name
     if not file.exists():
         return None
     kept, last = [], None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from store.errors import ConfigError
+from store.keylist import read_key_list
 from store.shards import caption_at, expand_shards, load_json
 from trainer.images import BrokenImageError
 from trainer.loader import NO_IMAGE, NOT_LISTED
@@ -17,19 +18,9 @@ from trainer.shard_index import index_shards
 MAX_OPEN_SHARDS = 64
 
 
-def read_key_list(file: Path) -> np.ndarray:
-    """The keys of a key list, one a line: (n,) UTF-8 byte strings, sorted and unique.
-
-    Raises:
-        ConfigError: there is no such file, or it holds no key.
-    """
-    try:
-        lines = [key for line in file.read_bytes().splitlines() if (key := line.strip())]
-    except OSError as error:
-        raise ConfigError(f"the key list {str(file)!r} cannot be read: {error.strerror}") from error
-    if not lines:
-        raise ConfigError(f"the key list {str(file)!r} is empty; expected one sample key a line")
-    return np.unique(np.array(lines, dtype=np.bytes_))
+def broken_message(where: str, error: BrokenImageError) -> str:
+    """What is said of an image that cannot be decoded; ``where`` names its sample."""
+    return f"{where}: {error}; download it again, or leave it out with --keys"
 
 
 class ShardSamples:
@@ -92,7 +83,7 @@ class ShardSamples:
 
     def broken(self, position: int, error: BrokenImageError) -> BrokenImageError:
         """The error of decoding a sample's image, with the sample's name."""
-        return BrokenImageError(f"{self.where(position)}: {error}; download it again, or leave it out with --keys")
+        return BrokenImageError(broken_message(self.where(position), error))
 
     def image(self, position: int) -> bytes:
         return self._read(position, self._image[position])

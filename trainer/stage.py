@@ -5,7 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.loader import TrainingData
+from trainer.loader import StreamedData, TrainingData
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Stage:
@@ -20,7 +22,7 @@ class Stage:
 
     name: str
     module: nn.Module
-    data: TrainingData
+    data: TrainingData | StreamedData
     info: dict[str, Any]
 
     def to(self, device: torch.device) -> None:
@@ -35,6 +37,10 @@ class Stage:
 
     def after_load(self, engine: Any) -> None:
         """Called when the weights of a checkpoint have been put in place."""
+
+    def evaluate(self, step: int, last: bool, device: torch.device) -> dict[str, float]:
+        """What the run's evaluation sets say after ``step``: values by name; none where none is due. Collective."""
+        return {}
 
     def extra_files(self) -> dict[str, dict[str, torch.Tensor]]:
         """Further files of a checkpoint: ``{name: tensors}``."""

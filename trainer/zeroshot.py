@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from store.errors import ConfigError
 from store.shards import caption_at
-from trainer.adapter import Adapter
 from trainer.evaluate import caption_features
 from trainer.join import Join
 from trainer.metrics import accuracy, class_ranks, classifier
@@ -134,7 +134,7 @@ def _plain(text: str) -> str:
     return re.sub(r"[\W_]+", "", text.casefold())
 
 
-def class_vectors(classes: Classes, join: Join, adapter: Adapter | None, prefix: str = "") -> torch.Tensor:
+def class_vectors(classes: Classes, join: Join, adapter: nn.Module | None, prefix: str = "") -> torch.Tensor:
     """Class vectors by prompt ensembling, (N, E), from prompts that the store holds under ``prefix`` + their key.
 
     Raises:
@@ -155,7 +155,7 @@ def sample_labels(classes: Classes, samples: ShardSamples) -> torch.Tensor:
 
 
 def zero_shot(
-    classes: Classes, join: Join, adapter: Adapter | None, samples: ShardSamples, image_IE: torch.Tensor
+    classes: Classes, join: Join, adapter: nn.Module | None, samples: ShardSamples, image_IE: torch.Tensor
 ) -> dict[str, float]:
     """Top-1, top-5 and mean-per-class accuracy of the samples' labels; see ``metrics.accuracy``.
 

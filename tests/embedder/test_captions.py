@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embedder.captions import ABSENT, chunks, file_rows, read_keys, shard_rows, source_name
+from embedder.captions import ABSENT, chunks, file_rows, shard_rows, source_name
 from store.errors import CaptionFieldError, ConfigError, DamagedShardError
+from store.keylist import read_keys
 
 
 def test_rows_of_a_shard_hold_one_caption_per_field(make_shard):

@@ -18,8 +18,11 @@ from tools.eval import Config
 from tools.reporting.inputs import load_result
 from tools.reporting.paired import differences, measurements, unpack
 from trainer.adapter import Adapter
+from trainer.evalsets.definition import read_definitions
 from trainer.evaluate import load_model
+from trainer.join import Join
 from trainer.run_folder import save_checkpoint
+from trainer.validation import Validation
 
 NUM = 12
 LABELS = ("cat", "dog")
@@ -361,3 +364,28 @@ def test_an_image_that_cannot_be_decoded_is_named(folder, tmp_path, capsys):
     error = failing(folder, capsys, "--sets", tmp_path / "sets.yaml")
     assert "1 of 12 images of set 'photos' are not in" in error
     assert "first '3.jpg'" in error
+
+
+def test_a_run_measures_on_its_way_what_eval_measures_at_its_end(folder, checkpoint):
+    found = run_eval(folder, "tuned-again", "--sets", folder / "sets.yaml", "--checkpoint", checkpoint)
+    model = load_model(str(folder / "clip"), checkpoint)
+    join = Join(folder / "eval.store", ["clip/caption"])
+    validation = Validation(5, read_definitions(folder / "sets.yaml"), join, model.embedder)
+    assert [validation.is_due(step, step == 12) for step in (4, 5, 10, 12)] == [False, True, True, True]
+    model.tower.model.train()
+    values = validation.measure(model.tower, model.adapter, torch.device("cpu"))
+    assert model.tower.model.training
+    assert not model.adapter.training
+    expected = {"animals/mean_per_class": found["zeroshot_sets"]["animals"]["mean_per_class"]}
+    for name in ("photos", "world"):
+        ways = found["retrieval"][name]
+        expected |= {f"{name}/{way}_R@1": ways[way]["R@1"] for way in ways}
+        expected[f"{name}/mean_rank"] = sum(of_way["mean_rank"] for of_way in ways.values()) / 2
+    assert values.pop("eval/seconds") > 0
+    assert values == pytest.approx({f"eval/{name}": value for name, value in expected.items()})
+
+
+def test_a_run_is_not_evaluated_on_the_vectors_of_another_model(folder):
+    join = Join(folder / "eval.store", ["clip/caption"])
+    with pytest.raises(ConfigError, match="the run's adapter was trained on vectors of 'other'"):
+        Validation(5, read_definitions(folder / "sets.yaml"), join, join.made_by | {"model": "other", "revision": "x"})

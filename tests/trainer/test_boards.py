@@ -49,7 +49,7 @@ def test_wandb_gets_the_numbers_offline_and_a_continued_run_keeps_its_id(tmp_pat
     assert ids[0] == ids[1]
     kept = sorted((tmp_path / "wandb").glob(f"offline-run-*-{ids[0].strip()}/*.wandb"))
     assert kept
-    assert all(b"loss" in file.read_bytes() for file in kept)
+    assert any(b"loss" in file.read_bytes() for file in kept)
 
 
 def test_a_missing_wandb_is_named_with_its_remedy(tmp_path, monkeypatch):

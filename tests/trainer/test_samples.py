@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from store.errors import ConfigError, DamagedShardError, ShardNotFoundError
+from store.keylist import read_key_list
 from tests.trainer.examples import captions_of, sample_members, write_shard, write_tar
 from trainer import samples as module
-from trainer.samples import ShardSamples, read_key_list
+from trainer.samples import ShardSamples
 
 KEYS = ["b", "a", "d", "c", "f"]
 

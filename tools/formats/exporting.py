@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import store
-from embedder.captions import read_keys
 from store.batch import join_keys
 from store.errors import ConfigError, MissingKeysError
+from store.keylist import read_keys
 from tools.formats.config import ExportConfig, Missing
 from tools.formats.outputs import digest
 from tools.formats.report import ExportReport

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import store
-from embedder.captions import read_keys
 from store.batch import Batch, first_repeated, hash_keys, make_batch
 from store.dtypes import decode
 from store.errors import DuplicateKeyError, InvalidVectorsError, StaleCaptionError, StoreNotFoundError
+from store.keylist import read_keys
 from store.naming import block_name
 from tools.formats.captions import KnownCaptions
 from tools.formats.columns import Column, Rows, Source, VectorFile

@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from embedder.captions import read_keys
 from store.errors import ConfigError, OutputExistsError
+from store.keylist import read_keys
 from store.shards import shard_name
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import Selection, bar

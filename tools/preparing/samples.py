@@ -4,16 +4,14 @@ img2dataset writes ``00012.parquet`` beside ``00012.tar``, with a row for every 
 urls are needed, reading these instead of the tars saves reading every image's header.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 
 from tqdm import tqdm
 
 from embedder.tables import read_rows
 from store.errors import ConfigError, DamagedShardError
+from store.keylist import is_listable
 from store.shards import expand_shards, iter_samples, load_json
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Sample = tuple[str, str | None]
 """A sample key, and the value asked for: None where the sample has none."""
@@ -38,13 +36,6 @@ def iter_downloaded(patterns: Sequence[str], field: str | None, progress: bool =
                     "UTF-8 text; rename the sample"
                 )
             yield key, value
-
-
-def is_listable(key: str) -> bool:
-    """Whether a sample key can be a line of a UTF-8 text file."""
-    if key.isalnum() and key.isascii():
-        return True
-    return key == key.strip() and len(key.splitlines()) == 1 and "\0" not in key and not _SURROGATE.search(key)
 
 
 def _metadata(file: str, field: str | None) -> Iterator[Sample]:

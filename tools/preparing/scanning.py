@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from typing import Any, cast
 
 from store.errors import CaptionFieldError, DamagedShardError, ShardNotFoundError
+from store.keylist import is_listable
 from store.shards import caption_at, load_json, open_tar, split_member
-from tools.preparing.samples import is_listable
 from trainer.decoding import BrokenImageError, decode_pixels
 from trainer.shard_index import IMAGE_EXTENSIONS
 

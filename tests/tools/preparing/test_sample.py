@@ -6,12 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embedder.captions import read_keys
+from store.keylist import read_key_list, read_keys
 from tests.tools.preparing.examples import contents, printed_json, read_lines
 from tests.trainer.examples import make_store
 from tools.__main__ import main
 from tools.preparing.drawing import draw_keys
-from trainer.samples import ShardSamples, read_key_list
+from trainer.samples import ShardSamples
 
 
 def sample(*arguments: object) -> int:

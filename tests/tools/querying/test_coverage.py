@@ -9,10 +9,10 @@ import pytest
 
 import store
 from store.errors import InvalidKeysError
+from store.keylist import write_key_list
 from tests.tools.querying.conftest import KEYS, embed, shard_of
 from tests.trainer.examples import captions_of, write_shard, write_tar
 from tools.__main__ import main
-from tools.querying.keylists import write_key_list
 
 
 def coverage(capsys, *arguments):

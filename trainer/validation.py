@@ -1,0 +1,160 @@
+"""Evaluation while a run trains: retrieval and zero-shot accuracy on held-out sets, images divided over the ranks.
+
+The sets are those of ``keyclip eval --sets``; the vectors of their texts come from a store.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from trainer.adapter import Adapter
+from trainer.config import ValidatedRunConfig
+from trainer.evalsets.annotations import Caption
+from trainer.evalsets.definition import Definition, read_definitions
+from trainer.evalsets.images import Images
+from trainer.evalsets.labels import LabelledSet, classes_of
+from trainer.evalsets.layouts import RetrievalSet, is_classification, open_classification, open_retrieval
+from trainer.evaluate import caption_features, image_features, require_embedded
+from trainer.gather import gather_rows
+from trainer.images import BrokenImageError
+from trainer.join import Join
+from trainer.metrics import accuracy, class_ranks, rank_summary, retrieval_ranks
+from trainer.towers import Tower
+from trainer.zeroshot import class_vectors
+
+
+def make_validation(config: ValidatedRunConfig, made_by: dict[str, str]) -> "Validation | None":
+    """What the settings ask for; None where they ask for none."""
+    every, sets, path, field = config.eval_every, config.eval_sets, config.eval_store, config.eval_field
+    if every is None or sets is None or path is None or field is None:
+        return None
+    return Validation(every, read_definitions(sets), Join(path, [field]), made_by)
+
+
+class Validation:
+    """The sets of a run, opened and checked once, before the first step.
+
+    Raises:
+        ConfigError: a set cannot be read, or the vectors of its texts are of another embedder than ``made_by``.
+        MissingKeysError: texts of a set have no vector.
+        StaleCaptionError: a vector is of another text.
+    """
+
+    def __init__(self, every: int, definitions: Sequence[Definition], join: Join, made_by: dict[str, str]) -> None:
+        self.every, self.join = every, join
+        join.require_made_by(made_by, "the run's adapter")
+        self.sets = [(definition, self._open(definition)) for definition in definitions]
+
+    def _open(self, definition: Definition) -> RetrievalSet | LabelledSet:
+        if is_classification(definition):
+            prompts = list(classes_of(definition).prompts())
+            texts = [(f"{definition.name}/{key}", prompt) for _, key, prompt in prompts]
+            opened: RetrievalSet | LabelledSet = open_classification(definition)
+        else:
+            opened = open_retrieval(definition)
+            texts = [(f"{definition.name}/{caption.key}", caption.text) for caption in opened.captions]
+        require_embedded(self.join, [key for key, _ in texts], [text for _, text in texts], definition.name)
+        return opened
+
+    def is_due(self, step: int, last: bool) -> bool:
+        return last or step % self.every == 0
+
+    @torch.no_grad()
+    def measure(self, tower: Tower, adapter: Adapter, device: torch.device) -> dict[str, float]:
+        """``{"eval/SET/...": value}`` on every rank. A collective call.
+
+        Of a retrieval set R@1 both ways and the mean rank over both ways, languages averaged; of a classification set
+        the accuracy that papers report for it.
+        """
+        began = time.perf_counter()
+        text_side = _OnDevice(adapter, device)
+        values: dict[str, float] = {}
+        with _evaluating(tower.model, adapter):
+            for definition, opened in self.sets:
+                image_IE = divided_features(tower, opened.images, device)
+                name = definition.name
+                if isinstance(opened, LabelledSet):
+                    classes = classes_of(definition)
+                    vectors = class_vectors(classes, self.join, text_side, f"{name}/")
+                    found = accuracy(class_ranks(image_IE, vectors, opened.labels), opened.labels)
+                    values[f"eval/{name}/{classes.primary}"] = found[classes.primary]
+                else:
+                    values |= self._retrieval(name, opened.captions, image_IE, text_side)
+        return values | {"eval/seconds": time.perf_counter() - began}
+
+    def _retrieval(
+        self, name: str, captions: list[Caption], image_IE: torch.Tensor, text_side: nn.Module
+    ) -> dict[str, float]:
+        languages: dict[str, list[Caption]] = {}
+        for caption in captions:
+            languages.setdefault(caption.language, []).append(caption)
+        summaries = []
+        for spoken in languages.values():
+            text_TE = caption_features(self.join, [f"{name}/{caption.key}" for caption in spoken], text_side)[0]
+            pairs = torch.tensor([(image, text) for text, caption in enumerate(spoken) for image in caption.images])
+            ranks = retrieval_ranks(image_IE, text_TE, pairs[:, 0], pairs[:, 1])
+            both = {way: rank_summary(of_way) for way, of_way in ranks.items()}
+            summaries.append(
+                {
+                    "image_to_text_R@1": both["image_to_text"]["R@1"],
+                    "text_to_image_R@1": both["text_to_image"]["R@1"],
+                    "mean_rank": sum(summary["mean_rank"] for summary in both.values()) / len(both),
+                }
+            )
+        return {f"eval/{name}/{m}": sum(s[m] for s in summaries) / len(summaries) for m in summaries[0]}
+
+
+class _OnDevice(nn.Module):
+    """The adapter where it trains, taking and giving float32 on the CPU."""
+
+    def __init__(self, adapter: Adapter, device: torch.device) -> None:
+        super().__init__()
+        self.adapter, self.device = adapter, device
+
+    def forward(self, caption_BD: torch.Tensor) -> torch.Tensor:
+        return self.adapter(caption_BD.to(self.device)).float().cpu()
+
+
+class _Part:
+    """The images of one rank: every ``ranks``-th from ``rank`` on."""
+
+    def __init__(self, images: Images, rank: int, ranks: int) -> None:
+        self.images, self.positions = images, range(rank, len(images), ranks)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def key(self, position: int) -> str:
+        return self.images.key(self.positions[position])
+
+    def image(self, position: int) -> bytes:
+        return self.images.image(self.positions[position])
+
+    def broken(self, position: int, error: BrokenImageError) -> BrokenImageError:
+        return self.images.broken(self.positions[position], error)
+
+
+def divided_features(tower: Tower, images: Images, device: torch.device) -> torch.Tensor:
+    """Features of all images on every rank, each encoded by one: (I, E) float32 on the CPU."""
+    rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    part = _Part(images, rank, ranks)
+    own = image_features(tower, part, device) if len(part) else torch.zeros(0, tower.dim)
+    gathered = gather_rows(own.to(device))[0].cpu()
+    places = torch.cat([torch.arange(first, len(images), ranks) for first in range(ranks)])
+    return torch.empty_like(gathered).index_copy(0, places, gathered)
+
+
+@contextmanager
+def _evaluating(*modules: nn.Module) -> Iterator[None]:
+    training = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module, was in zip(modules, training, strict=True):
+            module.train(was)
