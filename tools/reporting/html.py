@@ -59,9 +59,7 @@ def _verdict(report: Report) -> Markup:
     means = f"Means of {seeds_in_words(comparison.arms)} ± standard deviation." if report.summary.spread else None
     return group(
         tag("p", judged.headline, class_="headline"),
-        tag("p", f"Means of {seeds_in_words(comparison.arms)} ± standard deviation.", class_="note")
-        if several
-        else None,
+        tag("p", means, class_="note") if means else None,
         [tag("p", doubt, class_="warning") for doubt in report.doubts()],
         tag("div", lists, class_="columns") if lists else None,
         pairs.section(report),
