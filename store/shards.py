@@ -19,6 +19,7 @@ import braceexpand
 from store.errors import CaptionFieldError, DamagedShardError, ShardNotFoundError
 
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
+_DRAINED_BYTES = 2**16
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 
 
@@ -137,13 +138,34 @@ def open_tar(shard: str) -> Iterator[tarfile.TarFile]:
 
     Raises:
         ShardNotFoundError: there is no such shard.
-        tarfile.TarError, EOFError: it is no tar; also while its members are read, where it is damaged or cut short.
+        tarfile.TarError, EOFError: it is no tar; also while its members are read, where it is damaged or cut short, or
+            where the command or the server that sends it fails.
     """
-    with _open(shard) as stream:
-        seekable = not is_remote(shard) and not cast(Any, stream).peek(6).startswith(_COMPRESSED)
-        mode: Any = "r:" if seekable else "r|*"
-        with tarfile.open(fileobj=stream, mode=mode, tarinfo=CheckedTarInfo) as tar:
-            yield tar
+    try:
+        with _opened(shard) as stream:
+            seekable = not is_remote(shard) and not cast(Any, stream).peek(6).startswith(_COMPRESSED)
+            mode: Any = "r:" if seekable else "r|*"
+            with tarfile.open(fileobj=stream, mode=mode, tarinfo=CheckedTarInfo) as tar:
+                yield tar
+            while not seekable and stream.read(_DRAINED_BYTES):
+                pass  # what stands after the end mark; a command that is cut off there would count as failed
+    except ShardNotFoundError:
+        raise
+    except OSError as error:
+        raise tarfile.ReadError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _opened(shard: str) -> Iterator[BinaryIO]:
+    """The shard's bytes; closing raises OSError where the command that sends them has failed."""
+    stream = _open(shard)
+    try:
+        yield stream
+    except BaseException:
+        with contextlib.suppress(OSError):  # a command fails that nobody listens to any more
+            stream.close()
+        raise
+    stream.close()
 
 
 def _open(shard: str) -> BinaryIO:
@@ -156,7 +178,7 @@ def _open(shard: str) -> BinaryIO:
 
     try:
         return cast(BinaryIO, webdataset.gopen(shard))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise ShardNotFoundError(f"shard {shard!r} cannot be opened: {error}") from error
 
 

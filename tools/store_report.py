@@ -1,25 +1,11 @@
 """The figures of ``keyclip bench store`` as tables, and the bars that they must clear."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from tools.bars import Bar, bar_table
+
 LIMIT, LMDB, ZARR, TAR, LANCE = "np.memmap take", "keyclip lmdb", "keyclip zarr", "tar sidecar", "lance take"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bar:
-    """A ratio or size that the store must reach."""
-
-    what: str
-    measured: float
-    target: float
-    at_most: bool = False
-    unit: str = "x"
-
-    @property
-    def met(self) -> bool:
-        return self.measured <= self.target if self.at_most else self.measured >= self.target
 
 
 def bars(result: dict[str, Any]) -> list[Bar]:
@@ -69,12 +55,7 @@ def report(result: dict[str, Any]) -> str:
         lines.append(f"{each['name']:22}" + "".join(f"{cell:>18}" for cell in cells) + f"{payload:18.3f}")
     lines += [f"skipped: {name}" for name in result["skipped"]]
     lines += ["", *_cold_table(result["cold"]), "", *_size_table(result)]
-    lines += ["", f"{'Bar':48}{'target':>12}{'measured':>12}"]
-    for bar in bars(result):
-        target = f"{'<=' if bar.at_most else '>='} {bar.target:g}{bar.unit}"
-        lines.append(
-            f"{bar.what:48}{target:>12}{f'{bar.measured:.3g}{bar.unit}':>12}  {'met' if bar.met else 'MISSED'}"
-        )
+    lines += ["", *bar_table(bars(result))]
     return "\n".join(lines)
 
 

@@ -6,6 +6,13 @@ from typing import Any
 from trainer.loader import LEFT_OUT, Plan
 from trainer.order import Source, describe
 
+STREAMED = (
+    "streamed, so their number is that of the stored vectors; the shards are divided among the loader processes, each "
+    "of which passes over its own again and again and shuffles them by a buffer: an epoch is as many samples, not each "
+    "sample once, and a continued run begins at about the shard where it stopped"
+)
+"""What holds, and what does not, for shards that cannot be addressed by sample."""
+
 
 class EpochCounts:
     """Samples left out as they were loaded, epoch by epoch.
@@ -31,11 +38,13 @@ class EpochCounts:
         if step % self.plan.steps_per_epoch:
             return {"epoch_left_out": counts}
         self._left_out = dict.fromkeys(LEFT_OUT, 0)
-        whole = self.plan.num_samples - self.plan.remainder
+        trained_on = self.plan.num_samples - self.plan.remainder
+        if not any(source.streamed for source in self.sources):  # streams put other samples in their place
+            trained_on -= sum(counts.values())
         return {
             "epoch_counts": {
                 "epoch": step // self.plan.steps_per_epoch,
-                "trained_on": whole - sum(counts.values()),
+                "trained_on": trained_on,
                 "left_out": counts,
                 "left_over": self.plan.remainder,
                 "datasets": describe(self.sources),
@@ -60,6 +69,8 @@ def begin_sentences(name: str, first: int, total_steps: int, plan: Plan, sources
         parts += [f"{number} left out: {reason}" for reason, number in source.left_out.items() if number]
         if source.weight != 1:
             parts.append(f"weight {source.weight:g}: {source.epoch_size} an epoch")
+        if source.streamed:
+            parts.append(STREAMED)
         lines.append(f"dataset {source.name}: {'; '.join(parts)}")
     left = f", {plan.remainder} left over in each (other ones every time)" if plan.remainder else ""
     begin = f"continues at step {first}" if first else "starts"

@@ -30,6 +30,12 @@ def require_teacher(clip: str, teacher: dict[str, Any] | None, what: str) -> Non
         )
 
 
+def made_by(clip: str) -> dict[str, str]:
+    """How a teacher field of this CLIP would tell what it was made by, computed from its own files."""
+    revision = _revision(clip, "xxh3:") or _revision(clip, "0" * 40) or ""
+    return {"model": clip, "revision": revision, "template": "", "pooling": "eos"}
+
+
 def _revision(clip: str, like: str) -> str | None:
     """The CLIP's revision, of the kind that ``like`` is; None where it has none of that kind."""
     folder = Path(clip).expanduser()
@@ -42,7 +48,9 @@ def _revision(clip: str, like: str) -> str | None:
 
 
 def _commit(clip: str) -> str | None:
-    """The hub's commit that a hub id stands for here."""
+    """The hub's commit that a hub id stands for here; None for a name of open_clip's."""
+    if ":" in clip:
+        return None
     from transformers.utils import cached_file
 
     found = cached_file(clip, "config.json", _raise_exceptions_for_missing_entries=False)

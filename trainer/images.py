@@ -92,12 +92,13 @@ def _per_channel(values: tuple[float, ...], device: torch.device) -> torch.Tenso
 def _random_crop(size: tuple[int, int], min_scale: float, random: np.random.Generator) -> tuple[int, int, int, int]:
     """A box of random area share in [min_scale, 1] and aspect ratio in [3/4, 4/3]; the centre where none fits."""
     width, height = size
-    for _ in range(10):
-        area = width * height * random.uniform(min_scale, 1.0)
-        ratio = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
+    *tries, (x, y) = random.random((11, 2)).tolist()  # in [0, 1), at once: a call for each costs as much as resizing
+    for share, shape in tries:
+        area = width * height * (min_scale + share * (1 - min_scale))
+        ratio = (4 / 3) ** (2 * shape - 1)
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
-            left, top = int(random.integers(0, width - w + 1)), int(random.integers(0, height - h + 1))
+            left, top = int(x * (width - w + 1)), int(y * (height - h + 1))
             return (left, top, left + w, top + h)
     w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
     left, top = (width - w) // 2, (height - h) // 2

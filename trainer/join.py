@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 import store
 from store.errors import ConfigError, MissingKeysError, StaleCaptionError
@@ -29,6 +30,8 @@ class Join:
     Attributes:
         fields: the fields' names, in the order of every array below.
         dim: width of the vectors, the same in all fields.
+        dtype: the least that holds them as they are stored, float16 or float32: what batches are made of, since
+            converting a vector takes longer than finding it.
         made_by: what made them, the same in all fields: model, revision, template, pooling.
     """
 
@@ -45,6 +48,7 @@ class Join:
         if len(set(dims.values())) > 1:
             raise ConfigError(f"fields of store {str(path)!r} differ in width ({dims}); name fields of one model")
         self.dim = infos[fields[0]].dim
+        self.dtype = np.dtype("float16" if all(infos[name].spec.dtype == "float16" for name in fields) else "float32")
         self.made_by = _made_by(infos[fields[0]].spec)
         for name in fields:
             if differing := differences(self.made_by, _made_by(infos[name].spec)):
@@ -78,16 +82,16 @@ class Join:
         """The keys of the first field, in the store's order."""
         return list(self._fields[0].keys())
 
-    def vectors(self, keys: Sequence[str], which: int) -> np.ndarray:
-        """The vectors of one field: (n, D) float32, in the order of ``keys``."""
-        return self._fields[which].get(keys, dtype="float32")
+    def vectors(self, keys: Sequence[str], which: int, dtype: DTypeLike = "float32") -> np.ndarray:
+        """The vectors of one field: (n, D) float32 (or float16), in the order of ``keys``."""
+        return self._fields[which].get(keys, dtype=dtype)
 
     def drawn(self, keys: Sequence[str], draws: np.ndarray) -> np.ndarray:
-        """For each key a vector of the field that ``draws`` (n,) names: (n, D) float32."""
-        rows = np.empty((len(keys), self.dim), np.float32)
+        """For each key a vector of the field that ``draws`` (n,) names: (n, D) of ``self.dtype``."""
+        rows = np.empty((len(keys), self.dim), self.dtype)
         for which in np.unique(draws):
             places = np.flatnonzero(draws == which).tolist()
-            rows[places] = self.vectors([keys[i] for i in places], int(which))
+            rows[places] = self.vectors([keys[i] for i in places], int(which), self.dtype)
         return rows
 
     def caption_hashes(self, keys: Sequence[str], which: int) -> np.ndarray:

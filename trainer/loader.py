@@ -1,11 +1,12 @@
 """Batches of this rank, in the order that seed, epoch and position alone determine."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
 
 from store.errors import ConfigError, KeyclipError
 from trainer.order import Source, epoch_order
@@ -29,6 +30,42 @@ class TrainingData(Protocol):
         Whatever is drawn at random depends on seed, epoch and place alone. Under ``left_out``, which is optional, stand
         the numbers of samples that are not in the batch, by reason (one of LEFT_OUT).
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One loader process's part of streamed data.
+
+    Attributes:
+        number: of the process, among the ``of`` processes of all ranks.
+        of: number of processes.
+        seed: of the run.
+        first_step: with which the run begins or continues.
+        epochs_done: before that step, with fractions.
+        batch_size: samples of a micro-batch.
+    """
+
+    number: int
+    of: int
+    seed: int
+    first_step: int
+    epochs_done: float
+    batch_size: int
+
+
+@runtime_checkable
+class StreamedData(Protocol):
+    """What a stage gives to the loop where samples cannot be addressed; see ``trainer/streaming.py``."""
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """The datasets, with estimated sizes."""
+
+    def check_shares(self, shares: int) -> None:
+        """Raises: ConfigError: the data cannot be divided into so many parts."""
+
+    def stream(self, share: Share) -> Iterator[dict[str, Any]]:
+        """Batches without end, as :meth:`TrainingData.load` makes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,32 +140,54 @@ class _Loading(Dataset[dict[str, Any] | KeyclipError]):
             return error  # raised in the training process; raised here, torch would put a traceback into its message
 
 
+class _Streaming(IterableDataset[dict[str, Any] | KeyclipError]):
+    """Hands this rank's shares to ``StreamedData.stream``, each inside its worker."""
+
+    def __init__(self, data: StreamedData, share: Share) -> None:
+        self.data, self.share = data, share
+
+    def __iter__(self) -> Iterator[dict[str, Any] | KeyclipError]:
+        worker = get_worker_info()
+        try:
+            yield from self.data.stream(replace(self.share, number=self.share.number + (worker.id if worker else 0)))
+        except KeyclipError as error:
+            yield error
+
+
 def _whole(batch: Any) -> Any:
     return batch
 
 
 def batches(
-    data: TrainingData, plan: Plan, steps: range, *, seed: int, window: int, rank: int, ranks: int, accumulation: int,
-    workers: int, pin_memory: bool,
+    data: TrainingData | StreamedData, plan: Plan, steps: range, *, seed: int, window: int, rank: int, ranks: int,
+    accumulation: int, workers: int, pin_memory: bool,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Micro-batches of this rank for ``steps``, ``accumulation`` of them per step.
 
     Raises:
-        KeyclipError: whatever ``data.load`` raised, in place of the batch.
+        ConfigError: streamed data cannot be divided among so many ranks and workers.
+        KeyclipError: whatever ``data`` raised, in place of the batch.
     """
 
     def order(epoch: int) -> np.ndarray:
         return epoch_order(data.sources, seed, epoch, window)
 
-    loader = DataLoader(
-        _Loading(data),
-        batch_sampler=_Batches(order, plan, steps, rank, ranks, accumulation),
-        collate_fn=_whole,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        pin_memory=pin_memory,
-    )
-    for batch in loader:
+    options: dict[str, Any] = {
+        "collate_fn": _whole,
+        "num_workers": workers,
+        "prefetch_factor": 4 if workers else None,
+        "pin_memory": pin_memory,
+    }
+    if isinstance(data, StreamedData):
+        parts = max(workers, 1)
+        data.check_shares(ranks * parts)
+        micro = plan.batch_size // (ranks * accumulation)
+        share = Share(rank * parts, ranks * parts, seed, steps.start, steps.start / plan.steps_per_epoch, micro)
+        loader = DataLoader(_Streaming(data, share), batch_size=None, **options)
+    else:
+        sampler = _Batches(order, plan, steps, rank, ranks, accumulation)
+        loader = DataLoader(_Loading(data), batch_sampler=sampler, **options)
+    for batch in islice(loader, len(steps) * accumulation):
         if isinstance(batch, KeyclipError):
             raise batch
         yield batch

@@ -76,6 +76,9 @@ def add_lora(tower: ImageTower, lora: Lora) -> None:
 def _layers(tower: ImageTower, targets: tuple[str, ...] | None) -> list[str]:
     """Names, within ``tower.vision``, of the blocks' linear layers that the targets name."""
     blocks = {id(module) for module in tower.blocks.modules()}
+    for attention in tower.blocks.modules():
+        if isinstance(attention, nn.MultiheadAttention):  # takes its layers' weights without calling them
+            blocks -= {id(module) for module in attention.modules()}
     linear = [n for n, m in tower.vision.named_modules() if isinstance(m, nn.Linear) and id(m) in blocks]
     there = sorted({name.rsplit(".", 1)[-1] for name in linear})
     if unknown := sorted(set(targets or ()) - set(there)):

@@ -23,12 +23,14 @@ class Source:
         shard_sizes: number of samples in each shard (or other unit that is read together).
         weight: how often an epoch takes a sample: 1 once, 2 twice, 0.5 every other epoch.
         left_out: samples of the dataset that are not among these, by reason.
+        streamed: its shards cannot be addressed by sample, so ``shard_sizes`` holds one estimate for all of them.
     """
 
     name: str
     shard_sizes: Sequence[int]
     weight: float = 1.0
     left_out: Mapping[str, int] = field(default_factory=dict)
+    streamed: bool = False
 
     @property
     def num_samples(self) -> int:

@@ -18,6 +18,11 @@ from trainer.shard_index import index_shards
 MAX_OPEN_SHARDS = 64
 
 
+def broken_message(where: str, error: BrokenImageError) -> str:
+    """What is said of an image that cannot be decoded; ``where`` names its sample."""
+    return f"{where}: {error}; download it again, or leave it out with --keys"
+
+
 class ShardSamples:
     """The samples of some shards, addressed by position; reads are ``pread`` calls on shards kept open.
 
@@ -78,7 +83,7 @@ class ShardSamples:
 
     def broken(self, position: int, error: BrokenImageError) -> BrokenImageError:
         """The error of decoding a sample's image, with the sample's name."""
-        return BrokenImageError(f"{self.where(position)}: {error}; download it again, or leave it out with --keys")
+        return BrokenImageError(broken_message(self.where(position), error))
 
     def image(self, position: int) -> bytes:
         return self._read(position, self._image[position])

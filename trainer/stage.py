@@ -5,7 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.loader import TrainingData
+from trainer.loader import StreamedData, TrainingData
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Stage:
@@ -20,7 +22,7 @@ class Stage:
 
     name: str
     module: nn.Module
-    data: TrainingData
+    data: TrainingData | StreamedData
     info: dict[str, Any]
 
     def to(self, device: torch.device) -> None:

@@ -19,12 +19,11 @@ from trainer.objectives import Scaling
 from trainer.order import describe
 from trainer.pairs import PairConfig, PairData
 from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
-from trainer.stage import Stage
+from trainer.stage import PRECISIONS, Stage
+from trainer.streaming import PairStream, is_streamed
 from trainer.teacher import Teacher
 from trainer.towers import ImageTower, load_image_tower
 from trainer.validation import make_validation
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +39,8 @@ class Stage2Config(PairConfig):
     """
 
     clip: str
-    """The CLIP whose image tower is tuned: a folder or hub id that transformers loads."""
+    """The CLIP, SigLIP or SigLIP2 whose image tower is tuned: a folder or hub id that transformers loads, or one of
+    open_clip's, as open_clip:EVA02-L-14-336:merged2b_s6b_b61k or hf-hub:OWNER/NAME."""
     stage1: Path | None = None
     """Run or checkpoint of stage 1 whose adapter this stage starts from; by default a fresh adapter."""
     check_clip: bool = True
@@ -101,7 +101,7 @@ class Stage2(Stage):
 
     def __init__(self, config: Stage2Config) -> None:
         tower = load_image_tower(config.clip)
-        data = PairData(config, tower)
+        data = PairStream(config, tower) if is_streamed(config) else PairData(config, tower)
         adapter, shape = _start_adapter(config, data.join, tower.dim)
         self.config, self.data, self.tower = config, data, tower
         self.validation = make_validation(config, data.join.made_by)

@@ -1,4 +1,7 @@
-"""The image tower of a CLIP, SigLIP or SigLIP2, from a folder or hub id that transformers loads."""
+"""The image tower of a CLIP, SigLIP or SigLIP2, from a folder or hub id that transformers loads.
+
+Those of open_clip stand in ``trainer.open_clip_tower``.
+"""
 
 import logging
 import math
@@ -153,11 +156,15 @@ _FAMILIES: dict[str, tuple[str, str, Callable[[nn.Module], ImageTower]]] = {
 
 
 def load_image_tower(clip: str) -> Tower:
-    """Load the image tower of a CLIP, SigLIP or SigLIP2 in float32.
+    """Load the image tower of a CLIP, SigLIP or SigLIP2 of transformers, or of open_clip, in float32.
 
     Raises:
         ConfigError: no such folder or hub id, or it holds no such model.
     """
+    if clip.startswith(("open_clip:", "hf-hub:")):
+        from trainer.open_clip_tower import load_open_clip_tower
+
+        return load_open_clip_tower(clip)
     import transformers
 
     try:
@@ -169,7 +176,7 @@ def load_image_tower(clip: str) -> Tower:
         family, class_name, tower_class = _FAMILIES[config.model_type]
         shape = _vision_config(config)
         size = _image_size(shape, clip)
-        with _quiet():
+        with quiet_loading():
             loaded: Any = getattr(transformers, class_name).from_pretrained(
                 clip, config=shape, dtype=torch.float32, output_loading_info=True
             )
@@ -218,8 +225,8 @@ def _processor_file(clip: str) -> Path | None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """The text tower's weights are left out on purpose; transformers would list each of them as unexpected."""
+def quiet_loading() -> Iterator[None]:
+    """The other tower's weights are left out on purpose; transformers would list each of them as unexpected."""
     logger = logging.getLogger("transformers")
     level = logger.level
     logger.setLevel(logging.ERROR)

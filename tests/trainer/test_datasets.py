@@ -99,7 +99,7 @@ def test_each_dataset_has_its_own_weight_fields_and_key_list(folder, clip_folder
         {"without image": 0, "not in the key list": 3, "without a vector": 0},
     ]
     assert [part.join.fields for part in data.datasets] == [FIELDS, ("llm/long",)]
-    assert [part.probability.tolist() for part in data.datasets] == [[0.25, 0.75], [1.0]]
+    assert [part.pairing.bounds.tolist() for part in data.datasets] == [[0.25], []]
 
 
 def test_missing_vectors_are_counted_per_dataset(folder, clip_folder):

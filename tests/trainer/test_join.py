@@ -34,6 +34,19 @@ def test_each_key_gets_the_field_that_is_drawn_for_it(join):
     assert np.array_equal(got, np.stack([LONG[3], SHORT[1], SHORT[4], LONG[1], LONG[5]]))
 
 
+def test_vectors_are_drawn_in_the_precision_that_holds_all_fields_as_stored(tmp_path):
+    path = make_store(tmp_path / "s", KEYS[:4])
+    for name in ("half/short", "half/long"):
+        add_field(path, name, KEYS[:4], CAPTION_DIM, model="llm", dtype="float16")
+    draws = np.array([0, 1, 0, 1])
+    for fields, dtype in ((("half/short", "half/long"), np.float16), (("llm/short", "half/long"), np.float32)):
+        join = Join(path, fields)
+        drawn = join.drawn(KEYS[:4], draws)
+        assert join.dtype == drawn.dtype == dtype
+        exact = np.stack([join.vectors([key], which)[0] for key, which in zip(KEYS, draws, strict=False)])
+        assert np.array_equal(drawn.astype(np.float32), exact)
+
+
 def test_keys_come_in_the_stores_order(join):
     assert join.keys() == KEYS
 
