@@ -17,6 +17,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("bench", "embed"): ("tools.bench_embed", "the embedder beside the usual ways, as ratios"),
     ("eval",): ("tools.eval", "retrieval, zero-shot classification and drift of a CLIP or a checkpoint"),
     ("eval-captions",): ("tools.eval_captions", "captions and class prompts of evaluation sets as one file, for embed"),
+    ("eval-diff",): ("tools.eval_diff", "whether two arms differ by more than chance, query by query"),
     ("prompts",): ("tools.prompts", "class prompts of a zero-shot task as keyed captions, for embed"),
     ("import", "adapter"): ("tools.import_adapter", "an adapter of LLM2CLIP or ProCLIP as a run of stage 1"),
     ("export",): ("tools.export", "a checkpoint as a transformers folder, or under LLM2CLIP's names"),
