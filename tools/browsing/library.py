@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import store
 from store.errors import KeyclipError, MissingKeysError
+from tools.querying.coverage import KeyCoverage, cover_keys
 from tools.querying.encoding import choose_model, load_model
 from tools.querying.gallery import Gallery, captions_in
 from tools.querying.search import Hit, Search
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from embedder.encoder import Encoder
 
 T = TypeVar("T")
-MAX_LISTED = 24
 
 
 class NotFoundError(KeyclipError, LookupError):
@@ -56,18 +56,6 @@ class Sample:
     captions: list[tuple[str, str]]
     """Caption field and text."""
     fields: list[FieldState]
-
-
-@dataclass(frozen=True, slots=True)
-class KeyCoverage:
-    """Which samples with an image have a vector in a field."""
-
-    num_samples: int
-    num_covered: int
-    num_without_sample: int
-    """Vectors whose key has no sample with an image."""
-    uncovered: list[str]
-    """The first keys without a vector."""
 
 
 class Library:
@@ -166,15 +154,8 @@ class Library:
     def coverage(self, name: str) -> KeyCoverage | None:
         """Which samples have a vector, looked up at the first call; None without shards."""
         field = self.store.field(name)
-        return self._once("coverage", name, lambda: self._cover(field)) if self.gallery else None
-
-    def _cover(self, field: store.Field) -> KeyCoverage:
-        assert self.gallery is not None
-        keys = [key.decode() for key in self.gallery.samples.keys]
-        covered = field.contains(keys)
-        uncovered = [keys[i] for i in np.flatnonzero(~covered)[:MAX_LISTED]]
-        found = int(covered.sum())
-        return KeyCoverage(len(keys), found, len(field) - found, uncovered)
+        keys = self.gallery.keys() if self.gallery else []
+        return self._once("coverage", name, lambda: cover_keys(field, keys)) if keys else None
 
     def _all_keys(self) -> list[str]:
         names = list(self.fields())

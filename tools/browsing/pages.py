@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from store import FieldInfo
-from tools.browsing.library import MAX_LISTED, Card, FieldState, KeyCoverage, Sample
+from tools.browsing.library import Card, FieldState, Sample
+from tools.querying.coverage import MAX_LISTED, KeyCoverage
 from tools.reporting.element import Child, Markup, group, tag
 from tools.stores import gigabytes
 
