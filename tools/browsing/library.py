@@ -95,12 +95,14 @@ class Library:
         if self.gallery is not None:
             keys = [self.gallery.samples.key(i) for i in range(first, min(first + count, len(self.gallery)))]
         else:
-            keys = self._all_keys()[first : first + count]
+            keys = self._stored_keys(first, count)
         return [self._card(key, None) for key in keys]
 
     def num_samples(self) -> int:
         """How many samples :meth:`cards` can list."""
-        return len(self.gallery) if self.gallery is not None else len(self._all_keys())
+        if self.gallery is not None:
+            return len(self.gallery)
+        return next((info.num_vectors for info in self.fields().values()), 0)
 
     def near_text(self, name: str, text: str, k: int) -> list[Card]:
         """The nearest captions of a field to a text."""
@@ -118,6 +120,10 @@ class Library:
             raise MissingKeysError(f"key {key!r:.100} has no vector in field {name!r}")
         found = self._near(field, field.get([key], dtype="float32"), k + 1)
         return [card for card in found if card.key != key][:k]
+
+    def is_ready(self, name: str) -> bool:
+        """Whether searching a field needs no long preparation any more."""
+        return ("search", name) in self._made
 
     def holds(self, key: str) -> bool:
         """Whether there is a sample or a vector of this key."""
@@ -157,9 +163,17 @@ class Library:
         keys = self.gallery.keys() if self.gallery else []
         return self._once("coverage", name, lambda: cover_keys(field, keys)) if keys else None
 
-    def _all_keys(self) -> list[str]:
-        names = list(self.fields())
-        return self._once("keys", names[0], lambda: self.store.field(names[0]).keys()) if names else []
+    def _stored_keys(self, first: int, count: int) -> list[str]:
+        """Keys of the first field, reading those blocks alone that hold them."""
+        keys: list[str] = []
+        for name in list(self.fields())[:1]:
+            with self.store.field(name).snapshot() as snapshot:
+                for block in snapshot.block_names():
+                    size = len(snapshot.block_places(block))
+                    if first < size and len(keys) < count:
+                        keys += snapshot.block_keys(block)[first : first + count - len(keys)]
+                    first = max(0, first - size)
+        return keys
 
     def _near(self, field: store.Field, vectors: NDArray[np.float32], k: int) -> list[Card]:
         search: Search = self._once("search", field.name, lambda: self._make_search(field))
