@@ -18,6 +18,7 @@ from store.keylist import read_key_list
 from tools.evaluation import Result, Texts, chosen, evaluate_set
 from tools.reporting.paired import intervals, measurements
 from tools.reporting.table import text_table
+from tools.reporting.uncertain import interval_table
 from trainer.config import require
 from trainer.decoding import decode
 from trainer.evalsets.annotations import Caption
@@ -110,23 +111,25 @@ class Config:
 
 def run(config: Config) -> None:
     """Evaluate, write the result, print the table."""
-    result = evaluate(config)
+    entries = evaluate(config)
+    found, level = measurements(entries), entries["bootstrap"]["level"]
+    result = entries | {"intervals": intervals(found, level)}
     if config.output:
         config.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(config.output, result)
     if config.json:
         print(json.dumps({key: value for key, value in result.items() if key not in ("examples", "queries")}, indent=2))
     else:
-        print(text_table([result]))
+        print(f"{text_table([result])}\n\nwith {100 * level:.0f} % intervals, recalls and accuracies in %:")
+        print(interval_table(found, level))
 
 
 def evaluate(config: Config) -> dict[str, Any]:
-    """The result as ``keyclip report`` reads it."""
+    """The entries of the result file but for the intervals, which follow from the ranks among them."""
     model = load_model(config.clip, config.checkpoint)
-    result = Result()
+    result = Result(_device(config))
     sources, num_images, examples = (_of_sets if config.sets else _of_shards)(config, model, result)
-    bootstrap = Bootstrap(resamples=config.resamples, seed=config.seed)
-    entries = {
+    return {
         "format": FORMAT,
         "name": config.name or str(config.checkpoint or config.clip),
         "checkpoint": str(model.checkpoint) if model.checkpoint else None,
@@ -134,10 +137,9 @@ def evaluate(config: Config) -> dict[str, Any]:
         "shards": sources,
         "num_images": num_images,
         "examples": examples,
-        "bootstrap": dataclasses.asdict(bootstrap),
+        "bootstrap": dataclasses.asdict(Bootstrap(resamples=config.resamples, seed=config.seed)),
         **result.entries(),
     }
-    return entries | {"intervals": intervals(measurements(entries), bootstrap.level)}
 
 
 def _of_sets(config: Config, model: Model, result: Result) -> tuple[list[str], int, list[dict[str, Any]]]:
@@ -238,8 +240,12 @@ def _joins(config: Config, model: Model, caption_fields: Sequence[str]) -> tuple
 
 
 def _encode(config: Config, model: Model, images: Images) -> torch.Tensor:
+    return image_features(model.tower, images, _device(config))
+
+
+def _device(config: Config) -> torch.device:
     auto = "cuda" if torch.cuda.is_available() else "cpu"
-    return image_features(model.tower, images, torch.device(auto if config.device == "auto" else config.device))
+    return torch.device(auto if config.device == "auto" else config.device)
 
 
 def _spread(count: int, total: int) -> list[int]:

@@ -64,7 +64,7 @@ def measure_retrieval(
     for part in texts:
         pair_image = torch.tensor([image for images in part.images for image in images])
         pair_text = torch.tensor([text for text, images in enumerate(part.images) for _ in images])
-        ranks = retrieval_ranks(image_IE, part.features, pair_image, pair_text)
+        ranks = retrieval_ranks(image_IE, part.features.to(image_IE.device), pair_image, pair_text)
         groups = {"image_to_text": pair_image.unique(), "text_to_image": [images[0] for images in part.images]}
         languages[part.language] = {way: rank_summary(ranks[way]) for way in WAYS}
         queries[f"{name}/{part.language}" if part.language else name] = {
@@ -109,7 +109,9 @@ def mean_accuracy(sets: Mapping[str, Mapping[str, Any]]) -> dict[str, float] | N
 class Result:
     """Collects the entries of a result file, set by set."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
+        """Similarities are computed on ``device``, by default the CPU."""
+        self.device = device or torch.device("cpu")
         self.retrieval: dict[str, Directions] = {}
         self.languages: dict[str, dict[str, Directions]] = {}
         self.drift: dict[str, Directions] = {}
@@ -131,10 +133,9 @@ class Result:
 
         A ``part`` of another set does not count in the means over sets.
         """
-        found, drift = (
-            measure_retrieval(name, image_IE, images, texts),
-            measure_retrieval(name, image_IE, images, originals),
-        )
+        image_IE = image_IE.to(self.device)
+        found = measure_retrieval(name, image_IE, images, texts)
+        drift = measure_retrieval(name, image_IE, images, originals)
         self.retrieval[name], self.drift[name] = found.mean, drift.mean
         if found.languages:
             self.languages[name] = found.languages
@@ -158,7 +159,8 @@ class Result:
         primary: str,
     ) -> None:
         """A classification set."""
-        entry, self.queries["zeroshot"][name] = measure_accuracy(image_IE, images, class_NE, label_I, primary)
+        on_device = image_IE.to(self.device), images, class_NE.to(self.device)
+        entry, self.queries["zeroshot"][name] = measure_accuracy(*on_device, label_I, primary)
         self.zeroshot[name] = entry
         self.sets[name] = {"num_images": len(images), "num_classes": len(class_NE)}
 

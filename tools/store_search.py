@@ -3,7 +3,7 @@
 import json
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tyro
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 import store
 from store.errors import ConfigError, MissingKeysError
 from tools.querying.encoding import load_model
-from tools.querying.gallery import Gallery
 from tools.querying.search import Engine, Hit, Search
 from tools.stores import choose_field, printable, progress_bar
+
+if TYPE_CHECKING:
+    from tools.querying.gallery import Gallery
 
 SHOWN = 160
 
@@ -67,7 +69,7 @@ def run(config: Config) -> None:
     """Search and print the hits."""
     field = choose_field(store.open(config.store), config.field)
     search = Search(field, engine=config.engine, progress=progress_bar(config.json))
-    gallery = Gallery(config.shards, show_progress=not config.json and sys.stderr.isatty()) if config.shards else None
+    gallery = _gallery(config) if config.shards else None
     queries = [{"text": text} for text in config.text] + [{"key": key} for key in config.key]
     found = search.nearest(_vectors(config, field), config.k + bool(config.key))
     answers = []
@@ -79,6 +81,12 @@ def run(config: Config) -> None:
     else:
         for answer in answers:
             _show(answer)
+
+
+def _gallery(config: Config) -> "Gallery":
+    from tools.querying.gallery import Gallery  # loads torch, which searches without captions need not wait for
+
+    return Gallery(config.shards, show_progress=not config.json and sys.stderr.isatty())
 
 
 def _vectors(config: Config, field: store.Field) -> NDArray[np.float32]:
@@ -95,7 +103,7 @@ def _vectors(config: Config, field: store.Field) -> NDArray[np.float32]:
     return np.concatenate(vectors)
 
 
-def _described(hit: Hit, field: store.Field, gallery: Gallery | None) -> dict[str, Any]:
+def _described(hit: Hit, field: store.Field, gallery: "Gallery | None") -> dict[str, Any]:
     about = {"key": hit.key, "similarity": round(hit.similarity, 6)}
     return about if gallery is None else about | {"caption": gallery.caption(hit.key, field.spec.caption_field)}
 

@@ -30,6 +30,12 @@ def require_teacher(clip: str, teacher: dict[str, Any] | None, what: str) -> Non
         )
 
 
+def made_by(clip: str) -> dict[str, str]:
+    """How a teacher field of this CLIP would tell what it was made by, computed from its own files."""
+    revision = _revision(clip, "xxh3:") or _revision(clip, "0" * 40) or ""
+    return {"model": clip, "revision": revision, "template": "", "pooling": "eos"}
+
+
 def _revision(clip: str, like: str) -> str | None:
     """The CLIP's revision, of the kind that ``like`` is; None where it has none of that kind."""
     folder = Path(clip).expanduser()

@@ -6,9 +6,10 @@ Features are L2-normalised float32.
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 
-SCORES = 16_000_000  # similarities held at a time (64 MB), so that memory does not grow with queries x gallery
+SCORES = 32_000_000  # similarities held at a time (128 MB), so that memory does not grow with queries x gallery
 
 
 def best_ranks(
@@ -44,9 +45,16 @@ def best_ranks(
 def _ranks_of_best(scores: torch.Tensor, row: torch.Tensor, matched: torch.Tensor) -> torch.Tensor:
     """Ranks of each row's best match, where ``matched`` (P,) are the scores of the matches of the rows ``row`` (P,)."""
     best = matched.new_full((len(scores),), -torch.inf).scatter_reduce(0, row, matched, "amax")
-    not_behind = scores.shape[1] - (scores < best[:, None]).sum(dim=1)  # `>=` would leave out a NaN
+    not_behind = scores.shape[1] - _count(scores < best[:, None])  # `>=` would leave out a NaN
     matches_not_behind = torch.zeros_like(not_behind).index_add(0, row, (~(matched < best[row])).long())
     return 1 + not_behind - matches_not_behind
+
+
+def _count(mask: torch.Tensor) -> torch.Tensor:
+    """How many of each row are True. On a CPU numpy counts bits at 10 times the speed of torch's sum."""
+    if mask.device.type != "cpu":
+        return mask.sum(dim=1)
+    return torch.from_numpy(np.count_nonzero(mask.numpy(), axis=1))
 
 
 def rank_summary(ranks: torch.Tensor) -> dict[str, float]:
@@ -79,7 +87,7 @@ def _ranks_of_matched(
     query_QE: torch.Tensor, gallery_GE: torch.Tensor, pair_query: torch.Tensor, pair_gallery: torch.Tensor
 ) -> torch.Tensor:
     asking, position = pair_query.unique(return_inverse=True)
-    return best_ranks(query_QE[asking], gallery_GE, position, pair_gallery)
+    return best_ranks(query_QE[asking.to(query_QE.device)], gallery_GE, position, pair_gallery)
 
 
 def retrieval(image_IE: torch.Tensor, text_TE: torch.Tensor, owner_T: torch.Tensor) -> dict[str, dict[str, float]]:

@@ -7,6 +7,8 @@ from torch import nn
 
 from trainer.loader import StreamedData, TrainingData
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 class Stage:
     """Base of the stages; ``module(batch)`` returns ``(loss, report)``, both knowing no optimiser, rank or logger.

@@ -5,7 +5,7 @@ Legend: V caption views, B batch, D embedder width, E joint width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,9 +21,10 @@ from trainer.datasets import DataConfig, Dataset, require_one_model
 from trainer.join import Join, Missing, keys_in_parts
 from trainer.loader import NO_VECTOR
 from trainer.objectives import Scaling, alignment, instance_alignment, structure_alignment
+from trainer.online import CaptionData, TextTeacher
 from trainer.order import Source, describe
 from trainer.sharing import batch_dtype, empty_batch
-from trainer.stage import Stage
+from trainer.stage import PRECISIONS, Stage
 
 KEYS_READ_TOGETHER = 8192
 
@@ -32,10 +33,23 @@ KEYS_READ_TOGETHER = 8192
 class Stage1Config(DataConfig):
     """Stage 1: distil CLIP's text space into the adapter, from the store alone (no images, no text encoder).
 
+    With --teacher online, CLIP's text tower runs on the shards' captions at every step instead: the same loss, slower.
+
     Example:
         deepspeed --num_gpus 8 --module trainer stage1 --output runs/stage1 --store cc3m.store
             --fields llama/shortSV_captions llama/raw_caption --teacher-fields clip/shortSV_captions clip/raw_caption
+    Example:
+        deepspeed --num_gpus 8 --module trainer stage1 --output runs/stage1 --store cc3m.store
+            --fields llama/shortSV_captions --teacher online --clip openai/clip-vit-large-patch14
+            --shards 'cc3m/{00000..00331}.tar'
     """
+
+    teacher: Literal["stored", "online"] = "stored"
+    """Where CLIP's text features come from: teacher_fields of the store, or its text tower (clip) at every step."""
+    clip: str | None = None
+    """The CLIP of an online teacher: a folder or hub id that transformers loads."""
+    shards: tuple[str, ...] = ()
+    """Shards with the captions of an online teacher: paths, globs, brace ranges or @FILE lists."""
 
     teacher_fields: tuple[str, ...] = ()
     """Fields of CLIP's own text features of the same captions, in the same order."""
@@ -52,6 +66,9 @@ class Stage1Config(DataConfig):
         DataConfig.__post_init__(self)
         require(self.num_blocks >= 0, "num_blocks", self.num_blocks, "at least 0")
         require(self.expansion >= 1, "expansion", self.expansion, "at least 1")
+        if self.teacher == "online":
+            self._check_online()
+            return
         for dataset in self.data:
             views = len(self.data[0].fields)
             if not len(dataset.fields) == len(dataset.teacher_fields) == views:
@@ -60,16 +77,33 @@ class Stage1Config(DataConfig):
                     f"teacher_fields; expected {views} of each: a teacher for each field, as many in all datasets"
                 )
 
+    def _check_online(self) -> None:
+        if self.clip is None:
+            raise ConfigError("--teacher online needs a CLIP whose text tower is the teacher; give --clip")
+        for dataset in self.data:
+            if dataset.teacher_fields or not dataset.shards or len(dataset.fields) != len(self.data[0].fields):
+                raise ConfigError(
+                    f"dataset {dataset.name!r} does not fit --teacher online, which takes captions from shards and no "
+                    "teacher_fields, and as many fields in all datasets"
+                )
+
 
 class InheritanceObjective(nn.Module):
-    """``L_ins`` over all views plus ``L_struct`` on the first (ProCLIP, stage 1)."""
+    """``L_ins`` over all views plus ``L_struct`` on the first (ProCLIP, stage 1).
 
-    def __init__(self, adapter: Adapter, structure: bool, scaling: Scaling) -> None:
+    ``teacher`` makes the features of captions whose batch holds tokens in place of stored features.
+    """
+
+    def __init__(self, adapter: Adapter, structure: bool, scaling: Scaling, teacher: TextTeacher | None = None) -> None:
         super().__init__()
-        self.adapter, self.structure, self.scaling = adapter, structure, scaling
+        self.adapter, self.structure, self.scaling, self.teacher = adapter, structure, scaling, teacher
 
     def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        caption_VBD, teacher_VBE = batch["caption"], batch["teacher"]
+        caption_VBD = batch["caption"]
+        if self.teacher is None:
+            teacher_VBE = batch["teacher"]
+        else:
+            teacher_VBE = self.teacher.features(batch["tokens"], batch["mask"]).unflatten(0, caption_VBD.shape[:2])
         views, samples = caption_VBD.shape[:2]
         student_VBE = F.normalize(self.adapter(caption_VBD).float(), dim=-1)
         target_VBE = F.normalize(teacher_VBE.float(), dim=-1)
@@ -173,18 +207,31 @@ class Stage1(Stage):
     name = "stage1"
 
     def __init__(self, config: Stage1Config) -> None:
-        data = VectorData(config)
+        data: VectorData | CaptionData
+        self.teacher = None
+        if config.teacher == "online":
+            assert config.clip is not None
+            self.teacher = TextTeacher(config.clip, PRECISIONS[config.precision])
+            data = CaptionData(config.data, config.missing, self.teacher)
+            teachers: TextTeacher | Join = self.teacher
+        else:
+            data = VectorData(config)
+            teachers = data.teachers
         shape = {
             "dim_in": data.captions.dim,
-            "dim_out": data.teachers.dim,
+            "dim_out": teachers.dim,
             "num_blocks": config.num_blocks,
             "expansion": config.expansion,
         }
         self.data = data
-        self.module = InheritanceObjective(Adapter(**shape), config.structure, config.scaling)
+        self.module = InheritanceObjective(Adapter(**shape), config.structure, config.scaling, self.teacher)
         self.info = {
             "adapter": shape,
             "embedder": data.captions.made_by,
-            "teacher": data.teachers.made_by,
+            "teacher": teachers.made_by,
             "datasets": describe(data.sources),
         }
+
+    def to(self, device: torch.device) -> None:
+        if self.teacher is not None:
+            self.teacher.model.to(device)

@@ -19,13 +19,11 @@ from trainer.objectives import Scaling
 from trainer.order import describe
 from trainer.pairs import PairConfig, PairData
 from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
-from trainer.stage import Stage
+from trainer.stage import PRECISIONS, Stage
 from trainer.streaming import PairStream, is_streamed
 from trainer.teacher import Teacher
 from trainer.towers import ImageTower, load_image_tower
 from trainer.validation import make_validation
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

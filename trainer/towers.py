@@ -176,7 +176,7 @@ def load_image_tower(clip: str) -> Tower:
         family, class_name, tower_class = _FAMILIES[config.model_type]
         shape = _vision_config(config)
         size = _image_size(shape, clip)
-        with _quiet():
+        with quiet_loading():
             loaded: Any = getattr(transformers, class_name).from_pretrained(
                 clip, config=shape, dtype=torch.float32, output_loading_info=True
             )
@@ -225,8 +225,8 @@ def _processor_file(clip: str) -> Path | None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """The text tower's weights are left out on purpose; transformers would list each of them as unexpected."""
+def quiet_loading() -> Iterator[None]:
+    """The other tower's weights are left out on purpose; transformers would list each of them as unexpected."""
     logger = logging.getLogger("transformers")
     level = logger.level
     logger.setLevel(logging.ERROR)

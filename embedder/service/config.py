@@ -1,12 +1,12 @@
 """Settings of ``keyclip serve``."""
 
-import ipaddress
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from embedder.options import ModelOptions
+from embedder.service.guard import is_loopback
 from store.errors import ConfigError
 
 TOKEN_VARIABLE = "KEYCLIP_TOKEN"
@@ -84,12 +84,7 @@ class ServeConfig:
 
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the service."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     def token(self) -> str | None:
         """The bearer token, from the file or the environment: a command line can be read by every user of a machine.

@@ -1,6 +1,7 @@
 """What stands before the routes: who may ask, how much, and in which form."""
 
 import hmac
+import ipaddress
 import json
 import time
 
@@ -13,6 +14,16 @@ _OPEN_PATHS = ("/healthz",)
 _DRAIN_FACTOR = 4
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a service that listens at ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _host(header: bytes) -> str:

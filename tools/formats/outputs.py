@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from store.errors import OutputExistsError
 from store.files import flush, full_disk_is_told, remove_durably, write_flushed
 
 RECORDS = ".keyclip-export"
+UNFINISHED = ".unfinished-"
+LEFT_SECONDS = 86_400
+"""Age from which an unfinished file is taken for one whose writer was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,8 @@ def writing(output: Output) -> Iterator[Path]:
     """
     output.record.parent.mkdir(parents=True, exist_ok=True)
     with full_disk_is_told(output.path):
-        folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=output.path.parent))
+        _remove_leftovers(output.path.parent)
+        folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=output.path.parent))
         try:
             unfinished = folder / output.path.name
             yield unfinished
@@ -88,6 +93,13 @@ def digest(values: Any) -> str:
     """A hexadecimal XXH3-128 of json values or bytes."""
     data = values if isinstance(values, bytes) else json.dumps(values, sort_keys=True).encode()
     return xxhash.xxh3_128_hexdigest(data)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for left in folder.glob(f"{UNFINISHED}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _files(path: Path) -> list[Path]:

@@ -58,6 +58,18 @@ def load_model(field: store.Field, model: str | None, adapters: Sequence[str] = 
     return encoder
 
 
+def choose_model(field: store.Field, models: Sequence[str]) -> str | None:
+    """Of several models (folders or hub ids) the one that made the field; the first if none can be told apart."""
+    from embedder.folder import find_model
+
+    if len(models) > 1:
+        revision = field.spec.revision.split("+")[0]
+        for model in models:
+            if find_model(model).revision == revision:
+                return model
+    return models[0] if models else None
+
+
 def _require_same(field: store.Field, encoder: "Encoder", place: str) -> None:
     """Refuse another model; a folder's fingerprint cannot be compared with a hub's commit, all else can."""
     made, spec = encoder.provenance, field.spec

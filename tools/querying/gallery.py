@@ -1,5 +1,6 @@
 """Samples of image shards by sample key: captions and pictures beside the hits of a search."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +12,12 @@ from trainer.samples import ShardSamples
 
 
 class Gallery:
-    """The samples of some local shards that hold an image."""
+    """The samples of some local shards that hold an image. Safe to use from threads."""
 
     def __init__(self, shards: Sequence[str], show_progress: bool = False) -> None:
         """Raises: ShardNotFoundError, DamagedShardError, ConfigError: as :class:`~trainer.samples.ShardSamples`."""
         self.samples = ShardSamples(shards, show_progress=show_progress)
+        self._reading = threading.Lock()  # files are closed to make room for others
         self._order = np.argsort(self.samples.keys)
         self._sorted = self.samples.keys[self._order]
 
@@ -35,7 +37,8 @@ class Gallery:
         position = self.position(key)
         if position is None or not self.samples.has_json(position):
             return {}
-        return self.samples.json(position)
+        with self._reading:
+            return self.samples.json(position)
 
     def caption(self, key: str, caption_field: str) -> str | None:
         """The caption that a field was made from, as it is today; None if it is empty, or not there."""
@@ -47,7 +50,10 @@ class Gallery:
     def image(self, key: str) -> bytes | None:
         """The image's bytes, as they stand in the shard."""
         position = self.position(key)
-        return None if position is None else self.samples.image(position)
+        if position is None:
+            return None
+        with self._reading:
+            return self.samples.image(position)
 
 
 def captions_in(sample: Any, path: str = "") -> list[tuple[str, str]]:

@@ -36,10 +36,18 @@ class Histogram:
         counts, edges = np.histogram(values.astype(np.float64), bins, (low, high))
         return cls(name, edges.tolist(), counts.tolist())
 
+    def labels(self) -> list[str]:
+        """The edges (bins + 1,) with as many digits as they need to differ, at least 4."""
+        return next(
+            labels
+            for digits in range(4, 18)
+            if len(set(labels := [f"{edge:.{digits}g}" for edge in self.edges])) == len(labels) or digits == 17
+        )
+
     def lines(self, width: int = 40) -> list[str]:
         """A line per bin: its lower edge, a bar of up to ``width`` characters, its count."""
         most = max(self.counts) or 1
-        edges = [f"{edge:.4g}" for edge in self.edges[:-1]]
+        edges = self.labels()[:-1]
         room = max(map(len, edges))
         lines = []
         for edge, count in zip(edges, self.counts, strict=True):
@@ -76,5 +84,6 @@ def _draw(draw: ImageDraw.ImageDraw, histogram: Histogram, top: int) -> None:
             draw.rectangle((left + place * step + 1, ground - height, left + (place + 1) * step - 1, ground), _BAR)
     draw.line((left, ground, right, ground), _SOFT)
     draw.text((right, ceiling - 8), f"highest: {most:,}", _SOFT, small, anchor="rs")
-    for place in range(0, len(histogram.edges), max(1, len(histogram.counts) // 5)):
-        draw.text((left + place * step, ground + 8), f"{histogram.edges[place]:.4g}", _SOFT, small, anchor="mt")
+    labels = histogram.labels()
+    for place in range(0, len(labels), max(1, len(histogram.counts) // 5)):
+        draw.text((left + place * step, ground + 8), labels[place], _SOFT, small, anchor="mt")

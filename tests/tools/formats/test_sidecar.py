@@ -2,7 +2,11 @@
 
 import gc
 import json
+import os
+import subprocess
+import sys
 import tarfile
+import time
 import warnings
 from pathlib import Path
 
@@ -390,3 +394,42 @@ def test_what_was_being_written_when_the_export_failed_is_gone(shards, tmp_path,
 def test_an_unknown_field_is_named_with_those_there_are(shards, tmp_path, capsys):
     fill(tmp_path / "s.store", SHARDS["00000"])
     fails(capsys, export(tmp_path, "sidecar", fields="llm/other"), "llm/other", "llm/shortSV_captions")
+
+
+def test_what_a_killed_export_left_is_removed_a_day_later(shards, tmp_path):
+    fill(tmp_path / "s.store", [key for keys in SHARDS.values() for key in keys])
+    for name, age in (("old", 90_000), ("young", 60)):
+        left = tmp_path / "out" / f".unfinished-{name}"
+        left.mkdir(parents=True)
+        (left / "00000_text_embeddings.tar").write_bytes(b"half")
+        os.utime(left, (time.time() - age,) * 2)
+    assert export(tmp_path, "sidecar") == 0
+    assert [left.name for left in (tmp_path / "out").glob(".unfinished-*")] == [".unfinished-young"]
+
+
+@pytest.mark.slow
+def test_an_import_that_is_killed_again_and_again_ends_with_every_vector_once(tmp_path):
+    """Killed a little later each time; the last run is left alone."""
+    keys = {f"{shard:05d}": keys_of(shard, 400) for shard in range(8)}
+    expected = {name: make_vectors(name, 400) for name in keys}
+    for name, some in keys.items():
+        write_images(tmp_path / f"{name}.tar", some)
+        write_tar(tmp_path / f"{name}_text_embeddings.tar", vector_members(some, {"shortSV_captions": expected[name]}))
+    command = [sys.executable, "-m", "tools", "vectors", "import", "sidecar", str(tmp_path / "*_text_embeddings.tar")]
+    command += ["--store", str(tmp_path / "s.store"), "--model", "llm", "--block-size", "50"]
+    counts = []
+    for seconds in (0.1, 0.3, 0.3, 0.2, 0.4):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and not (tmp_path / "s.store/fields").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+        counts.append(len(field(tmp_path, "shortSV_captions")))
+    assert sorted(counts) == counts
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert field(tmp_path, "shortSV_captions").keys() == [key for some in keys.values() for key in some]
+    for name, some in keys.items():
+        assert field(tmp_path, "shortSV_captions").get(some).tobytes() == expected[name].tobytes()
+    assert store.open(tmp_path / "s.store").verify() == []

@@ -1,0 +1,1 @@
+"""``keyclip browse``: a store and its image shards as local web pages."""

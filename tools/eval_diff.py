@@ -1,0 +1,56 @@
+"""``keyclip eval-diff``: whether two arms differ by more than chance, query by query."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from store.errors import ConfigError
+from tools.reporting.inputs import load_result
+from tools.reporting.uncertain import difference_table, seeds_line
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Compare two arms on the same queries: the difference of every measure with its 95 % interval.
+
+    Both arms were evaluated with `keyclip eval` on the same sets; give the results of all seeds of an arm, in the same
+    order of seeds. A difference whose interval holds zero is within noise and marked `~`. With one seed the noise is
+    that of the queries, drawn again by image 1,000 times; with several, that of the seeds is added (Student's t).
+
+    Example:
+        keyclip eval-diff --ours results/proclip.json --theirs results/llm2clip.json
+        keyclip eval-diff --ours seed-*/results/proclip.json --theirs seed-*/results/llm2clip.json
+    """
+
+    ours: tuple[Path, ...]
+    """Results of one arm, one for each seed."""
+    theirs: tuple[Path, ...]
+    """Results of the other arm, as many, or one that stands against every seed (CLIP itself)."""
+
+    def __post_init__(self) -> None:
+        if not self.ours or not self.theirs or {len(self.ours), len(self.theirs)} - {1, max(map(len, self.sides))}:
+            raise ConfigError(
+                f"{len(self.ours)} results against {len(self.theirs)}; give as many on both sides, or one on a side"
+            )
+
+    @property
+    def sides(self) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+        """Ours and theirs."""
+        return self.ours, self.theirs
+
+
+def run(config: Config) -> None:
+    """Print both arms and their differences."""
+    ours, theirs = (_load(files) for files in config.sides)
+    for side in (ours, theirs):
+        print(seeds_line(str(side[0]["name"]), side))
+    print("\nours - theirs [95 % interval], ~ where that is within noise; recalls and accuracies in points\n")
+    print(difference_table(ours, theirs))
+
+
+def _load(files: Sequence[Path]) -> list[dict[str, Any]]:
+    for file in files:
+        load_result(file)  # raises where it is no result
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
