@@ -30,7 +30,7 @@ class EmbedConfig:
     shards: tuple[str, ...] = ()
     """Webdataset shards: paths, globs, brace ranges, or @FILE with one shard a line."""
     captions: tuple[str, ...] = ()
-    """Keyed caption files instead of shards: .jsonl, .csv, .tsv or .parquet; globs and brace ranges too."""
+    """Keyed caption files instead of shards: .jsonl, .json, .csv, .tsv or .parquet; globs and brace ranges too."""
     key_column: str = "key"
     """The column of the keyed files that holds the sample key."""
     keys: Path | None = None

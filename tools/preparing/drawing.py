@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from store.errors import ConfigError
+from tools.preparing.equality import digest_column
 from tools.preparing.outputs import Outputs
 from tools.preparing.spill import NUM_PARTITIONS, Spill, working_folder
 
@@ -51,7 +52,7 @@ def _lay_aside(keys: list[str], seed: int, spill: Spill) -> None:
     except UnicodeEncodeError as error:
         raise ConfigError(f"sample key {error.object!r:.100} is not UTF-8 text; rename the sample") from None
     first_bytes = np.frombuffer(digests, np.uint8)[::16].astype(np.int64)
-    column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(keys), [None, pa.py_buffer(digests)])
+    column = digest_column(np.frombuffer(digests, "V16"))
     table = pa.table({"digest": column, "key": pa.array(keys, pa.large_string())})
     spill.add(first_bytes * NUM_PARTITIONS // 256, table)
 

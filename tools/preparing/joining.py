@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from store.errors import ConfigError
@@ -106,15 +107,20 @@ def _write(
             outcome = matching.outcomes(done, len(told))
             status = outcome["status"].to_numpy()
             rows = captions.add_column(0, told_field, pa.array(told, told_field.type))
-            unmatched.write_table(rows.filter(pa.array(status == UNMATCHED)))
+            _append(unmatched, rows.filter(pa.array(status == UNMATCHED)))
             candidates = outcome["candidates"].combine_chunks().fill_null(outcome["key"].combine_chunks())
-            ambiguous.write_table(rows.append_column("candidates", candidates).filter(pa.array(status == AMBIGUOUS)))
+            _append(ambiguous, rows.append_column("candidates", candidates).filter(pa.array(status == AMBIGUOUS)))
             keyed = captions.add_column(0, "key", outcome["key"]).append_column(NUMBER, outcome["number"])
             keyed = keyed.append_column("matched_by", outcome["form"]).filter(pa.array(status == MATCHED))
             matched.add(by_number(keyed[NUMBER].to_numpy()), keyed)
             done += len(told)
             bar.update(len(told))
         _write_matched(tables, matched, outputs, where["captions"])
+
+
+def _append(writer: pq.ParquetWriter, rows: pa.Table) -> None:
+    if rows.num_rows:  # no row groups without rows
+        writer.write_table(rows)
 
 
 def _write_matched(tables: CaptionTables, matched: Spill, outputs: Outputs, place: Path) -> None:

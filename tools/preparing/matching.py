@@ -25,9 +25,9 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
 from store.errors import ConfigError
+from tools.preparing.equality import digest_column, digests_of, equal_samples
 from tools.preparing.samples import Sample
 from tools.preparing.spill import RANGE, Spill, by_hash, by_number
 
@@ -47,9 +47,7 @@ class Comparison:
 
 T = TypeVar("T")
 
-_DIGEST = pa.binary(16)
 _BATCH = 2**15
-_SHOWN = 5
 
 
 @dataclass(slots=True)
@@ -87,7 +85,7 @@ class Matching:
             numbers = np.arange(len(batch)) + self.counts.num_samples
             keys, values = zip(*batch, strict=True)
             table = pa.table({"key": pa.array(keys, pa.large_string()), "number": numbers})
-            self._all.add(by_hash(_digests(keys)), table)
+            self._all.add(by_hash(digests_of(keys)), table)
             self._lay_aside(values, table, self._samples)
             self.counts.num_samples += len(batch)
 
@@ -109,7 +107,7 @@ class Matching:
         for exactness, (samples, rows) in enumerate(zip(self._samples, self._rows, strict=True)):
             for partition in range(rows.num_partitions):
                 if (ours := rows.read(partition)) is not None and (theirs := samples.read(partition)) is not None:
-                    found = _equal(ours, theirs, exactness)
+                    found = equal_samples(ours, theirs, exactness)
                     self._found.add(by_number(found["row"].to_numpy()), found)
                 progress()
         for found in self._found:
@@ -145,9 +143,9 @@ class Matching:
         forms = zip(*(self._comparison.forms(value) if value else nothing for value in values), strict=True)
         for texts, spill in zip(forms, spills, strict=True):
             there = np.array([bool(text) for text in texts], bool)
-            digests = _digests([text for text in texts if text])
-            column = pa.FixedSizeBinaryArray.from_buffers(_DIGEST, len(digests), [None, pa.py_buffer(digests)])
-            spill.add(by_hash(digests), rest.filter(pa.array(there)).append_column("digest", column))
+            digests = digests_of([text for text in texts if text])
+            there_with_digest = rest.filter(pa.array(there)).append_column("digest", digest_column(digests))
+            spill.add(by_hash(digests), there_with_digest)
 
     def _choose_form(self, found: pa.Table) -> None:
         """Of each row's finds the most exact one: a claim on a sample, or ambiguous."""
@@ -158,7 +156,7 @@ class Matching:
         several = found["count"].to_numpy() > 1
         self._decide(found.filter(pa.array(several)), AMBIGUOUS)
         claims = found.filter(pa.array(~several))
-        self._claims.add(by_hash(_digests(claims["key"].to_pylist())), claims)
+        self._claims.add(by_hash(digests_of(claims["key"].to_pylist())), claims)
 
     def _choose_rows(self, samples: pa.Table, claims: pa.Table | None) -> None:
         """Of the rows that claim a sample the most exact one, if it is the only one to say what it says."""
@@ -212,44 +210,6 @@ def _batched(items: Iterable[T]) -> Iterator[list[T]]:
     rest = iter(items)
     while batch := list(islice(rest, _BATCH)):
         yield batch
-
-
-def _digests(texts: Iterable[str]) -> np.ndarray:
-    """XXH3-128 of texts: (n,) of 16 bytes; by the chances that :func:`store.hashing.key_hashes` gives, equal digests
-    are equal texts.
-    """
-    joined = b"".join(map(xxhash.xxh3_128_digest, (text.encode("utf-8", "surrogatepass") for text in texts)))
-    return np.frombuffer(joined, dtype="V16")
-
-
-def _equal(rows: pa.Table, samples: pa.Table, exactness: int) -> pa.Table:
-    """Rows whose digest one or several samples have, with the first of those samples."""
-    samples = samples.sort_by("number")
-    digests = pa.chunked_array([*samples["digest"].chunks, *rows["digest"].chunks], _DIGEST)
-    codes = digests.combine_chunks().dictionary_encode().indices.to_numpy()
-    of_sample, of_row = codes[: samples.num_rows], codes[samples.num_rows :]
-    count = np.bincount(of_sample, minlength=int(codes.max()) + 1)
-    order = np.argsort(of_sample, kind="stable")  # samples of one digest together, in their own order
-    start = np.cumsum(count) - count
-    rows = rows.filter(pa.array(count[of_row] > 0))
-    of_row = of_row[count[of_row] > 0]
-    candidates: list[str | None] = [None] * len(of_row)
-    for place in np.flatnonzero(count[of_row] > 1).tolist():
-        code = of_row[place]
-        which = order[start[code] : start[code] + min(count[code], _SHOWN)]
-        candidates[place] = " ".join(samples["key"].take(pa.array(which)).to_pylist())
-    chosen = samples.take(pa.array(order[start[of_row]]))
-    return pa.table(
-        {
-            "row": rows["row"],
-            "said": rows["said"],
-            "form": pa.array(np.full(len(of_row), exactness, np.int8)),
-            "count": pa.array(count[of_row]),
-            "key": chosen["key"],
-            "number": chosen["number"],
-            "candidates": pa.array(candidates, pa.large_string()),
-        }
-    )
 
 
 def _undecided(count: int) -> pa.Table:

@@ -53,7 +53,7 @@ class Outputs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._stack.close()
+            self._close(quietly=kind is not None)
             if kind is None:
                 for place, part in self._parts.items():
                     with full_disk_is_told(place):
@@ -62,6 +62,15 @@ class Outputs:
         finally:
             for part in self._parts.values():
                 part.unlink(missing_ok=True)
+
+    def _close(self, quietly: bool) -> None:
+        """Close what is open; ``quietly`` where an error is on its way already."""
+        try:
+            with full_disk_is_told(next(iter(self._parts), "the outputs")):
+                self._stack.close()
+        except OSError:
+            if not quietly:
+                raise
 
 
 class Lines(contextlib.AbstractContextManager["Lines"]):

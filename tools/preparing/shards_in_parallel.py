@@ -3,6 +3,7 @@
 import collections
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -30,7 +31,8 @@ def over_shards(
 
 def _parallel(function: Callable[[str], R], shards: Sequence[str], workers: int) -> Iterator[R]:
     spawn = multiprocessing.get_context("spawn")  # a fork of a process with threads can hang
-    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+    ignored = (signal.SIGINT, signal.SIG_IGN)  # an interrupt is for this process to handle
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=signal.signal, initargs=ignored) as pool:
         waiting: collections.deque[Future[R]] = collections.deque()
         try:
             for shard in shards:

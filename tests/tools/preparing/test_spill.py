@@ -62,3 +62,25 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(tmp_path, monkeyp
     with pytest.raises(StoreFullError, match=r"no space left for '.*/a'"), Outputs() as outputs:
         outputs.lines(tmp_path / "a").write(["new"])
     assert contents(tmp_path) == {"a": b"old"}
+
+
+def test_a_disk_that_is_full_when_a_table_is_closed_is_one_sentence_too(tmp_path, monkeypatch):
+    class FullTable:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tools.preparing.outputs.pq.ParquetWriter", lambda *_, **__: FullTable())
+
+    def write(error):
+        with Outputs() as outputs:
+            outputs.table(tmp_path / "t.parquet", pa.schema([]))
+            if error:
+                raise error
+
+    with pytest.raises(StoreFullError, match="no space left for"):
+        write(None)
+    with pytest.raises(ValueError, match="what was wrong first"):
+        write(ValueError("what was wrong first"))
