@@ -23,7 +23,7 @@ from tools.formats.exporting import KeyPart, Selection, bar, exported_dtype, key
 from tools.formats.outputs import Output, unwritten, writing
 from tools.formats.parquet import batches_of, open_parquet
 from tools.formats.report import ExportReport
-from tools.formats.tables import KEY, caption_hashes, key_column, text_column
+from tools.formats.tables import KEY, caption_hashes, key_column, read_made_by, text_column, with_made_by
 
 Embeddings = Literal["text_emb", "img_emb"]
 METADATA = "metadata"
@@ -77,6 +77,7 @@ def _open(
         if caption_name is not None:
             captions = text_column(str(metadata), caption_name, file.schema_arrow, read)
             hashes = hash_rows([[caption] for caption in captions], 1)[:, 0]
+        made_by = next(iter(read_made_by(str(metadata), file.schema_arrow).values()), None)
     if len(keys) != len(vectors):
         raise MisalignedError(
             f"{str(matrix)!r} has {len(vectors)} rows, its metadata {str(metadata)!r} {len(keys)}; expected a row for "
@@ -89,6 +90,7 @@ def _open(
         dtype=stored_as(vectors.dtype),
         read=partial(_read, vectors),
         caption_hashes=hashes,
+        made_by=made_by,
     )
     yield VectorFile(path=str(matrix), name=matrix.stem, columns=[column])
 
@@ -135,7 +137,8 @@ def export_clip_retrieval(
             if metadata in todo:
                 with writing(metadata) as path:
                     hashes = field.caption_hashes(part.keys)
-                    pq.write_table(pa.table({KEY: part.keys, CAPTION_HASH: hashes}), path)
+                    table = pa.table({KEY: part.keys, CAPTION_HASH: hashes})
+                    pq.write_table(table.cast(with_made_by(table.schema, selection)), path)
             if matrix in todo:
                 with writing(matrix) as path:
                     _write(path, selection, part, number, field.spec.dim)

@@ -34,6 +34,8 @@ class Column:
     """Ascending row numbers (m,) to vectors (m, dim), float16, float32 or float64."""
     caption_hashes: NDArray[np.uint64]
     """(n,); UNKNOWN_CAPTION where the file does not tell."""
+    made_by: store.FieldSpec | None = None
+    """How the vectors were made, where the file tells."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

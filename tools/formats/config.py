@@ -17,20 +17,22 @@ class ImportConfig:
 
     store: str
     """The store that receives the vectors; made where there is none."""
-    model: str
-    """The model that made the vectors: a hub id or folder name."""
-    revision: str = "unknown"
-    """Revision or fingerprint of the model's weights. Training takes fields together only if it is the same."""
-    kind: Kind = "llm"
-    """What the model is."""
-    template: str = ""
-    """Text around the caption, with {caption} in it; empty: the caption alone."""
-    pooling: str = "unknown"
-    """How token states became a vector: mean, mean-text, last, cls, max or eos."""
-    max_length: int = 512
-    """Tokens a caption could have."""
+    model: str | None = None
+    """The model that made the vectors: a hub id or folder name. Default: as the file says, if keyclip exported it."""
+    revision: str | None = None
+    """Revision or fingerprint of the model's weights. Training takes fields together only if it is the same. Default:
+    as the file says, else "unknown"."""
+    kind: Kind | None = None
+    """What the model is. Default: as the file says, else llm."""
+    template: str | None = None
+    """Text around the caption, with {caption} in it. Default: as the file says, else none."""
+    pooling: str | None = None
+    """How token states became a vector: mean, mean-text, last, cls, max or eos. Default: as the file says, else
+    "unknown"."""
+    max_length: int | None = None
+    """Tokens a caption could have. Default: as the file says, else 512."""
     normalize: bool | None = None
-    """Whether the vectors have length 1. Default: as the first ones have."""
+    """Whether the vectors have length 1. Default: as the file says, else as the first vectors have."""
     field_prefix: str | None = None
     """First part of the field names PREFIX/CAPTION_FIELD. Default: the model's short name."""
     dtype: StoredDtype | None = None
@@ -47,13 +49,8 @@ class ImportConfig:
     def __post_init__(self) -> None:
         if self.block_size < 1:
             raise ConfigError(f"--block-size must be at least 1, not {self.block_size}")
-        if not self.prefix:
+        if self.model is not None and not self.model.strip("/"):
             raise ConfigError("--model names the model that made the vectors; it must not be empty")
-
-    @property
-    def prefix(self) -> str:
-        """First part of the field names."""
-        return self.field_prefix or self.model.rstrip("/").rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

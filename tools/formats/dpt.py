@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from embedder.captions import shard_rows
 from store.errors import ConfigError, InvalidKeysError, MisalignedError, VectorFileError
+from store.keylist import is_listable
 from store.shards import expand_shards
 from store.spec import StoredDtype
 from tools.formats.captions import hash_rows
@@ -36,20 +37,6 @@ _STORED: dict[torch.dtype, StoredDtype] = {
 def keys_file(features: Path) -> Path:
     """Where an export writes the keys of a features file, and an import looks for them."""
     return features.with_suffix(".keys.txt")
-
-
-def read_row_keys(file: Path) -> list[str]:
-    """Keys in the order of rows: a text file, one a line.
-
-    Raises:
-        VectorFileError: it cannot be read.
-    """
-    try:
-        return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise VectorFileError(f"the row keys {str(file)!r} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise VectorFileError(f"the row keys {str(file)!r} are not UTF-8 text: {error}") from error
 
 
 def shard_row_keys(shards: Sequence[str], caption_fields: Sequence[str]) -> tuple[list[str], NDArray[np.uint64]]:
@@ -144,7 +131,7 @@ def export_dpt(
         raise ConfigError(f"fields of one tensor must have one width, but they differ: {dims}")
     number = exported_dtype(selection, dtype)
     rows = [key for part in key_parts(selection, config, 100_000, report, keys) for key in part.keys]
-    if odd := next((key for key in rows if key.strip() != key or len(key.splitlines()) != 1), None):
+    if odd := next((key for key in rows if not is_listable(key)), None):
         raise InvalidKeysError(f"key {odd!r} does not fit on a line of {str(keys_file(config.output))!r}")
     lines = "".join(f"{key}\n" for key in rows).encode()
     made_from = {"layout": "dpt", "fields": selection.made_from, "dtype": number.name, "keys": digest(lines)}

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from tqdm import tqdm
 import store
 from store.batch import Batch, first_repeated, hash_keys, make_batch
 from store.dtypes import decode
-from store.errors import DuplicateKeyError, InvalidVectorsError, StaleCaptionError, StoreNotFoundError
+from store.errors import ConfigError, DuplicateKeyError, InvalidVectorsError, StaleCaptionError, StoreNotFoundError
 from store.keylist import read_keys
 from store.naming import block_name
 from tools.formats.captions import KnownCaptions
@@ -125,7 +126,17 @@ class _Importer:
         counts.unknown_captions += int((job.hashes == store.UNKNOWN_CAPTION).sum())
 
     def _field(self, column: Column) -> str:
-        return f"{self._config.prefix}/{column.caption_field.removeprefix('.')}"
+        prefix = self._config.field_prefix or self._made("model", column).rstrip("/").rsplit("/", 1)[-1]
+        return f"{prefix}/{column.caption_field.removeprefix('.')}"
+
+    def _made(self, name: str, column: Column, default: Any = None) -> Any:
+        """A setting of how vectors were made: as it is given, else as the file says, else ``default``."""
+        value = getattr(self._config, name)
+        if value is None:
+            value = getattr(column.made_by, name) if column.made_by else default
+        if value is None:
+            raise ConfigError(f"the file does not say which {name} made its vectors; name it with --{name}")
+        return value
 
     def _jobs(self, file: VectorFile, column: Column, counts: FieldCounts) -> Iterator[_Job]:
         """The blocks that the store lacks of a column."""
@@ -153,21 +164,19 @@ class _Importer:
             yield _Job(file.path, name, spec, column, part, hashes[part], block)
 
     def _spec(self, column: Column, rows: Rows, there: store.Field | None) -> store.FieldSpec:
-        config = self._config
-        normalize = config.normalize
-        if normalize is None:
-            normalize = there.spec.normalize if there is not None else _have_unit_length(column, rows)
+        if (measured := self._config.normalize) is None and column.made_by is None:
+            measured = there.spec.normalize if there is not None else _have_unit_length(column, rows)
         return store.FieldSpec(
-            model=config.model,
-            revision=config.revision,
-            kind=config.kind,
-            template=config.template,
-            pooling=config.pooling,
-            max_length=config.max_length,
-            normalize=normalize,
+            model=self._made("model", column),
+            revision=self._made("revision", column, "unknown"),
+            kind=self._made("kind", column, "llm"),
+            template=self._made("template", column, ""),
+            pooling=self._made("pooling", column, "unknown"),
+            max_length=self._made("max_length", column, 512),
+            normalize=self._made("normalize", column, measured),
             caption_field=column.caption_field,
             dim=column.dim,
-            dtype=config.dtype or column.dtype,
+            dtype=self._config.dtype or column.dtype,
         )
 
 

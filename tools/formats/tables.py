@@ -5,7 +5,9 @@ column ``NAME_caption_hash`` (uint64).
 """
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,8 @@ from tools.formats.exporting import Selection
 
 KEY = "key"
 HASH = "{}_caption_hash"
+MADE_BY = b"keyclip.fields"
+"""The schema's metadata: json, column name -> spec of the field that it was exported from."""
 READ_ROWS = 512
 """Rows decoded at a time."""
 
@@ -87,11 +91,34 @@ def vector_columns(
     keys = key_column(path, key_name, schema, batches)
     if not keys:
         raise VectorFileError(f"{path!r} holds no vectors; it has no row")
-    names = names or {field.name: field.name for field in schema if _is_vector(field.type)}
+    made_by = read_made_by(path, schema)
+    if not names:
+        vectors = [field.name for field in schema if _is_vector(field.type)]
+        names = {made_by[name].caption_field if name in made_by else name: name for name in vectors}
     if not names:
         listed = ", ".join(f"{field.name} ({field.type})" for field in schema)
         raise VectorFileError(f"{path!r} has no column of float lists; there are {listed}")
-    return [_vector_column(path, schema, batches, keys, field, name) for field, name in names.items()]
+    columns = [_vector_column(path, schema, batches, keys, field, name) for field, name in names.items()]
+    return [replace(c, made_by=made_by.get(name)) for c, name in zip(columns, names.values(), strict=True)]
+
+
+def read_made_by(path: str, schema: pa.Schema) -> dict[str, store.FieldSpec]:
+    """``column name -> spec`` of the fields that columns were exported from; empty for files of others.
+
+    Raises:
+        VectorFileError: there is such a record, but it cannot be read.
+    """
+    record = (schema.metadata or {}).get(MADE_BY, b"{}")
+    try:
+        return {name: store.FieldSpec.from_dict(spec) for name, spec in json.loads(record).items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise VectorFileError(f"the record in {path!r} of how its vectors were made cannot be read: {error}") from error
+
+
+def with_made_by(schema: pa.Schema, selection: Selection) -> pa.Schema:
+    """The schema with a record of how the fields were made."""
+    specs = {name: field.spec.to_dict() for name, field in selection.fields.items()}
+    return schema.with_metadata({MADE_BY: json.dumps(specs, sort_keys=True).encode()})
 
 
 def _vector_column(
@@ -195,12 +222,12 @@ def _is_vector(kind: pa.DataType) -> bool:
 
 
 def export_schema(selection: Selection, number: np.dtype[Any]) -> pa.Schema:
-    """Keys, and for each field its vectors and caption hashes."""
+    """Keys, for each field its vectors and caption hashes, and how these were made."""
     columns = [pa.field(KEY, pa.string(), nullable=False)]
     for name, field in selection.fields.items():
         columns.append(pa.field(name, pa.list_(pa.from_numpy_dtype(number), field.spec.dim), nullable=False))
         columns.append(pa.field(HASH.format(name), pa.uint64(), nullable=False))
-    return pa.schema(columns)
+    return with_made_by(pa.schema(columns), selection)
 
 
 def export_batches(

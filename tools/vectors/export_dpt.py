@@ -7,8 +7,9 @@ from typing import Literal
 import tyro
 
 from store.errors import ConfigError
+from store.keylist import iter_key_list
 from tools.formats.config import ExportConfig
-from tools.formats.dpt import export_dpt, read_row_keys, shard_row_keys
+from tools.formats.dpt import export_dpt, shard_row_keys
 from tools.formats.exporting import select
 
 
@@ -46,7 +47,7 @@ class Config(ExportConfig):
 def run(config: Config) -> None:
     """Export and report."""
     selection = select(config.store, config.fields, config.missing)
-    keys = read_row_keys(config.row_keys) if config.row_keys else None
+    keys = list(iter_key_list(config.row_keys)) if config.row_keys else None
     if config.shards:
         keys, _ = shard_row_keys(config.shards, ())
     report = export_dpt(config, selection, keys, config.dtype)

@@ -6,8 +6,9 @@ from pathlib import Path
 import tyro
 
 from store.errors import ConfigError
+from store.keylist import iter_key_list
 from tools.formats.config import ImportConfig
-from tools.formats.dpt import dpt_source, keys_file, read_row_keys, shard_row_keys
+from tools.formats.dpt import dpt_source, keys_file, shard_row_keys
 from tools.formats.importing import import_vectors
 
 
@@ -45,6 +46,6 @@ def run(config: Config) -> None:
     if config.shards:
         keys, hashes = shard_row_keys(config.shards, config.caption_fields)
     else:
-        keys = read_row_keys(config.row_keys or keys_file(config.file))
+        keys = list(iter_key_list(config.row_keys or keys_file(config.file)))
     report = import_vectors(config, [dpt_source(config.file, config.caption_fields, keys, hashes)])
     print(report.as_json() if config.json else report)

@@ -149,8 +149,10 @@ def test_a_field_goes_out_in_numbered_pairs_and_comes_in_again(tmp_path, dtype, 
     assert export(tmp_path, rows_per_file=4, json=True) == 0
     assert json.loads(capsys.readouterr().out)["num_files_before"] == 8
     assert changed(before, contents(tmp_path / "out")) == set()
-    assert do_import(tmp_path, "out", key_column="key", store=tmp_path / "2.store") == 0
-    again = store.open(tmp_path / "2.store").field("clip/caption")
+    importing = ["vectors", "import", "clip-retrieval", tmp_path / "out", "--caption-field", "caption"]
+    assert run(*importing, store=tmp_path / "2.store") == 0
+    again = store.open(tmp_path / "2.store").field("llm/caption")
+    assert again.spec == store.open(tmp_path / "s.store").field("llm/caption").spec
     np.testing.assert_array_equal(again.get(keys, dtype="float32"), columns["caption"])
     np.testing.assert_array_equal(again.caption_hashes(keys), store.caption_hashes(f"caption of {k}" for k in keys))
 

@@ -152,7 +152,7 @@ def test_row_keys_are_asked_for_and_must_differ(tmp_path, capsys):
     (tmp_path / "x.keys.txt").write_text("\n".join([*KEYS[:4], KEYS[1]]))
     fails(capsys, do_import(tmp_path, tmp_path / "x.dpt"), f"key {KEYS[1]!r} comes twice", "position 4")
     (tmp_path / "x.keys.txt").write_bytes(b"\xff\n" * 5)
-    fails(capsys, do_import(tmp_path, tmp_path / "x.dpt"), "are not UTF-8 text")
+    fails(capsys, do_import(tmp_path, tmp_path / "x.dpt"), "x.keys.txt' cannot be read: it is not UTF-8 text")
     fails(capsys, do_import(tmp_path, tmp_path / "none.dpt", row_keys=tmp_path / "x.keys.txt"), "x.keys.txt")
     (tmp_path / "x.keys.txt").write_text("\n".join(KEYS))
     fails(capsys, do_import(tmp_path, tmp_path / "none.dpt", row_keys=tmp_path / "x.keys.txt"), "no such file")

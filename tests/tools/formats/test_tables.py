@@ -132,6 +132,38 @@ def test_what_goes_out_comes_in_again_with_its_caption_hashes(tmp_path, kind, dt
         np.testing.assert_array_equal(field.caption_hashes(KEYS + more), hashes)
 
 
+def test_how_vectors_were_made_travels_with_them_and_flags_overrule_it(tmp_path, kind, capsys):
+    columns = fill(tmp_path / "s.store", KEYS, ["captions.0"], dtype="float16")
+    ours = store.open(tmp_path / "s.store").field("llm/captions.0").spec
+    assert export(tmp_path, kind, fields="llm/captions.0=zero") == 0
+    source = tmp_path / "out.lance" if kind == "lance" else tmp_path / "out.parquet/00000.parquet"
+    assert run("vectors", "import", kind, source, store=tmp_path / "2.store") == 0
+    again = store.open(tmp_path / "2.store").field("llm/captions.0")
+    assert again.spec == ours
+    np.testing.assert_array_equal(again.get(KEYS), columns["captions.0"].astype(np.float16))
+    flags = {"model": "x/other", "pooling": "last", "normalize": True, "caption_fields": "caption=zero"}
+    assert run("vectors", "import", kind, source, store=tmp_path / "2.store", **flags) == 0
+    other = store.open(tmp_path / "2.store").field("other/caption").spec
+    assert other.differences(ours) == [
+        "model is 'x/other', not 'org/llm'",
+        "pooling is 'last', not 'mean'",
+        "normalize is True, not False",
+        "caption_field is 'caption', not 'captions.0'",
+    ]
+    foreign = write(kind, tmp_path / f"x.{kind}", pa.table({"key": ["a"], "v": lists([[1.0]])}))
+    status = run("vectors", "import", kind, foreign, store=tmp_path / "3.store")
+    fails(capsys, status, "the file does not say which model made its vectors; name it with --model")
+    assert not (tmp_path / "3.store").exists()
+
+
+@pytest.mark.parametrize("record", [b"{", b"[]", b'{"v": {"model": 3}}', b'{"v": 1}'])
+def test_a_record_of_the_making_that_cannot_be_read_is_one_sentence(tmp_path, capsys, record):
+    table = pa.table({"key": ABC, "v": lists(GOOD)}).replace_schema_metadata({tables.MADE_BY: record})
+    path = write("parquet", tmp_path / "x.parquet", table)
+    fails(capsys, do_import(tmp_path, "parquet", path), "the record in", "of how its vectors were made cannot be read")
+    assert not (tmp_path / "s.store").exists()
+
+
 def test_a_parquet_export_is_what_any_reader_expects(tmp_path):
     columns = fill(tmp_path / "s.store", KEYS, ["captions.0"])
     assert export(tmp_path, "parquet", fields="llm/captions.0", dtype="float16") == 0
