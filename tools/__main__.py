@@ -26,6 +26,10 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("compare",): ("tools.compare", "the paper's arms over seeds, with equal budgets, from one store"),
     ("bench", "store"): ("tools.bench_store", "the store beside other ways to keep vectors, as ratios"),
     ("bench", "loader"): ("tools.bench_loader", "the joined loader beside packed tars and decoding alone, as ratios"),
+    ("bench", "train"): (
+        "tools.bench_train",
+        "stage 1 from the store or with an online teacher; stage 2's wait for data",
+    ),
     ("store", "info"): ("tools.store_info", "what a store holds and how it was made"),
     ("browse",): ("tools.browse", "look through a store and its images in a web browser"),
     ("store", "keys"): ("tools.store_keys", "the sample keys of a field"),

@@ -200,7 +200,7 @@ def _tokenizer(config: PretrainConfig, samples: ShardSamples) -> Any:
     folder = config.output / "tokenizer"
     if dist.get_rank() == 0 and not (folder / "tokenizer_config.json").exists():
         temporary = config.output / ".tokenizer.tmp"
-        _learn_tokenizer(_captions(config, samples), config.vocabulary).save_pretrained(temporary)
+        learn_tokenizer(_captions(config, samples), config.vocabulary).save_pretrained(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
     dist.barrier()
@@ -216,7 +216,7 @@ def _captions(config: PretrainConfig, samples: ShardSamples) -> Iterator[str]:
                 yield from (text for field in config.caption_fields if (text := caption_at(content, field)))
 
 
-def _learn_tokenizer(captions: Iterator[str], vocabulary: int) -> Any:
+def learn_tokenizer(captions: Iterator[str], vocabulary: int) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 

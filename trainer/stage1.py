@@ -25,6 +25,8 @@ from trainer.online import CaptionData, TextTeacher
 from trainer.order import Source, describe
 from trainer.sharing import batch_dtype, empty_batch
 from trainer.stage import PRECISIONS, Stage
+from trainer.towers import load_image_tower
+from trainer.validation import make_validation
 
 KEYS_READ_TOGETHER = 8192
 
@@ -47,7 +49,7 @@ class Stage1Config(DataConfig):
     teacher: Literal["stored", "online"] = "stored"
     """Where CLIP's text features come from: teacher_fields of the store, or its text tower (clip) at every step."""
     clip: str | None = None
-    """The CLIP of an online teacher: a folder or hub id that transformers loads."""
+    """The CLIP of an online teacher, and whose image tower evaluates the adapter (--eval-sets): a folder or hub id."""
     shards: tuple[str, ...] = ()
     """Shards with the captions of an online teacher: paths, globs, brace ranges or @FILE lists."""
 
@@ -66,6 +68,10 @@ class Stage1Config(DataConfig):
         DataConfig.__post_init__(self)
         require(self.num_blocks >= 0, "num_blocks", self.num_blocks, "at least 0")
         require(self.expansion >= 1, "expansion", self.expansion, "at least 1")
+        if self.eval_every is not None and self.clip is None:
+            raise ConfigError(
+                "evaluation in stage 1 needs the CLIP whose image tower is beside the adapter; give --clip"
+            )
         if self.teacher == "online":
             self._check_online()
             return
@@ -221,13 +227,21 @@ class Stage1(Stage):
             "expansion": config.expansion,
         }
         self.data = data
-        self.module = InheritanceObjective(Adapter(**shape), config.structure, config.scaling, self.teacher)
+        self.adapter = Adapter(**shape)
+        self.module = InheritanceObjective(self.adapter, config.structure, config.scaling, self.teacher)
+        self.validation = make_validation(config, data.captions.made_by)
+        self.tower = load_image_tower(config.clip) if self.validation and config.clip else None
         self.info = {
             "adapter": shape,
             "embedder": data.captions.made_by,
             "teacher": teachers.made_by,
             "datasets": describe(data.sources),
         }
+
+    def evaluate(self, step: int, last: bool, device: torch.device) -> dict[str, float]:
+        if self.validation is None or self.tower is None or not self.validation.is_due(step, last):
+            return {}
+        return self.validation.measure(self.tower, self.adapter, device, locked=True)
 
     def to(self, device: torch.device) -> None:
         if self.teacher is not None:

@@ -143,7 +143,7 @@ class Stage2(Stage):
     def evaluate(self, step: int, last: bool, device: torch.device) -> dict[str, float]:
         if self.validation is None or not self.validation.is_due(step, last):
             return {}
-        return self.validation.measure(self.tower, self.objective.adapter, device)
+        return self.validation.measure(self.tower, self.objective.adapter, device, locked=self.config.lock_image)
 
     def extra_files(self) -> dict[str, dict[str, torch.Tensor]]:
         teacher = self.objective.teacher

@@ -47,6 +47,7 @@ class Validation:
     def __init__(self, every: int, definitions: Sequence[Definition], join: Join, made_by: dict[str, str]) -> None:
         self.every, self.join = every, join
         join.require_made_by(made_by, "the run's adapter")
+        self._encoded: dict[str, torch.Tensor] = {}
         self.sets = [(definition, self._open(definition)) for definition in definitions]
 
     def _open(self, definition: Definition) -> RetrievalSet | LabelledSet:
@@ -64,19 +65,23 @@ class Validation:
         return last or step % self.every == 0
 
     @torch.no_grad()
-    def measure(self, tower: Tower, adapter: Adapter, device: torch.device) -> dict[str, float]:
+    def measure(self, tower: Tower, adapter: Adapter, device: torch.device, locked: bool = False) -> dict[str, float]:
         """``{"eval/SET/...": value}`` on every rank. A collective call.
 
         Of a retrieval set R@1 both ways and the mean rank over both ways, languages averaged; of a classification set
-        the accuracy that papers report for it.
+        the accuracy that papers report for it. A ``locked`` tower encodes the images once, the first time.
         """
         began = time.perf_counter()
         text_side = _OnDevice(adapter, device)
         values: dict[str, float] = {}
         with _evaluating(tower.model, adapter):
             for definition, opened in self.sets:
-                image_IE = divided_features(tower, opened.images, device)
                 name = definition.name
+                image_IE = self._encoded.get(name)
+                if image_IE is None:
+                    image_IE = divided_features(tower, opened.images, device)
+                if locked:
+                    self._encoded[name] = image_IE
                 if isinstance(opened, LabelledSet):
                     classes = classes_of(definition)
                     vectors = class_vectors(classes, self.join, text_side, f"{name}/")

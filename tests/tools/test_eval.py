@@ -382,6 +382,14 @@ def test_a_run_measures_on_its_way_what_eval_measures_at_its_end(folder, checkpo
         expected |= {f"{name}/{way}_R@1": ways[way]["R@1"] for way in ways}
         expected[f"{name}/mean_rank"] = sum(of_way["mean_rank"] for of_way in ways.values()) / 2
     assert values.pop("eval/seconds") > 0
+
+    def measure_locked():
+        found = validation.measure(model.tower, model.adapter, torch.device("cpu"), locked=True)
+        return {name: found[name] for name in values}
+
+    assert measure_locked() == values
+    model.tower.model.vision.visual_projection.weight.zero_()
+    assert measure_locked() == values  # the images were encoded once
     assert values == pytest.approx({f"eval/{name}": value for name, value in expected.items()})
 
 

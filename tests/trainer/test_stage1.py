@@ -106,6 +106,12 @@ def test_settings_that_make_no_sense_are_refused(store_path, settings, message):
         make_config(store_path, **settings)
 
 
+def test_evaluation_on_the_way_asks_for_the_image_tower(store_path):
+    sets = {"eval_every": 5, "eval_sets": Path("sets.yaml"), "eval_store": store_path, "eval_field": "llm/short"}
+    with pytest.raises(ConfigError, match="needs the CLIP whose image tower"):
+        make_config(store_path, **sets)
+
+
 def test_the_adapter_goes_from_the_embedders_width_to_the_joint_space(store_path):
     stage = Stage1(make_config(store_path, num_blocks=4, expansion=2))
     assert stage.info["adapter"] == {"dim_in": CAPTION_DIM, "dim_out": JOINT_DIM, "num_blocks": 4, "expansion": 2}
