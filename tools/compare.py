@@ -10,7 +10,6 @@ from store.errors import ConfigError
 from tools.eval import caption_sets
 from tools.reporting import embeddings
 from tools.reporting.inputs import load_result
-from tools.reporting.table import text_table
 from tools.suite import reuse
 from tools.suite.experiment import Experiment, Sources
 from tools.suite.samples import Draws
@@ -86,10 +85,9 @@ def run(config: Config) -> None:
     uses = reuse.field_uses(path, before, runs, _evaluations(config, results))
     ledger, report = config.output / "reuse.json", config.output / "report.html"
     write_json(ledger, embeddings.as_json(uses))
-    experiment.chain.keyclip("report", *runs, *results, ledger, "--output", report)
     print(f"\nHeld-out results ({time.monotonic() - start:.0f} s in all):\n")
-    print(f"{text_table([load_result(file) for file in results])}\n\n{embeddings.text(uses)}\n")
-    print(f"report: {report}")
+    experiment.chain.keyclip("report", *runs, *results, ledger, "--output", report)
+    print(f"\n{embeddings.text(uses)}\n\nreport: {report}")
 
 
 def _begin(config: Config, store: Path) -> dict[str, int]:

@@ -6,10 +6,9 @@ from pathlib import Path
 import tyro
 
 from store.errors import ConfigError
-from tools.reporting import html, inputs
-from tools.reporting.average import average_results
-from tools.reporting.table import text_table
-from tools.reporting.verdict import verdict
+from tools.reporting import html, inputs, markdown
+from tools.reporting.report import Report
+from tools.reporting.table import comparison_text, text_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +26,8 @@ class Config:
     """Run folders and result files."""
     output: Path
     """The HTML file to write; an existing one is replaced."""
+    markdown: Path | None = None
+    """A Markdown file to write too: the tables and sentences of the report, without charts and pictures."""
     title: str = "Captions embedded once: arms compared"
     """Heading of the report."""
     notes: tuple[str, ...] = ()
@@ -38,9 +39,14 @@ def run(config: Config) -> int | None:
     if config.output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--output {str(config.output)!r} must be the name of an .html file")
     material = inputs.load(config.inputs)
-    write(config.output, html.render(material, config.title, config.notes))
-    if material.results:
-        print(f"{verdict(average_results(material.results)).headline}\n\n{text_table(material.results)}\n")
+    report = Report(material, config.title, config.notes)
+    write(config.output, html.render(report))
+    if config.markdown:
+        write(config.markdown, markdown.render(report))
+    if len(material.results) == 1:
+        print(f"{text_table(material.results)}\n")
+    elif material.results:
+        print(f"{report.verdict.headline}\n\n{comparison_text(report.comparison)}\n")
     print(f"report: {config.output}")
     return None
 

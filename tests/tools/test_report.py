@@ -15,8 +15,20 @@ def test_it_writes_one_file_and_prints_the_headline_and_the_table(tmp_path, caps
     assert out.endswith(f"report: {output}\n")
     document = parse(output.read_text(encoding="utf-8"))
     assert document.one("title").text == "Arms"
-    assert len(document.one("section", id="training").all("figure", class_="plot")) == 6 + 8 + 8
+    assert (
+        len(document.one("section", id="training").all("figure", class_="plot")) == 6 + 8
+    )  # a stage of one run, another of two
     assert list(output.parent.iterdir()) == [output]
+
+
+def test_the_markdown_form_holds_the_same_tables(tmp_path, capsys):
+    inputs, output = [str(path) for path in write_all(tmp_path)], tmp_path / "report.md"
+    assert main(["report", *inputs, "--output", str(tmp_path / "r.html"), "--markdown", str(output)]) == 0
+    text = output.read_text()
+    assert "ProCLIP is the best arm in 6 of 7 measures." in text
+    assert "| ProCLIP | **24.1 %** | **33.8** | **30.1 %** | **25.8** | **43.0** | 27.1 % | **60.2 %** |" in text
+    assert "| setting | stage1 | llm2clip | proclip |" in text
+    assert "| distill_weight | null | 0.0 | 1.0 |" in text
 
 
 def test_a_wrong_input_is_one_sentence_and_leaves_no_file(tmp_path, capsys):

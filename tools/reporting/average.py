@@ -36,7 +36,7 @@ def seeds_in_words(arms: Sequence[Result]) -> str:
 
 
 def _mean(arm: str, seeds: Sequence[Result]) -> Result:
-    names = [name for name in seeds[0].retrieval if all(name in seed.retrieval for seed in seeds)]
+    names = _shared([seed.retrieval for seed in seeds])
     drifts = [seed.drift for seed in seeds if seed.drift]
     zeroshots = [seed.zeroshot for seed in seeds if seed.zeroshot]
     return replace(
@@ -46,7 +46,22 @@ def _mean(arm: str, seeds: Sequence[Result]) -> Result:
         retrieval={name: _mean_directions([seed.retrieval[name] for seed in seeds]) for name in names},
         drift=_mean_directions(drifts) if len(drifts) == len(seeds) else None,
         zeroshot=_mean_values(zeroshots) if len(zeroshots) == len(seeds) else None,
+        languages={
+            name: {
+                language: _mean_directions([seed.languages[name][language] for seed in seeds])
+                for language in _shared([seed.languages[name] for seed in seeds])
+            }
+            for name in _shared([seed.languages for seed in seeds])
+        },
+        zeroshot_sets={
+            name: _mean_values([seed.zeroshot_sets[name] for seed in seeds])
+            for name in _shared([seed.zeroshot_sets for seed in seeds])
+        },
     )
+
+
+def _shared(mappings: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [name for name in mappings[0] if all(name in other for other in mappings)]
 
 
 def _mean_directions(values: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:

@@ -3,28 +3,40 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tools.reporting.element import Markup, tag
 
 WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 26
 MAX_POINTS = 2000
+COLOURS = 8
 
 Point = tuple[float, float]
 
 
-def line_chart(points: Sequence[Point], label: str) -> Markup:
-    """A curve on axes of its own. ``points`` are (step, value) with steps ascending; ``label`` is read out aloud.
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A curve: (step, value) points with steps ascending, and the number of its colour, None for the only one."""
 
-    Every finite point is drawn, up to ``MAX_POINTS``; beyond that the lowest and highest of each stretch are kept. The
-    line breaks where a value is not finite. Noisy curves of 50 points or more get a smoothed line on top.
+    points: Sequence[Point]
+    colour: int | None = None
+
+
+def line_chart(series: Sequence[Series], label: str) -> Markup:
+    """Curves on common axes; ``label`` is read out aloud.
+
+    Every finite point is drawn, up to ``MAX_POINTS``; beyond that the lowest and highest of each stretch are kept. A
+    line breaks where a value is not finite. Of a noisy curve of 50 points or more a smoothed line is drawn, on top of
+    the curve itself if it is alone.
     """
-    finite = [(x, y) for x, y in points if math.isfinite(y)]
+    finite = [(x, y) for one in series for x, y in one.points if math.isfinite(y)]
     if not finite:
         return tag("p", "no finite value was logged", class_="warning")
-    x_ticks = ticks(finite[0][0], finite[-1][0], 4)
+    first, last = min(x for x, _ in finite), max(x for x, _ in finite)
+    x_ticks = ticks(first, last, 4)
     y_ticks = ticks(min(y for _, y in finite), max(y for _, y in finite), 4)
-    x_range = (finite[0][0], max(finite[-1][0], finite[0][0] + 1))
+    x_range = (first, max(last, first + 1))
     y_range = (min(y_ticks[0], *(y for _, y in finite)), max(y_ticks[-1], *(y for _, y in finite)))
 
     def place(point: Point) -> Point:
@@ -32,19 +44,33 @@ def line_chart(points: Sequence[Point], label: str) -> Markup:
         y = HEIGHT - BOTTOM - (point[1] - y_range[0]) / (y_range[1] - y_range[0]) * (HEIGHT - TOP - BOTTOM)
         return x, y
 
-    noisy = len(finite) >= 50 and _is_noisy([y for _, y in finite])
-    curves = [_polyline([place(p) for p in part], "raw" if noisy else "curve") for part in _stretches(points)]
-    if noisy:
-        curves.append(_polyline([place(p) for p in thin(smooth(finite))], "curve smooth"))
     return tag(
         "svg",
         *_axes(x_ticks, y_ticks, place),
-        *curves,
+        *(curve for one in series for curve in _curves(one, place, alone=len(series) == 1)),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
         aria_label=label,
         class_="chart",
     )
+
+
+def colour_class(number: int) -> str:
+    """The class of a colour in the style sheet; beyond ``COLOURS`` they begin again."""
+    return f"c{number % COLOURS}"
+
+
+def _curves(series: Series, place: Callable[[Point], Point], alone: bool) -> list[Markup]:
+    kind = "curve" if series.colour is None else f"curve {colour_class(series.colour)}"
+    finite = [(x, y) for x, y in series.points if math.isfinite(y)]
+    noisy = len(finite) >= 50 and _is_noisy([y for _, y in finite])
+    curves = []
+    if alone or not noisy:
+        parts = _stretches(series.points)
+        curves = [_polyline([place(p) for p in part], "raw" if noisy else kind) for part in parts]
+    if noisy:
+        curves.append(_polyline([place(p) for p in thin(smooth(finite))], f"{kind} smooth"))
+    return curves
 
 
 def bar(share: float, best: bool) -> Markup:

@@ -1,7 +1,7 @@
 """What was embedded, once, and how often trainings and evaluations have read it since, field by field."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,20 +55,23 @@ def sentence(uses: Sequence[FieldUse]) -> str:
 
 def text(uses: Sequence[FieldUse]) -> str:
     """The sentence and a line for each field."""
-    return "\n".join([sentence(uses), "", *aligned([COLUMNS, *_rows(uses)])])
+    return "\n".join([sentence(uses), "", *aligned([COLUMNS, *rows(uses)])])
 
 
 def section(uses: Sequence[FieldUse]) -> Markup:
     """The sentence and a table for the report."""
     head = tag("thead", tag("tr", [tag("th", name, scope="col") for name in COLUMNS]))
-    rows = [
-        tag("tr", tag("th", tag("code", row[0]), scope="row"), [tag("td", n) for n in row[1:]]) for row in _rows(uses)
+    body = [
+        tag("tr", tag("th", tag("code", row[0]), scope="row"), [tag("td", n) for n in row[1:]]) for row in rows(uses)
     ]
-    table = tag("table", head, tag("tbody", rows), class_="numbers")
+    table = tag("table", head, tag("tbody", body), class_="numbers")
     return group(tag("p", sentence(uses)), tag("div", table, class_="scroll"))
 
 
-def _rows(uses: Sequence[FieldUse]) -> Iterator[list[str]]:
+def rows(uses: Sequence[FieldUse]) -> list[list[str]]:
+    """A row of ``COLUMNS`` for each field."""
+    lines = []
     for use in uses:
         numbers = (use.num_vectors, use.num_embedded, use.trainings, use.evaluations, use.num_reads)
-        yield [use.field, *(f"{n:,}" for n in numbers), f"{use.num_reads / max(1, use.num_vectors):.1f} x"]
+        lines.append([use.field, *(f"{n:,}" for n in numbers), f"{use.num_reads / max(1, use.num_vectors):.1f} x"])
+    return lines

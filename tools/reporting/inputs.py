@@ -16,6 +16,7 @@ T = TypeVar("T")
 EVAL_FORMAT = "keyclip-eval/1"
 DIRECTIONS = ("image_to_text", "text_to_image")
 RETRIEVAL_MEASURES = ("R@1", "R@5", "R@10", "mean_rank", "median_rank")
+_SEED_FOLDER = re.compile(r"^(.*/)?seed-\d+/")
 _IMAGE = re.compile(r"data:image/(jpeg|png|webp|gif);base64,[A-Za-z0-9+/=]+")
 
 
@@ -28,13 +29,20 @@ class Run:
     config: Mapping[str, Any]
     log: Sequence[Mapping[str, float]]
 
+    @property
+    def arm(self) -> str:
+        """What seeds share: ``proclip`` of ``seed-1/proclip``."""
+        return _SEED_FOLDER.sub("", self.name)
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """An evaluation of one arm. Recalls and accuracies are in [0, 1]; ranks start at 1, which is the best.
 
     ``retrieval`` maps caption set -> direction -> measure -> value; ``drift`` maps direction -> measure -> value.
-    ``checkpoint`` is None for the untouched CLIP. ``num_seeds`` is how many evaluations the numbers are means of.
+    ``languages`` maps caption set -> language -> direction -> measure -> value, ``zeroshot_sets`` set -> accuracy.
+    ``parts`` are the caption sets that are parts of others. ``checkpoint`` is None for the untouched CLIP.
+    ``num_seeds`` is how many evaluations the numbers are means of; ``data`` is what was read, with the queries' ranks.
     """
 
     name: str
@@ -48,6 +56,10 @@ class Result:
     zeroshot: Mapping[str, float] | None = None
     examples: Sequence[Mapping[str, Any]] = field(default=())
     num_seeds: int = 1
+    languages: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]] = field(default_factory=dict)
+    zeroshot_sets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    parts: frozenset[str] = frozenset()
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +174,13 @@ def _result(data: Mapping[str, Any], path: Path) -> Result:
         drift=_directions(data["drift"]) if data.get("drift") else None,
         zeroshot=_zeroshot(data["zeroshot"]) if data.get("zeroshot") else None,
         examples=[_example(example) for example in data.get("examples") or []],
+        languages={
+            str(name): {str(language): _directions(values) for language, values in languages.items()}
+            for name, languages in (data.get("languages") or {}).items()
+        },
+        zeroshot_sets={str(name): _accuracies(values) for name, values in (data.get("zeroshot_sets") or {}).items()},
+        parts=frozenset(name for name, entry in (data.get("sets") or {}).items() if entry.get("part")),
+        data=data,
     )
 
 
@@ -180,6 +199,10 @@ def _directions(values: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 def _zeroshot(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(values[name]) for name in ("top1", "top5", "num_classes")}
+
+
+def _accuracies(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
 
 
 def _example(example: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,55 +1,52 @@
 """The report's tables of results."""
 
-from collections.abc import Mapping, Sequence
 from itertools import groupby
 
+from tools.reporting import paper
 from tools.reporting.charts import bar
-from tools.reporting.compare import LEGEND, Spread, Table, details, spreads, summary, wins_by_seed
+from tools.reporting.compare import LEGEND, Spread, Table, details
 from tools.reporting.element import Markup, group, tag
-from tools.reporting.inputs import Result
-
-Spreads = Mapping[tuple[str, int], Spread]
-NO_SPREADS: Spreads = {}
+from tools.reporting.report import Report
+from tools.reporting.table import marks
 
 
-def section(arms: Sequence[Result], per_seed: Sequence[Result]) -> Markup:
-    """The summary with bars and its legend, then every measure in full. ``arms`` are the means of ``per_seed``."""
-    overview = summary(arms)
+def section(report: Report) -> Markup:
+    """The summary with bars and its legend, the paper's two tables, then every measure in full."""
+    comparison, overview = report.comparison, report.summary
     shown = {word for column in overview.columns for word in (column.group, column.name)}
     legend = [group(tag("dt", word), tag("dd", meaning)) for word, meaning in LEGEND if word in shown]
-    full = [group(tag("h3", heading), html_table(table, bars=False)) for heading, table in details(arms)]
-    overview_table = html_table(overview, bars=True, spread=spreads(per_seed))
-    return group(overview_table, tag("dl", legend, class_="legend"), full)
+    noted = [text.split(": ", 1) for text in marks(comparison, overview)]
+    legend += [group(tag("dt", sign), tag("dd", meaning)) for sign, meaning in noted]
+    return group(
+        html_table(overview, bars=True),
+        tag("dl", legend, class_="legend"),
+        [_paper_table(heading, table) for heading, table in paper_tables(report)],
+        [group(tag("h3", heading), html_table(table, bars=False)) for heading, table in details(comparison.arms)],
+    )
 
 
-def seed_table(per_seed: Sequence[Result], subject: str) -> Markup | None:
-    """In how many seeds the arm ``subject`` is better than each other arm; None if there is but one seed."""
-    columns = summary(per_seed).columns
-    rows = [
-        tag("tr", tag("th", arm, scope="row"), [_count(won, compared) for won, compared in counts])
-        for arm, counts in wins_by_seed(per_seed, subject)
-        if max(compared for _, compared in counts) > 1
+def paper_tables(report: Report) -> list[tuple[str, Table]]:
+    """The paper's tables that the results have something for, under their headings."""
+    tables = [
+        ("Retrieval, R@1, as in the paper", report.comparison.table(paper.retrieval)),
+        ("Zero-shot classification, as in the paper", report.comparison.table(paper.zero_shot)),
     ]
-    if not rows:
-        return None
-    head = tag("tr", tag("th", "against", scope="col"), [tag("th", column.phrase, scope="col") for column in columns])
-    table = tag("table", tag("thead", head), tag("tbody", rows), class_="numbers")
-    return group(tag("h3", f"Seeds in which {subject} is better"), tag("div", table, class_="scroll"))
+    return [(heading, table) for heading, table in tables if table.columns]
 
 
-def _count(won: int, compared: int) -> Markup:
-    if not compared:
-        return tag("td", "-", class_="missing")
-    return tag("td", f"{won} of {compared}", class_="best" if won == compared else None)
+def _paper_table(heading: str, table: Table) -> Markup:
+    note = f"{paper.SOURCE} Published rows are for orientation: other data, other models." if table.references else None
+    return group(tag("h3", heading), html_table(table, bars=False), tag("p", note, class_="note") if note else None)
 
 
-def html_table(table: Table, bars: bool, spread: Spreads = NO_SPREADS) -> Markup:
-    """Arms as rows; the best of a column is bold and marked, arrows tell the good direction; ``spread`` says how
-    the seeds scatter.
+def html_table(table: Table, bars: bool) -> Markup:
+    """Arms as rows; the best of a column is bold and marked, arrows tell the good direction, small print the lowest and
+    highest values over seeds.
     """
     grouped = groupby(table.columns, key=lambda column: column.group)
     groups = [
-        tag("th", name, colspan=len(list(columns)), scope="colgroup", class_="group") for name, columns in grouped
+        tag("th", name, colspan=len(list(columns)), scope="colgroup", class_="group" if name else None)
+        for name, columns in grouped
     ]
     names = [
         tag(
@@ -64,11 +61,13 @@ def html_table(table: Table, bars: bool, spread: Spreads = NO_SPREADS) -> Markup
         tag(
             "tr",
             tag("th", arm, scope="row"),
-            [_cell(table, arm, index, value, bars, spread.get((arm, index))) for index, value in enumerate(row)],
+            [_cell(table, arm, index, value, bars) for index, value in enumerate(row)],
+            class_="published" if arm in table.references else None,
         )
         for arm, row in table.rows
     ]
-    head = tag("thead", tag("tr", tag("td"), groups), tag("tr", tag("th", "arm", scope="col"), names))
+    titles = tag("tr", tag("td"), groups) if any(column.group for column in table.columns) else None
+    head = tag("thead", titles, tag("tr", tag("th", "arm", scope="col"), names))
     kind = "numbers wide" if bars else "numbers"
     return tag("div", tag("table", head, tag("tbody", rows), class_=kind), class_="scroll")
 
@@ -77,11 +76,9 @@ def _opens_group(table: Table, index: int) -> bool:
     return index == 0 or table.columns[index].group != table.columns[index - 1].group
 
 
-def _cell(table: Table, arm: str, index: int, value: float | None, bars: bool, spread: Spread | None) -> Markup:
-    column = table.columns[index]
+def _cell(table: Table, arm: str, index: int, value: float | None, bars: bool) -> Markup:
     best = table.is_best(arm, index)
-    text = column.text(value, spread)
-    text = tag("strong", text, title="best") if best else text
+    text = table.text(arm, index)
     if value is None:
         return tag("td", text, class_="missing")
     aside = (arm, index) in table.unranked
@@ -89,11 +86,16 @@ def _cell(table: Table, arm: str, index: int, value: float | None, bars: bool, s
     most = max((row[index] or 0 for _, row in table.rows), default=0) or 1
     return tag(
         "td",
-        text,
+        tag("strong", text, title="best") if best else text,
         bar(value / most, best) if bars else None,
-        tag("span", f"{column.text(spread.low)} – {column.text(spread.high)}", class_="span")
-        if spread and spread.deviation
-        else None,
+        _span(table, table.spread.get((arm, index)), index) if bars else None,
         class_=" ".join(kinds) or None,
         title="the image encoder is the original one" if aside else None,
     )
+
+
+def _span(table: Table, spread: Spread | None, index: int) -> Markup | None:
+    if spread is None or not spread.deviation:
+        return None
+    column = table.columns[index]
+    return tag("span", f"{column.text(spread.low)} – {column.text(spread.high)}", class_="span")

@@ -56,7 +56,10 @@ ul { margin: 0; padding-left: 1.1rem; }
 td.best { background: var(--good-soft); }
 td.best strong { color: var(--good); }
 td.best strong::before { content: "★ "; font-size: .75em; vertical-align: .12em; }
-td.aside, .missing { color: var(--soft); }
+td.aside, .missing, .published { color: var(--soft); }
+td.better { color: var(--good); }
+td.worse { color: var(--bad); }
+.published td, .published th { font-style: italic; font-weight: normal; }
 .bar { display: block; width: 100%; min-width: 4.5rem; height: 5px; margin-top: .3rem; border-radius: 3px; }
 .bar rect { fill: var(--accent-soft); }
 .bar .track { fill: var(--track); }
@@ -98,6 +101,15 @@ td.aside, .missing { color: var(--soft); }
 .chart .curve { stroke: var(--accent); stroke-width: 1.8; }
 .chart .raw { stroke: var(--accent-soft); stroke-width: 1; }
 .chart .dot { fill: var(--accent); }
+.c0 { --hue: #2f6fde; } .c1 { --hue: #d1622b; } .c2 { --hue: #2a9d63; } .c3 { --hue: #8a56c9; }
+.c4 { --hue: #c23b6b; } .c5 { --hue: #7d7a1f; } .c6 { --hue: #1796a8; } .c7 { --hue: #6b7280; }
+.chart .curve[class*=" c"] { stroke: var(--hue); stroke-width: 1.5; }
+.chart .c4, .chart .c5, .chart .c6, .chart .c7 { stroke-dasharray: 5 3; }
+.key { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; padding: 0; margin: 0 0 .8rem; list-style: none; }
+.key { font-size: .9rem; }
+.swatch { display: inline-block; width: 1.1rem; height: 3px; margin-right: .4rem; vertical-align: .25em; }
+.swatch { background: var(--hue); }
+.languages td { min-width: 6rem; }
 .settings td, .settings th { font-size: .9rem; }
 .shared { columns: 19rem auto; column-gap: 2rem; margin: 0; font-size: .88rem; }
 .shared div { display: flex; gap: .6rem; justify-content: space-between; border-bottom: 1px dotted var(--line); }

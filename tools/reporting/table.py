@@ -8,35 +8,55 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from tools.reporting.average import average_results, seeds_in_words
+from tools.reporting.average import seeds_in_words
 from tools.reporting.columns import aligned, widths_of
-from tools.reporting.compare import LEGEND, RECALLS, Spread, Table, spreads, summary
+from tools.reporting.compare import LEGEND, LEVEL, RECALLS, Table, summary
+from tools.reporting.comparison import Comparison
 from tools.reporting.inputs import RETRIEVAL_MEASURES, Result, as_results
 
 
 def text_table(results: Sequence[Result | Mapping[str, Any]]) -> str:
-    """A single result with all its measures; several side by side in the measures that tell them apart.
+    """A single result with all its measures; several side by side, see :func:`comparison_text`."""
+    parsed = as_results(results)
+    return _single(parsed[0]) if len(parsed) == 1 else comparison_text(Comparison(parsed))
 
-    Seeds of an arm become one line, mean ± standard deviation. In the comparison a ``*`` marks the best of a column,
-    an arrow the good direction; a legend follows.
+
+def comparison_text(comparison: Comparison) -> str:
+    """The arms side by side in the measures that tell them apart.
+
+    Seeds of an arm become one line, mean ± standard deviation. A ``*`` marks the best of a column, ``≈`` what noise
+    alone may part from it, an arrow the good direction; a legend follows.
     """
-    parsed = as_results(results)
-    return _single(parsed[0]) if len(parsed) == 1 else _comparison(parsed)
+    table = comparison.table(summary)
+    shown = {word for column in table.columns for word in (column.group, column.name)}
+    legend = [f"{word}: {meaning}" for word, meaning in LEGEND if word in shown] + marks(comparison, table)
+    wrapped = [line for text in legend for line in textwrap.wrap(text, 100, subsequent_indent="  ")]
+    return "\n".join([*_ruled(table), "", *wrapped])
 
 
-def markdown_table(results: Sequence[Result | Mapping[str, Any]]) -> str:
-    """The arms side by side as a Markdown table, seeds as mean ± deviation; the best of a column is bold."""
-    parsed = as_results(results)
-    table, spread = summary(average_results(parsed)), spreads(parsed)
-    header = ["arm", *(f"{column.group}: {column.name} {column.arrow}" for column in table.columns)]
+def marks(comparison: Comparison, table: Table) -> list[str]:
+    """What ``±`` and ``≈`` mean, where the table has them."""
+    found = []
+    if table.spread:
+        found.append(f"±: standard deviation over seeds ({seeds_in_words(comparison.arms)})")
+    if table.level:
+        found.append(f"≈: {LEVEL}")
+    return found
+
+
+def markdown_table(table: Table, first: str = "arm") -> str:
+    """A table as Markdown; the best of a column is bold, published rows are in italics."""
+    header = [first, *(f"{column.group}: {column.name} {column.arrow}".removeprefix(": ") for column in table.columns)]
     lines = [header, ["---", *("---:" for _ in table.columns)]]
-    for arm, values in table.rows:
-        cells = [
-            f"**{text}**" if table.is_best(arm, index) else text
-            for index, (column, value) in enumerate(zip(table.columns, values, strict=True))
-            for text in [column.text(value, spread.get((arm, index)))]
-        ]
-        lines.append([arm, *cells])
+    for arm, _ in table.rows:
+        cells = [table.text(arm, index) for index in range(len(table.columns))]
+        bold = [f"**{text}**" if table.is_best(arm, index) else text for index, text in enumerate(cells)]
+        lines.append([f"*{arm}*", *cells] if arm in table.references else [arm, *bold])
+    return markdown_rows(lines)
+
+
+def markdown_rows(lines: Sequence[Sequence[str]]) -> str:
+    """Rows of cells between bars."""
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
@@ -54,25 +74,12 @@ def _single(result: Result) -> str:
     return text
 
 
-def _comparison(results: Sequence[Result]) -> str:
-    arms, spread = average_results(results), spreads(results)
-    table = summary(arms)
-    shown = {word for column in table.columns for word in (column.group, column.name)}
-    legend = [f"{word}: {meaning}" for word, meaning in LEGEND if word in shown]
-    if spread:
-        legend.append(f"±: standard deviation over seeds ({seeds_in_words(arms)})")
-    wrapped = [line for text in legend for line in textwrap.wrap(text, 100, subsequent_indent="  ")]
-    return "\n".join([*_ruled(table, spread), "", *wrapped])
-
-
-def _ruled(table: Table, spread: Mapping[tuple[str, int], Spread]) -> list[str]:
+def _ruled(table: Table) -> list[str]:
     """The table's lines: groups, names, a rule, and a line for each arm."""
     lines = [["arm", *(f"{column.name} {column.arrow} " for column in table.columns)]]
-    for arm, values in table.rows:
-        cells = [
-            column.text(value, spread.get((arm, index))) + ("*" if table.is_best(arm, index) else " ")
-            for index, (column, value) in enumerate(zip(table.columns, values, strict=True))
-        ]
+    for arm, _ in table.rows:
+        texts = [table.text(arm, index) for index in range(len(table.columns))]
+        cells = [text + ("*" if table.is_best(arm, i) else "" if "≈" in text else " ") for i, text in enumerate(texts)]
         lines.append([arm, *cells])
     widths = widths_of(lines)
     groups = " " * widths[0]

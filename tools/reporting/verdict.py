@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tools.reporting.compare import Column, Table, summary
+from tools.reporting.comparison import Comparison
 from tools.reporting.inputs import Result
 
 
@@ -17,12 +18,13 @@ class Verdict:
     losses: tuple[str, ...] = ()
 
 
-def verdict(results: Sequence[Result], subject: str = "ProCLIP") -> Verdict:
+def verdict(comparison: Comparison, subject: str = "ProCLIP") -> Verdict:
     """Compare the arm named ``subject`` (upper or lower case, or the first whose name starts so) with the others.
 
-    Without such an arm the headline names the best arm of each measure.
+    Without such an arm the headline names the best arm of each measure. Where the results hold their ranks, it also
+    says what stands beyond noise.
     """
-    table = summary(results)
+    results, table = comparison.arms, comparison.table(summary)
     if not results:
         return Verdict("These runs have not been evaluated yet.")
     if len(results) == 1:
@@ -34,7 +36,7 @@ def verdict(results: Sequence[Result], subject: str = "ProCLIP") -> Verdict:
     arms = [result.name for result in results]
     named = [arm for arm in arms if arm.lower() == subject.lower()]
     named += [arm for arm in arms if arm.lower().startswith(subject.lower())]
-    return _about(named[0], table) if named else _leaders(table)
+    return _about(named[0], table, comparison) if named else _leaders(table)
 
 
 def noise(results: Sequence[Result]) -> str | None:
@@ -49,7 +51,7 @@ def noise(results: Sequence[Result]) -> str | None:
     )
 
 
-def _about(subject: str, table: Table) -> Verdict:
+def _about(subject: str, table: Table, comparison: Comparison) -> Verdict:
     wins, losses, best, compared = [], [], 0, 0
     beaten: dict[str, list[bool]] = {arm: [] for arm, _ in table.rows}
     for index, column in enumerate(table.columns):
@@ -66,12 +68,14 @@ def _about(subject: str, table: Table) -> Verdict:
         others = [(arm, value) for arm, value in ranking if arm != subject]
         if own == first and own != others[0][1]:
             best += 1
-            wins.append(f"{line}; next is {_named(column, others)}.")
+            level = _noise(comparison, subject, others[0][0], column)
+            wins.append(f"{line}; next is {_named(column, others)}{level}.")
         elif own == first:
             wins.append(f"{line}, level with {_level(others)}.")
         else:
             gap = _gap(column, abs(own - first))
-            losses.append(f"{line}; {_named(column, others)} is {gap} better.")
+            level = _noise(comparison, subject, others[0][0], column)
+            losses.append(f"{line}; {_named(column, others)} is {gap} better{level}.")
     if not compared:
         return Verdict(f"{subject} shares no measure with another arm.")
     pairs = ", ".join(f"{arm} in {sum(won)} of {len(won)}" for arm, won in beaten.items() if won)
@@ -79,7 +83,30 @@ def _about(subject: str, table: Table) -> Verdict:
     headline = f"{subject} is the best arm in {measures if best else f'none of {compared} measures'}."
     if pairs:
         headline += f" Taken in pairs, it beats {pairs}."
+    if beyond := _beyond_noise(subject, table, comparison):
+        headline += f" Beyond noise it is {beyond}."
     return Verdict(headline, subject, tuple(wins), tuple(losses))
+
+
+def _beyond_noise(subject: str, table: Table, comparison: Comparison) -> str:
+    """``better than CLIP in 2 and worse in 1 of 4``, for every arm with ranks; empty where there are none."""
+    parts = []
+    for arm, _ in table.rows:
+        found = [
+            (comparison.difference(subject, arm, column), column.higher_is_better)
+            for index, column in enumerate(table.columns)
+            if {subject, arm} <= dict(table.ranking(index)).keys()
+        ]
+        apart = [(one.value > 0) == higher for one, higher in found if one and not one.within_noise]
+        if arm != subject and any(one for one, _ in found):
+            than = f"than {arm}"
+            parts.append(f"better {than} in {sum(apart)} and worse in {len(apart) - sum(apart)} of {len(found)}")
+    return ", ".join(parts)
+
+
+def _noise(comparison: Comparison, subject: str, other: str, column: Column) -> str:
+    apart = comparison.difference(subject, other, column)
+    return ", within noise" if apart is not None and apart.within_noise else ""
 
 
 def _leaders(table: Table) -> Verdict:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.reporting.charts import line_chart, short_number, smooth, thin, ticks
+from tools.reporting.charts import Series, line_chart, short_number, smooth, thin, ticks
 from tools.reporting.element import Markup, group, tag
 
 
@@ -52,10 +52,10 @@ def test_few_points_are_not_thinned():
 
 
 def test_noisy_curves_get_a_smoothed_line_and_schedules_do_not():
-    zigzag = line_chart([(x, x + 5 * (-1.0) ** x) for x in range(60)], "zigzag")
+    zigzag = line_chart([Series([(x, x + 5 * (-1.0) ** x) for x in range(60)])], "zigzag")
     assert 'class="raw"' in zigzag
     assert 'class="curve smooth"' in zigzag
-    straight = line_chart([(x, float(x)) for x in range(60)], "straight")
+    straight = line_chart([Series([(x, float(x)) for x in range(60)])], "straight")
     assert 'class="raw"' not in straight
 
 

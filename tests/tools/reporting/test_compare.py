@@ -7,6 +7,7 @@ import pytest
 from tests.tools.reporting.fixtures import ARMS, directions, result
 from tools.reporting.average import average_results
 from tools.reporting.compare import details, spreads, summary, unmoved, wins_by_seed
+from tools.reporting.comparison import Comparison
 from tools.reporting.inputs import Result
 from tools.reporting.table import markdown_table, text_table
 from tools.reporting.verdict import noise, verdict
@@ -21,6 +22,10 @@ def arm(name, **changes):
 @pytest.fixture
 def arms():
     return [arm(name) for name in ARMS]
+
+
+def judge(results):
+    return verdict(Comparison(results))
 
 
 def value(table, name, title):
@@ -176,7 +181,7 @@ def test_seeds_are_one_line_of_mean_and_deviation():
         "B          20.0 %           9.5*",
     ]
     assert "±: standard deviation over seeds (3 seeds)" in text
-    assert "| A | 20.0 ± 0.0 % | 30.5 ± 26.5 |" in markdown_table(per_seed)
+    assert "| A | 20.0 ± 0.0 % | 30.5 ± 26.5 |" in markdown_table(Comparison(per_seed).table(summary))
 
 
 def test_wins_are_counted_seed_by_seed_and_ties_are_no_wins():
@@ -190,7 +195,7 @@ def test_the_markdown_table_has_bold_bests_and_escaped_bars():
         arm("a|b", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 40.0)}),
         arm("ProCLIP", drift=None, zeroshot=None, retrieval={"short": directions(0.125, 39.0)}),
     ]
-    assert markdown_table(two).splitlines() == [
+    assert markdown_table(summary(two)).splitlines() == [
         "| arm | short: recall ↑ | short: rank ↓ |",
         "| --- | ---: | ---: |",
         "| a\\|b | 20.0 % | 40.5 |",
@@ -199,7 +204,7 @@ def test_the_markdown_table_has_bold_bests_and_escaped_bars():
 
 
 def test_the_verdict_says_where_proclip_wins_and_where_it_does_not(arms):
-    judged = verdict(arms)
+    judged = judge(arms)
     assert judged.headline == (
         "ProCLIP is the best arm in 6 of 7 measures. "
         "Taken in pairs, it beats CLIP in 5 of 6, LLM2CLIP in 7 of 7, stage 1 only in 6 of 6."
@@ -211,7 +216,7 @@ def test_the_verdict_says_where_proclip_wins_and_where_it_does_not(arms):
 
 
 def test_a_verdict_on_a_proclip_that_loses_everything_does_not_gloss_over_it():
-    judged = verdict(
+    judged = judge(
         [
             arm("LLM2CLIP", drift=None),
             arm(
@@ -230,7 +235,7 @@ def test_a_verdict_on_a_proclip_that_loses_everything_does_not_gloss_over_it():
 
 
 def test_a_tie_is_called_level():
-    judged = verdict(
+    judged = judge(
         [
             arm("CLIP", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 20)}),
             arm("ProCLIP", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 30)}),
@@ -246,13 +251,13 @@ def test_without_proclip_the_headline_names_the_leaders():
         arm("A", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 20)}),
         arm("B", drift=None, zeroshot=None, retrieval={"short": directions(0.2, 30)}),
     ]
-    assert verdict(two).headline == "Best arms: B in recall on short; A in mean rank on short."
+    assert judge(two).headline == "Best arms: B in recall on short; A in mean rank on short."
 
 
 def test_a_single_arm_is_described_and_no_arm_is_not_judged():
     single = arm("CLIP", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 20)})
-    assert verdict([single]).headline == "CLIP on 500 images: 20.0 % recall on short, 20.5 mean rank on short."
-    assert verdict([]).headline == "These runs have not been evaluated yet."
+    assert judge([single]).headline == "CLIP on 500 images: 20.0 % recall on short, 20.5 mean rank on short."
+    assert judge([]).headline == "These runs have not been evaluated yet."
 
 
 def test_chance_is_estimated_from_the_fewest_images():

@@ -10,6 +10,7 @@ from tests.tools.reporting.document import parse
 from tests.tools.reporting.fixtures import ARMS, directions, log_lines, result, transparent_pixel, write_run
 from tools.reporting import html
 from tools.reporting.inputs import Material, Result, Run, load_run
+from tools.reporting.report import Report
 
 EVIL = '<script>alert("&amp;")</script>\' onload="x'
 PIXEL = transparent_pixel()
@@ -33,7 +34,7 @@ def example(query="a red star", rank=2, places=5, **changes):
 
 
 def render(runs, results, title, notes=(), uses=()):
-    return html.render(Material(runs, results, uses), title, notes)
+    return html.render(Report(Material(runs, results, uses), title, notes))
 
 
 def section(document, anchor):
@@ -269,10 +270,10 @@ def test_seeds_are_averaged_and_counted():
     document = parse(render([], arms, "x"))
     verdict = section(document, "verdict")
     assert "Means of 3 seeds ± standard deviation" in verdict.text
-    assert "Seeds in which ProCLIP is better" in verdict.text
+    assert "ProCLIP minus the other arms" in verdict.text
     assert verdict.one("table").table() == [
         ["against", "recall on short", "mean rank on short"],
-        ["LLM2CLIP", "0 of 3", "2 of 3"],
+        ["LLM2CLIP", "+0.00 of 3 seeds", "\N{MINUS SIGN}10.02 of 3 seeds"],
     ]
     rows = section(document, "results").all("table")[0].table()
     assert rows[2:] == [

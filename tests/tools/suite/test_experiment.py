@@ -104,7 +104,9 @@ def test_the_same_command_again_changes_only_the_report(compared, capsys):
     assert "stage2 in" in printed
     assert "deepspeed" not in printed
     table = printed[printed.index("Held-out results") :].splitlines()
-    assert [line.split("  ")[0] for line in table[5:8]] == ["CLIP", "stage 1 only", "ProCLIP, fixed teacher"]
+    rule = next(index for index, line in enumerate(table) if line.startswith("---"))
+    arms = [line.split("  ")[0] for line in table[rule + 1 : rule + 4]]
+    assert arms == ["CLIP", "stage 1 only", "ProCLIP, fixed teacher"]
 
 
 def test_other_settings_are_refused(compared, capsys):
