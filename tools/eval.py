@@ -59,7 +59,7 @@ class Config:
     """
 
     clip: str
-    """The CLIP that was tuned: a folder or hub id."""
+    """The CLIP or SigLIP that was tuned: a folder or hub id, or a name of open_clip's."""
     checkpoint: Path | None = None
     """Run or checkpoint to evaluate; without it, CLIP itself."""
     sets: Path | None = None

@@ -26,7 +26,7 @@ class Config:
     """
 
     clip: str
-    """The CLIP that was tuned: a folder or hub id."""
+    """The CLIP or SigLIP that was tuned: a folder or hub id, or a name of open_clip's."""
     checkpoint: Path
     """Run or checkpoint of stage 1 or stage 2."""
     output: Path

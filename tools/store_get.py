@@ -9,6 +9,7 @@ import tyro
 
 import store
 from store.errors import ConfigError, MissingKeysError
+from store.keylist import iter_key_list
 from tools.stores import choose_field, printable, progress_bar
 
 SHOWN = 8
@@ -42,7 +43,7 @@ class Config:
 
 def run(config: Config) -> None:
     """Print or save the vectors."""
-    keys = [*config.key, *(_listed(config.keys) if config.keys else [])]
+    keys = [*config.key, *(iter_key_list(config.keys) if config.keys else [])]
     if not keys:
         raise ConfigError("no key is named; give sample keys, or a list of them with --keys")
     field = choose_field(store.open(config.store), config.field)
@@ -58,15 +59,6 @@ def run(config: Config) -> None:
         print(json.dumps({"field": field.name, "keys": keys, "vectors": vectors.tolist()}))
     else:
         _show(field, keys)
-
-
-def _listed(file: Path) -> list[str]:
-    """The keys of a list in its own order, which is the order of the rows."""
-    try:
-        return [key for line in file.read_text(encoding="utf-8").splitlines() if (key := line.strip())]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"the key list {str(file)!r} cannot be read: {reason}") from error
 
 
 def _save(field: store.Field, keys: list[str], file: Path, quiet: bool) -> None:

@@ -1,12 +1,15 @@
 """``keyclip store info``: what a store holds."""
 
 import json
-from dataclasses import dataclass
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import tyro
 
 import store
+from tools.querying.coverage import KeyCoverage, cover_keys
 from tools.stores import gigabytes
 
 
@@ -14,12 +17,16 @@ from tools.stores import gigabytes
 class Config:
     """Show the fields of a store: how many vectors, how they were made, how they are kept.
 
+    With --shards also how many of the samples with an image have a vector; `keyclip store coverage` compares captions.
+
     Example:
         keyclip store info cc3m.store
     """
 
     store: tyro.conf.Positional[str]
     """Folder or URL of the store."""
+    shards: tuple[str, ...] = ()
+    """Local shards whose samples to look up: paths, globs, brace ranges, or @FILE."""
     json: bool = False
     """Print json."""
 
@@ -28,18 +35,34 @@ def run(config: Config) -> None:
     """Print one section per field."""
     opened = store.open(config.store)
     fields = opened.fields()
+    keys = _sample_keys(config) if config.shards else None
+    coverage = {name: None if keys is None else cover_keys(opened.field(name), keys) for name in fields}
     if config.json:
-        print(json.dumps({"backend": opened.backend, "fields": {name: _values(info) for name, info in fields.items()}}))
+        values = {name: _values(info, coverage[name]) for name, info in fields.items()}
+        print(json.dumps({"backend": opened.backend, "fields": values}))
         return
     print(f"{opened.path}: {opened.backend}, {len(fields)} field{'s' * (len(fields) != 1)}")
     for name, info in fields.items():
-        print(f"\n{name}")
-        print(f"  {info.num_vectors:,} vectors of {info.dim} {info.dtype} in {info.num_blocks:,} blocks, ", end="")
-        print(gigabytes(info.num_bytes))
-        for setting, value in info.spec.to_dict().items():
-            print(f"  {setting:13} {value!r}")
+        _show(name, info, coverage[name])
 
 
-def _values(info: store.FieldInfo) -> dict[str, Any]:
+def _sample_keys(config: Config) -> Sequence[str]:
+    from tools.querying.gallery import Gallery  # loads torch
+
+    return Gallery(config.shards, show_progress=not config.json and sys.stderr.isatty()).keys()
+
+
+def _show(name: str, info: store.FieldInfo, coverage: KeyCoverage | None) -> None:
+    print(f"\n{name}")
+    print(f"  {info.num_vectors:,} vectors of {info.dim} {info.dtype} in {info.num_blocks:,} blocks, ", end="")
+    print(gigabytes(info.num_bytes))
+    if coverage is not None:
+        print(f"  {coverage.num_covered:,} of {coverage.num_samples:,} samples have a vector; ", end="")
+        print(f"{coverage.num_without_sample:,} vectors have no sample here")
+    for setting, value in info.spec.to_dict().items():
+        print(f"  {setting:13} {value!r}")
+
+
+def _values(info: store.FieldInfo, coverage: KeyCoverage | None) -> dict[str, Any]:
     sizes = {name: getattr(info, name) for name in ("num_vectors", "num_blocks", "num_bytes")}
-    return {"spec": info.spec.to_dict(), **sizes}
+    return {"spec": info.spec.to_dict(), **sizes, **({"coverage": asdict(coverage)} if coverage else {})}

@@ -66,10 +66,10 @@ class Join:
         """
         covered = np.ones(len(keys), dtype=bool)
         for name, field in zip(self.fields, self._fields, strict=True):
-            found = np.concatenate([field.contains(part) for part in _parts(keys)] or [covered])
+            found = np.concatenate([field.contains(part) for part in keys_in_parts(keys)] or [covered])
             if missing == "error" and not found.all():
                 absent = np.flatnonzero(~found)
-                first = ", ".join(repr(key) for i in absent[:3].tolist() for (key,) in _parts(keys[i : i + 1]))
+                first = ", ".join(repr(key) for i in absent[:3].tolist() for (key,) in keys_in_parts(keys[i : i + 1]))
                 raise MissingKeysError(
                     f"{len(absent)} of {len(keys)} keys have no vector in field {name!r} of store {str(self.path)!r}, "
                     f"first {first}; embed their captions with `keyclip embed`; training can leave them out with "
@@ -78,9 +78,12 @@ class Join:
             covered &= found
         return covered
 
-    def keys(self) -> list[str]:
-        """The keys of the first field, in the store's order."""
-        return list(self._fields[0].keys())
+    def keys(self) -> np.ndarray:
+        """The keys of the first field, in the store's order: (n,) UTF-8 byte strings."""
+        with self._fields[0].snapshot() as snapshot:
+            blocks = map(snapshot.block_keys, snapshot.block_names())
+            parts = [np.array([key.encode() for key in keys], np.bytes_) for keys in blocks if keys]
+        return np.concatenate(parts) if parts else np.zeros(0, "S1")
 
     def vectors(self, keys: Sequence[str], which: int, dtype: DTypeLike = "float32") -> np.ndarray:
         """The vectors of one field: (n, D) float32 (or float16), in the order of ``keys``."""
@@ -123,7 +126,7 @@ class Join:
         return self._caption_fields[which]
 
 
-def _parts(keys: Sequence[str] | np.ndarray) -> Iterator[list[str]]:
+def keys_in_parts(keys: Sequence[str] | np.ndarray) -> Iterator[list[str]]:
     """The keys as text, some at a time: text takes six times the memory of bytes."""
     for start in range(0, len(keys), KEYS_AT_ONCE):
         part = keys[start : start + KEYS_AT_ONCE]

@@ -13,7 +13,7 @@ from store.keylist import read_key_list
 from store.shards import caption_at, expand_shards, load_json
 from trainer.images import BrokenImageError
 from trainer.loader import NO_IMAGE, NOT_LISTED
-from trainer.shard_index import index_shards
+from trainer.sample_index import index_samples
 
 MAX_OPEN_SHARDS = 64
 
@@ -29,8 +29,7 @@ class ShardSamples:
     Safe in DataLoader workers: ``pread`` shares no file position, and a spawned worker opens its own files.
 
     Attributes:
-        keys: (N,) sample keys as UTF-8 byte strings, shard by shard.
-        shard_sizes: samples of each shard.
+        shards: their paths.
         counts: what was left out, by reason.
     """
 
@@ -42,68 +41,81 @@ class ShardSamples:
         show_progress: bool = False,
     ) -> None:
         self.shards = expand_shards(shards)
-        indexes = index_shards(self.shards, cache, show_progress)
-        self.keys = np.concatenate([index.keys for index in indexes])
-        self._image = np.concatenate([index.image for index in indexes])
-        self._json = np.concatenate([index.json for index in indexes])
-        self._shard = np.repeat(np.arange(len(indexes), dtype=np.int32), [len(index.keys) for index in indexes])
-        self.counts = {NO_IMAGE: sum(index.num_without_image for index in indexes)}
+        self._index = index_samples(self.shards, cache, show_progress)
+        self._kept: np.ndarray | None = None  # their places in the index, where some are left out
+        self.counts = {NO_IMAGE: int(self._index.shards[:, 1].sum())}
         self._files: OrderedDict[int, int] = OrderedDict()
         if key_list is not None:
             wanted = read_key_list(key_list)
-            absent = wanted[~np.isin(wanted, self.keys)]
-            if len(absent):
+            listed = np.isin(self.keys, wanted)
+            if int(listed.sum()) < len(wanted):
+                absent = wanted[~np.isin(wanted, self.keys)]
                 raise ConfigError(
                     f"{len(absent)} of {len(wanted)} keys of the list {str(key_list)!r} are in none of the shards, "
                     f"first {absent[0].decode()!r}; name the shards that the list was made from"
                 )
-            self.keep(np.isin(self.keys, wanted), NOT_LISTED)
-        if not len(self.keys):
+            self.keep(listed, NOT_LISTED)
+        if not len(self):
             raise ConfigError(f"the {len(self.shards)} shards hold no sample with an image")
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self._index.keys) if self._kept is None else len(self._kept)
+
+    @property
+    def keys(self) -> np.ndarray:
+        """(N,) sample keys as UTF-8 byte strings, shard by shard."""
+        return self._index.keys if self._kept is None else self._index.keys[self._kept]
 
     @property
     def shard_sizes(self) -> list[int]:
-        return np.bincount(self._shard, minlength=len(self.shards)).tolist()
+        """Samples of each shard."""
+        ends = self._index.shards[:, 0]
+        return np.diff(ends if self._kept is None else np.searchsorted(self._kept, ends), prepend=0).tolist()
 
     def keep(self, kept: np.ndarray, reason: str) -> None:
         """Leave out the samples where ``kept`` (N,) bool is False, and count them under ``reason``."""
         self.counts[reason] = self.counts.get(reason, 0) + int((~kept).sum())
-        self.keys, self._shard = self.keys[kept], self._shard[kept]
-        self._image, self._json = self._image[kept], self._json[kept]
+        if not kept.all():
+            places = np.flatnonzero(kept) if self._kept is None else self._kept[kept]
+            self._kept = places.astype(np.min_scalar_type(len(self._index.keys)))
+
+    def _place(self, position: int) -> int:
+        """Where a sample stands in the index."""
+        return position if self._kept is None else int(self._kept[position])
+
+    def _shard(self, position: int) -> int:
+        return int(np.searchsorted(self._index.shards[:, 0], self._place(position), side="right"))
 
     def key(self, position: int) -> str:
-        return self.keys[position].decode()
+        return bytes(self._index.keys[self._place(position)]).decode()
 
     def where(self, position: int) -> str:
         """For messages: which sample of which shard."""
-        return f"sample {self.key(position)!r} of shard {self.shards[self._shard[position]]!r}"
+        return f"sample {self.key(position)!r} of shard {self.shards[self._shard(position)]!r}"
 
     def broken(self, position: int, error: BrokenImageError) -> BrokenImageError:
         """The error of decoding a sample's image, with the sample's name."""
         return BrokenImageError(broken_message(self.where(position), error))
 
     def image(self, position: int) -> bytes:
-        return self._read(position, self._image[position])
+        return self._read(position, self._index.image)
 
     def has_json(self, position: int) -> bool:
-        return bool(self._json[position, 1])
+        return bool(self._index.json[self._place(position), 1])
 
     def json(self, position: int) -> dict[str, Any]:
         """Raises: ConfigError: the sample has no json; DamagedShardError: it cannot be read."""
         if not self.has_json(position):
             raise ConfigError(f"{self.where(position)} has no json member")
-        payload = self._read(position, self._json[position])
-        return load_json(payload, self.key(position), self.shards[self._shard[position]])
+        payload = self._read(position, self._index.json)
+        return load_json(payload, self.key(position), self.shards[self._shard(position)])
 
     def caption(self, position: int, caption_field: str) -> str | None:
         return caption_at(self.json(position), caption_field)
 
-    def _read(self, position: int, member: np.ndarray) -> bytes:
-        offset, size = map(int, member)
-        return os.pread(self._file(int(self._shard[position])), size, offset)
+    def _read(self, position: int, members: np.ndarray) -> bytes:
+        offset, size = members[self._place(position)].tolist()
+        return os.pread(self._file(self._shard(position)), size, offset)
 
     def _file(self, shard: int) -> int:
         if shard not in self._files:

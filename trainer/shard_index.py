@@ -9,12 +9,11 @@ import os
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from store.errors import ConfigError, DamagedShardError, KeyclipError
 from store.shards import CheckedTarInfo, is_remote, split_member
@@ -45,41 +44,29 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keyclip" / "shard-index"
 
 
-def index_shards(shards: Sequence[str], cache: Path | None = None, show_progress: bool = False) -> list[ShardIndex]:
-    """Index every shard, from the cache where it holds the shard as it is now.
-
-    Raises:
-        DamagedShardError: a shard is truncated, is not a tar, or holds a key twice.
-        ConfigError: a shard is a URL or a pipe, or a key stands in two shards.
-    """
-    cache = cache or default_cache()
-    indexes = [index_shard(s, cache) for s in tqdm(shards, "index shards", unit="shard", disable=not show_progress)]
-    keys = np.concatenate([index.keys for index in indexes])
-    unique, counts = np.unique(keys, return_counts=True)
-    if len(unique) < len(keys):
-        key = unique[np.argmax(counts > 1)].decode()
-        where = [shard for shard, index in zip(shards, indexes, strict=True) if key.encode() in index.keys]
-        raise ConfigError(
-            f"sample key {key!r} stands in several shards ({', '.join(where[:3])}); keys must be unique: "
-            "train datasets whose keys collide from a store each"
-        )
-    return indexes
-
-
-def index_shard(shard: str, cache: Path) -> ShardIndex:
-    """Index one shard; see :func:`index_shards`."""
+def shard_identity(shard: str) -> str:
+    """Tells whether a shard is the one that was indexed. Raises: ConfigError: it is a URL or a pipe."""
     if is_remote(shard):
         raise ConfigError(f"shard {shard!r} cannot be addressed by sample; download it, or mount its bucket")
     status = Path(shard).stat()
-    identity = f"{_FORMAT}\n{Path(shard).resolve()}\n{status.st_size}\n{status.st_mtime_ns}"
-    file = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.npz"
+    return f"{_FORMAT}\n{Path(shard).resolve()}\n{status.st_size}\n{status.st_mtime_ns}"
+
+
+def index_shard(shard: str, cache: Path) -> ShardIndex:
+    """Index one shard, from the cache where it holds the shard as it is now.
+
+    Raises:
+        DamagedShardError: it is truncated, is not a tar, or holds a key twice.
+        ConfigError: it is a URL or a pipe.
+    """
+    file = cache / f"{hashlib.sha256(shard_identity(shard).encode()).hexdigest()[:32]}.npz"
     if file.exists():
         try:
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
                 return ShardIndex(saved["keys"], saved["image"], saved["json"], int(saved["num_without_image"]))
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             file.unlink(missing_ok=True)  # a cache can always be made again
-    index = _read_index(shard, status.st_size)
+    index = _read_index(shard, Path(shard).stat().st_size)
     _save(file, index)
     return index
 

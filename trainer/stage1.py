@@ -18,7 +18,7 @@ from store.keylist import read_key_list
 from trainer.adapter import Adapter
 from trainer.config import require
 from trainer.datasets import DataConfig, Dataset, require_one_model
-from trainer.join import Join, Missing
+from trainer.join import Join, Missing, keys_in_parts
 from trainer.loader import NO_VECTOR
 from trainer.objectives import Scaling, alignment, instance_alignment, structure_alignment
 from trainer.online import CaptionData, TextTeacher
@@ -177,22 +177,25 @@ class VectorDataset:
                     f"teacher {teacher!r} from {self.teachers.caption_field(view)!r}; "
                     "give teacher_fields in the order of fields"
                 )
-        keys = self.captions.keys() if dataset.keys is None else [k.decode() for k in read_key_list(dataset.keys)]
+        keys = self.captions.keys() if dataset.keys is None else read_key_list(dataset.keys)
         covered = self.captions.covered(keys, missing) & self.teachers.covered(keys, missing)
-        self.keys = np.array([key.encode() for key in keys], dtype=np.bytes_)[covered]
+        self.keys = keys[covered]
         self.left_out = {NO_VECTOR: int((~covered).sum())}
         self._check_captions()
 
     def _check_captions(self) -> None:
         """Raises: StaleCaptionError: a vector and its teacher are made from different captions."""
-        keys = [key.decode() for key in self.keys]
         for view, (field, teacher) in enumerate(zip(self.captions.fields, self.teachers.fields, strict=True)):
-            differ = store.captions_differ(
-                self.captions.caption_hashes(keys, view), self.teachers.caption_hashes(keys, view)
-            )
-            if differ.any():
+            differing, first = 0, ""
+            for keys in keys_in_parts(self.keys):
+                differ = store.captions_differ(
+                    self.captions.caption_hashes(keys, view), self.teachers.caption_hashes(keys, view)
+                )
+                differing += int(differ.sum())
+                first = first or (keys[differ.argmax()] if differ.any() else "")
+            if differing:
                 raise StaleCaptionError(
-                    f"{differ.sum()} of {len(keys)} keys, first {keys[differ.argmax()]!r}, have a vector in {field!r} "
+                    f"{differing} of {len(self.keys)} keys, first {first!r}, have a vector in {field!r} "
                     f"and a teacher in {teacher!r} of different captions; embed the captions anew with both models"
                 )
 

@@ -1,11 +1,10 @@
 """docs/cc3m.md, run on generated data of the same layout: tiny models, few steps, one rank."""
 
-import io
 import json
 import os
+import re
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -15,26 +14,36 @@ from tests.docs.commands import ROOT, Shown, commands_in
 from tools.__main__ import main
 from trainer.run_folder import find_checkpoint, read_checkpoint_info
 
-CAPTIONS = ["shortSV_captions", "shortIB_captions", "shortLLA_captions", "raw_caption", "longSV_captions"]
+DOCUMENT = ROOT / "docs" / "cc3m.md"
+SHORT = ["shortSV_captions", "shortIB_captions", "shortLLA_captions", "raw_caption", "raw_caption"]
 FEW_STEPS = ["--batch-size", "32", "--max-steps", "3", "--epochs", "9", "--workers", "0", "--precision", "fp32"]
 
 
 def make_data(folder: Path) -> None:
-    """cc3m/ as img2dataset downloads it, and coco/ with five captions in a list."""
+    """cc3m/ as img2dataset downloads it; COCO, Urban-1k and Food-101 as their authors lay them out."""
     url_list = str(folder / "cc3m_3long_3short_1raw_captions_url.csv")
     assert main(["demo-download", "--output", str(folder / "cc3m"), "--table", url_list, "--urls", "150",
                  "--urls-per-shard", "50"]) == 0  # fmt: skip
     arguments = ["--split", "test", "--urls", "30", "--urls-per-shard", "30"]
     assert main(["demo-download", "--output", str(folder / "t"), "--table", str(folder / "t.csv"), *arguments]) == 0
-    (folder / "coco").mkdir()
-    with tarfile.open(folder / "coco" / "00000.tar", "w") as tar:
-        for key, members in iter_samples(str(folder / "t" / "00000.tar"), ["jpg", "json"]):
-            about = json.loads(members["json"])
-            captions = json.dumps({"captions": [about[name] for name in CAPTIONS]}).encode()
-            for extension, payload in (("jpg", members["jpg"]), ("json", captions)):
-                info = tarfile.TarInfo(f"{key}.{extension}")
-                info.size = len(payload)
-                tar.addfile(info, io.BytesIO(payload))
+    samples = list(iter_samples(str(folder / "t" / "00000.tar"), ["jpg", "json"]))
+    images = []
+    for number, (_, members) in enumerate(samples):
+        about, food = json.loads(members["json"]), ("apple_pie", "waffles")[number % 2]
+        sentences = [{"raw": about[name]} for name in SHORT]
+        images.append({"filepath": "val2014", "filename": f"{number}.jpg", "split": "test", "sentences": sentences})
+        write(folder / "coco" / "val2014" / f"{number}.jpg", members["jpg"])
+        write(folder / "Urban1k" / "image" / f"{number}.jpg", members["jpg"])
+        write(folder / "Urban1k" / "caption" / f"{number}.txt", about["longSV_captions"].encode())
+        write(folder / "food-101" / "images" / food / f"{number}.jpg", members["jpg"])
+    write(folder / "coco" / "dataset_coco.json", json.dumps({"images": images}).encode())
+    [sets] = re.findall(r"^```yaml\n(# evaluation.yaml\n.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    write(folder / "evaluation.yaml", sets.encode())
+
+
+def write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def run(shown: Shown) -> None:
@@ -83,6 +92,6 @@ def test_results_report_and_export_are_there(folder):
     for name, arm in (("clip", "CLIP"), ("llm2clip", "LLM2CLIP"), ("proclip", "ProCLIP")):
         result = json.loads((folder / "results" / f"{name}.json").read_text())
         assert result["name"] == arm
-        assert "coco" in result["retrieval"]
+        assert set(result["retrieval"]) == {"coco", "urban1k"}
     assert "ProCLIP" in (folder / "report.html").read_text()
     assert (folder / "proclip-vit-l-14" / "model.safetensors").exists()

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from store.errors import CaptionFieldError, DamagedShardError, ShardNotFoundError
-from store.shards import caption_at, expand_shards, is_remote, iter_samples, load_json, shard_name, split_member
+from store.shards import (
+    CheckedTarInfo,
+    caption_at,
+    expand_shards,
+    is_remote,
+    iter_samples,
+    load_json,
+    shard_name,
+    split_member,
+)
 
 
 def write_tar(path: Path, members: list[tuple[str, bytes]]) -> str:
@@ -216,3 +225,36 @@ def test_a_caption_stands_at_a_path_into_the_json(path, caption):
 def test_a_path_that_leads_to_no_text_is_refused_naming_what_is_there(path, message):
     with pytest.raises(CaptionFieldError, match=message):
         caption_at(SAMPLE, path)
+
+
+def entries(path, **options):
+    """What a tar's members are called, what they are, and where their bytes stand."""
+    with tarfile.open(path, "r:", **options) as tar:
+        return [(info.name, info.type, info.offset, info.offset_data, info.size) for info in tar]
+
+
+@pytest.mark.parametrize("layout", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_headers_are_understood_as_tarfile_understands_them(tmp_path, layout):
+    """Short and long names, in folders, with accents, of files, folders and links."""
+    with tarfile.open(tmp_path / "a.tar", "w", format=layout) as tar:
+        for name in ("a.jpg", "b" * 100, "folder/" + "c" * 95, "d/" * 60 + "e.json", "né.txt", "empty", "-1.jpg"):
+            info = tarfile.TarInfo(name)
+            info.size = 0 if name == "empty" else 700
+            tar.addfile(info, io.BytesIO(bytes(700)))
+        for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE):
+            info = tarfile.TarInfo(f"odd{kind!r}")
+            info.type = kind
+            tar.addfile(info)
+    found = entries(tmp_path / "a.tar", tarinfo=CheckedTarInfo)
+    assert len(found) == 10
+    assert found == entries(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("place", [0, 50, 124, 130, 148, 150, 156, 257, 345, 400])
+@pytest.mark.parametrize("flip", [0x01, 0x1D, 0x80, 0xFF])
+def test_a_header_with_a_changed_byte_is_refused_as_tarfile_refuses_it(tmp_path, place, flip):
+    shard = Path(write_tar(tmp_path / "a.tar", [("a.json", b"1"), ("b.json", b"2")]))
+    header = bytearray(shard.read_bytes()[:512])
+    header[place] ^= flip
+    with pytest.raises(tarfile.TarError):
+        CheckedTarInfo.frombuf(bytes(header), "utf-8", "strict")

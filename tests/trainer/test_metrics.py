@@ -190,3 +190,13 @@ def test_mean_per_class_accuracy_gives_a_rare_class_the_weight_of_a_frequent_one
 def test_an_image_that_ties_between_two_classes_is_wrong():
     image = F.normalize(torch.ones(1, 2), dim=-1)
     assert class_ranks(image, torch.eye(2), torch.tensor([0])).tolist() == [2]
+
+
+@pytest.mark.gpu
+def test_ranks_on_a_gpu_are_those_on_the_cpu():
+    image, text, pair_image, pair_text = matrices(num_images=300, num_texts=1500)
+    here = retrieval_ranks(image, text, pair_image, pair_text)
+    there = retrieval_ranks(image.cuda(), text.cuda(), pair_image, pair_text)
+    for way, ranks in here.items():
+        assert there[way].device.type == "cpu"
+        assert (ranks == there[way]).double().mean() > 0.999  # sums in another order may swap neighbours

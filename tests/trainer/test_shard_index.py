@@ -10,7 +10,7 @@ import pytest
 
 from store.errors import ConfigError, DamagedShardError
 from tests.trainer.examples import sample_members, write_shard, write_tar
-from trainer.shard_index import index_shard, index_shards
+from trainer.shard_index import index_shard
 
 
 def members_of(shard, rows) -> list[bytes]:
@@ -92,12 +92,6 @@ def test_a_key_that_comes_twice_in_a_shard_is_refused(tmp_path, names):
         index_shard(shard, tmp_path / "cache")
 
 
-def test_a_key_in_two_shards_is_refused_naming_both(tmp_path):
-    one, two = write_shard(tmp_path / "one.tar", ["a", "b"]), write_shard(tmp_path / "two.tar", ["c", "b"])
-    with pytest.raises(ConfigError, match=r"sample key 'b' stands in several shards \(.*one\.tar, .*two\.tar\)"):
-        index_shards([one, two], tmp_path / "cache")
-
-
 @pytest.mark.parametrize("shard", ["pipe:cat a.tar", "https://example.org/a.tar"])
 def test_a_shard_that_cannot_be_addressed_is_refused(tmp_path, shard):
     with pytest.raises(ConfigError, match="cannot be addressed by sample"):
@@ -145,17 +139,6 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
     shard = write_shard(tmp_path / "a.tar", ["a"])
     assert index_shard(shard, tmp_path / "cache").keys.tolist() == [b"a"]
-
-
-def test_the_cache_holds_no_leftovers(tmp_path):
-    index_shards([write_shard(tmp_path / f"{i}.tar", [f"{i}"]) for i in range(3)], tmp_path / "cache")
-    assert [file.suffix for file in (tmp_path / "cache").iterdir()] == [".npz"] * 3
-
-
-def test_the_default_cache_is_the_users(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
-    index_shards([write_shard(tmp_path / "a.tar", ["a"])])
-    assert len(list((tmp_path / "mine/keyclip/shard-index").iterdir())) == 1
 
 
 def test_the_tests_shards_look_like_img2datasets():

@@ -116,8 +116,15 @@ def _add_pages(app: FastAPI, library: Library) -> None:
         found = library.sample(key)
         with_vector = [state.field for state in found.fields if state.has_vector]
         name = field if field in with_vector else next(iter(with_vector), None)
-        neighbours = library.near_key(name, key, PER_PAGE // 2) if name else []
+        neighbours = library.near_key(name, key, PER_PAGE // 2) if name and library.is_ready(name) else None
         return _html(pages.sample_page(_names(library), name, found, neighbours, images))
+
+    @app.get("/near")
+    def near(request: Request, key: str, field: str) -> Response:
+        cards = pages.grid(library.near_key(field, key, PER_PAGE // 2), field, images)
+        if "part" in request.query_params:
+            return _html(cards)
+        return _html(pages.page(key, _names(library), pages.tag("h1", f"Nearest to {key}"), cards, field=field))
 
     @app.get("/fields")
     def fields() -> Response:

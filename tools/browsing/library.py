@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import store
 from store.errors import KeyclipError, MissingKeysError
+from tools.querying.coverage import KeyCoverage, cover_keys
 from tools.querying.encoding import choose_model, load_model
 from tools.querying.gallery import Gallery, captions_in
 from tools.querying.search import Hit, Search
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from embedder.encoder import Encoder
 
 T = TypeVar("T")
-MAX_LISTED = 24
 
 
 class NotFoundError(KeyclipError, LookupError):
@@ -56,18 +56,6 @@ class Sample:
     captions: list[tuple[str, str]]
     """Caption field and text."""
     fields: list[FieldState]
-
-
-@dataclass(frozen=True, slots=True)
-class KeyCoverage:
-    """Which samples with an image have a vector in a field."""
-
-    num_samples: int
-    num_covered: int
-    num_without_sample: int
-    """Vectors whose key has no sample with an image."""
-    uncovered: list[str]
-    """The first keys without a vector."""
 
 
 class Library:
@@ -107,12 +95,14 @@ class Library:
         if self.gallery is not None:
             keys = [self.gallery.samples.key(i) for i in range(first, min(first + count, len(self.gallery)))]
         else:
-            keys = self._all_keys()[first : first + count]
+            keys = self._stored_keys(first, count)
         return [self._card(key, None) for key in keys]
 
     def num_samples(self) -> int:
         """How many samples :meth:`cards` can list."""
-        return len(self.gallery) if self.gallery is not None else len(self._all_keys())
+        if self.gallery is not None:
+            return len(self.gallery)
+        return next((info.num_vectors for info in self.fields().values()), 0)
 
     def near_text(self, name: str, text: str, k: int) -> list[Card]:
         """The nearest captions of a field to a text."""
@@ -130,6 +120,10 @@ class Library:
             raise MissingKeysError(f"key {key!r:.100} has no vector in field {name!r}")
         found = self._near(field, field.get([key], dtype="float32"), k + 1)
         return [card for card in found if card.key != key][:k]
+
+    def is_ready(self, name: str) -> bool:
+        """Whether searching a field needs no long preparation any more."""
+        return ("search", name) in self._made
 
     def holds(self, key: str) -> bool:
         """Whether there is a sample or a vector of this key."""
@@ -166,19 +160,20 @@ class Library:
     def coverage(self, name: str) -> KeyCoverage | None:
         """Which samples have a vector, looked up at the first call; None without shards."""
         field = self.store.field(name)
-        return self._once("coverage", name, lambda: self._cover(field)) if self.gallery else None
+        keys = self.gallery.keys() if self.gallery else []
+        return self._once("coverage", name, lambda: cover_keys(field, keys)) if keys else None
 
-    def _cover(self, field: store.Field) -> KeyCoverage:
-        assert self.gallery is not None
-        keys = [key.decode() for key in self.gallery.samples.keys]
-        covered = field.contains(keys)
-        uncovered = [keys[i] for i in np.flatnonzero(~covered)[:MAX_LISTED]]
-        found = int(covered.sum())
-        return KeyCoverage(len(keys), found, len(field) - found, uncovered)
-
-    def _all_keys(self) -> list[str]:
-        names = list(self.fields())
-        return self._once("keys", names[0], lambda: self.store.field(names[0]).keys()) if names else []
+    def _stored_keys(self, first: int, count: int) -> list[str]:
+        """Keys of the first field, reading those blocks alone that hold them."""
+        keys: list[str] = []
+        for name in list(self.fields())[:1]:
+            with self.store.field(name).snapshot() as snapshot:
+                for block in snapshot.block_names():
+                    size = len(snapshot.block_places(block))
+                    if first < size and len(keys) < count:
+                        keys += snapshot.block_keys(block)[first : first + count - len(keys)]
+                    first = max(0, first - size)
+        return keys
 
     def _near(self, field: store.Field, vectors: NDArray[np.float32], k: int) -> list[Card]:
         search: Search = self._once("search", field.name, lambda: self._make_search(field))

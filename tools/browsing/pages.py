@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from store import FieldInfo
-from tools.browsing.library import MAX_LISTED, Card, FieldState, KeyCoverage, Sample
+from tools.browsing.library import Card, FieldState, Sample
+from tools.querying.coverage import MAX_LISTED, KeyCoverage
 from tools.reporting.element import Child, Markup, group, tag
 from tools.stores import gigabytes
 
@@ -67,6 +68,11 @@ def _keys() -> Markup:
     rows = [group(tag("dt", [tag("kbd", key) for key in keys.split()]), tag("dd", what)) for keys, what in KEYS]
     close = tag("form", tag("button", "Close"), method="dialog")
     return tag("dialog", tag("h2", "Keys"), tag("dl", rows), close, id="keys", aria_label="keys")
+
+
+def later(where: str, words: str, meanwhile: str) -> Markup:
+    """A slow part of a page, which a script asks for when the page is there; without scripts a link."""
+    return tag("div", tag("a", words, href=where), data_load=where, data_meanwhile=meanwhile)
 
 
 def grid(cards: Sequence[Card], field: str | None, with_images: bool) -> Markup:
@@ -141,9 +147,9 @@ def results_page(
 
 
 def sample_page(
-    fields: Sequence[str], field: str | None, sample: Sample, neighbours: Sequence[Card], images: bool
+    fields: Sequence[str], field: str | None, sample: Sample, neighbours: Sequence[Card] | None, images: bool
 ) -> str:
-    """A sample: its image and captions, its vectors, its neighbours in one field."""
+    """A sample: its image and captions, its vectors, its neighbours in one field; without them the page asks later."""
     where = link("/image", key=sample.key)
     picture = tag("a", tag("img", src=where, alt=f"image {sample.key}"), href=where, class_="whole")
     captions = [group(tag("dt", name), tag("dd", text)) for name, text in sample.captions]
@@ -156,8 +162,10 @@ def sample_page(
     )
     top = tag("section", picture if sample.has_image else None, about, class_="sample")
     near = None
-    if neighbours:
-        near = tag("section", tag("h2", f"Nearest in {field}"), grid(neighbours, field, images))
+    if field is not None:
+        asked_later = later(link("/near", key=sample.key, field=field), "show them", "reading the vectors …")
+        shown = asked_later if neighbours is None else grid(neighbours, field, images)
+        near = tag("section", tag("h2", f"Nearest in {field}"), shown)
     return page(sample.key, fields, top, near, field=field)
 
 
@@ -185,8 +193,7 @@ def _field(name: str, info: FieldInfo, coverage: KeyCoverage | None) -> Markup:
         for setting, value in info.spec.to_dict().items()
         if setting not in ("dim", "dtype")
     ]
-    where = link("/stats", field=name)
-    stats = tag("div", tag("a", "measure the vectors", href=where), data_load=where)
+    stats = later(link("/stats", field=name), "measure the vectors", "measuring the vectors …")
     top = (tag("h2", name), tag("p", size, class_="note"), _coverage(name, coverage))
     return tag("section", *top, stats, tag("dl", spec, class_="spec"), class_="field")
 

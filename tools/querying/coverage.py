@@ -6,7 +6,7 @@ Samples are read once, in their order. Memory is for 50 bytes per sample and the
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from dataclasses import field as default
-from itertools import compress
+from itertools import compress, islice
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from store.batch import hash_keys
 from store.contract import Progress
 from store.keytable import ABSENT as NO_PLACE
 from store.keytable import KeyTable
+
+MAX_LISTED = 24
 
 
 @dataclass(kw_only=True, slots=True)
@@ -46,6 +48,26 @@ class Coverage:
     def complete(self) -> bool:
         """Whether every caption has its vector."""
         return not self.missing and not self.changed
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCoverage:
+    """Which samples have a vector in a field, whatever their captions."""
+
+    num_samples: int
+    num_covered: int
+    num_without_sample: int
+    """Vectors of other keys."""
+    uncovered: list[str]
+    """The first keys without a vector."""
+
+
+def cover_keys(field: store.Field, keys: Sequence[str]) -> KeyCoverage:
+    """Look up the keys of samples, each of them once, in a field."""
+    there = field.contains(keys)
+    found = int(there.sum())
+    uncovered = list(islice(compress(keys, ~there), MAX_LISTED))
+    return KeyCoverage(len(keys), found, len(field) - found, uncovered)
 
 
 def cover(fields: Sequence[store.Field], chunks: Iterable[Chunk], progress: Progress | None = None) -> list[Coverage]:

@@ -102,14 +102,12 @@ def _compare_shared(
     if b.spec.dim != vectors.shape[1]:
         return
     ours, theirs = vectors[there], b.get(shared, dtype="float32")
-    identical = (ours == theirs).all(axis=1)
-    cosines, ratios = _nearness(ours, theirs)
-    cosines[identical] = 1
-    found.num_identical += int(identical.sum())
-    apart = ~identical & ((cosines < cosine) | (ratios > MAX_LENGTH_RATIO))
-    found.vectors.add(list(compress(shared, apart)))
-    least = float(cosines.min())
-    found.least_cosine = least if found.least_cosine is None else min(found.least_cosine, least)
+    other = (ours != theirs).any(axis=1)
+    found.num_identical += len(shared) - int(other.sum())
+    cosines, ratios = _nearness(ours[other], theirs[other])
+    apart = (cosines < cosine) | (ratios > MAX_LENGTH_RATIO)
+    found.vectors.add(list(compress(compress(shared, other), apart)))
+    found.least_cosine = min([1.0 if found.least_cosine is None else found.least_cosine, *cosines.tolist()])
 
 
 def _nearness(ours: Matrix, theirs: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

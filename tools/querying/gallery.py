@@ -24,6 +24,10 @@ class Gallery:
     def __len__(self) -> int:
         return len(self.samples)
 
+    def keys(self) -> list[str]:
+        """The keys of all samples, shard by shard."""
+        return [key.decode() for key in self.samples.keys]
+
     def position(self, key: str) -> int | None:
         """Where a key's sample stands, or None if it is not here."""
         sought = key.encode("utf-8", "surrogatepass")

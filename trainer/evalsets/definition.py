@@ -37,6 +37,8 @@ class Definition:
     """Classification shards: the text member or the path in the json that holds the label."""
     classes: str | None = None
     """Classification: a classes file, or the name of one that comes with keyclip, such as food101."""
+    primary: Literal["top1", "mean_per_class"] | None = None
+    """Classification: the accuracy that papers report; by default as the classes file says, else top1."""
     missing: Literal["error", "skip"] = "error"
     """What to do about images that are not there: stop, or leave them out and say how many."""
 
@@ -98,8 +100,9 @@ def _definition(name: str, entries: Any, root: Path, file: Path) -> Definition:
             values[key] = tuple(_located(key, str(item), root) for item in items)
         else:
             values[key] = _located(key, str(value), root)
-    if values.get("missing", "error") not in ("error", "skip"):
-        raise ConfigError(f"{where}: missing is {values['missing']!r}; expected error or skip")
+    for key, allowed in (("missing", ("error", "skip")), ("primary", ("top1", "mean_per_class"))):
+        if values.get(key) not in (None, *allowed):
+            raise ConfigError(f"{where}: {key} is {values[key]!r}; expected {' or '.join(allowed)}")
     return Definition(name=name, **values)
 
 

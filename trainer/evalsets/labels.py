@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +33,11 @@ def classes_of(definition: Definition) -> Classes:
     Raises:
         ConfigError: neither is there, or wrong.
     """
+    classes = _classes_of(definition)
+    return replace(classes, primary=definition.primary or classes.primary)
+
+
+def _classes_of(definition: Definition) -> Classes:
     folders = [Path(source) for source in definition.images if Path(source).is_dir()]
     own = lines_of(folders[0], "classnames.txt") if folders and definition.layout == "clip-benchmark" else None
     if definition.classes is not None:

@@ -62,6 +62,7 @@ def test_an_empty_search_shows_the_samples(browse):
 
 
 def test_a_sample_shows_its_captions_vectors_and_neighbours(browse):
+    get(browse, "/near", key=KEYS[5], field="clip/long")
     status, page = get(browse, "/sample", key=KEYS[5], field="clip/long")
     assert status == 200
     for caption in captions_of(KEYS[5]).values():
@@ -167,11 +168,19 @@ def test_without_the_model_captions_cannot_be_searched_but_keys_can(store_path, 
         assert (status, f"<dd>{captions_of(KEYS[3])['long']}</dd>" in page) == (200, True)
 
 
-def test_without_shards_keys_and_neighbours_are_shown(store_path):
+def test_without_shards_keys_and_neighbours_are_shown_and_what_is_slow_comes_later(store_path):
     with browsing(store_path) as browse:
-        assert keys_of(get(browse, "/")[1]) == store.open(store_path).field("clip/long").keys()[:24]
+        stored = store.open(store_path).field("clip/long").keys()
+        assert [keys_of(get(browse, "/", page=page)[1]) for page in (0, 1)] == [stored[:24], stored[24:]]
         page = get(browse, "/sample", key=KEYS[3])[1]
-        assert len(keys_of(page)) == 12
+        assert keys_of(page) == []
+        where = html.unescape(re.search('data-load="([^"]+)"', page)[1])
+        part = get(browse, f"{where}&part=")[1]
+        assert (part.startswith('<ol class="grid plain">'), len(keys_of(part))) == (True, 12)
+        assert get(browse, where)[1].startswith("<!doctype html>")
+        page = get(browse, "/sample", key=KEYS[3])[1]  # now that the vectors are read
+        assert keys_of(page) == keys_of(part)
+        assert "data-load" not in page
         assert "<img" not in page
         assert "samples have a vector" not in get(browse, "/fields")[1]
 

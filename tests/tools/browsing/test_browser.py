@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.tools.browsing.conftest import HOSTILE_CAPTION, HOSTILE_KEY, KEYS
+from tests.tools.browsing.conftest import HOSTILE_CAPTION, HOSTILE_KEY, KEYS, browsing
 from tests.trainer.examples import captions_of
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -121,6 +121,17 @@ def test_the_keys_are_shown_and_hidden(page):
     assert page.locator("dialog").is_visible()
     press(page, "Escape")
     assert page.locator("dialog").is_hidden()
+
+
+def test_neighbours_that_come_later_can_be_walked_through(chromium, store_path, shard):
+    with browsing(store_path, shards=[shard]) as fresh:
+        context = chromium.new_context()
+        page = context.new_page()
+        page.goto(f"{fresh.url}/sample?key={KEYS[3]}")
+        page.wait_for_selector("[data-load] [data-item]")
+        press(page, "j", "j", "Enter")
+        page.wait_for_url(lambda url: KEYS[3] not in url)
+        context.close()
 
 
 def test_hostile_captions_run_nothing(page, browse):

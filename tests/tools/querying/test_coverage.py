@@ -34,6 +34,15 @@ def test_all_is_covered_after_embedding(embedded, shards, capsys):
     }  # fmt: skip
 
 
+def test_info_tells_how_many_samples_have_a_vector(embedded, shards, tmp_path, capsys):
+    more = write_shard(tmp_path / "more.tar", ["new"])
+    assert main(["store", "info", str(embedded), "--shards", shards[0], more]) == 0
+    assert capsys.readouterr().out.count("  6 of 7 samples have a vector; 6 vectors have no sample here\n") == 2
+    assert main(["store", "info", str(embedded), "--shards", shards[0], more, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["fields"]["clip/long"]["coverage"]
+    assert found == {"num_samples": 7, "num_covered": 6, "num_without_sample": 6, "uncovered": ["new"]}
+
+
 def test_each_kind_of_gap_is_told_apart(embedded, tmp_path, capsys):
     samples: dict[str, object] = {key: captions_of(key) for key in KEYS[:9]}
     samples[KEYS[1]] = captions_of(KEYS[1]) | {"short": "something else"}

@@ -7,6 +7,7 @@ import pytest
 from store.errors import ConfigError
 from trainer.evalsets.definition import Definition, read_definitions
 from trainer.evalsets.layouts import is_classification
+from trainer.zeroshot import SHIPPED, read_classes
 
 FILE = """
 root: data
@@ -65,6 +66,7 @@ def test_without_a_root_paths_are_relative_to_the_file(tmp_path):
         ),
         ("sets: {a: {layout: jsonl, limit: 0}}", "limit is 0; expected a whole number above 0"),
         ("sets: {a: {layout: jsonl, missing: no}}", "missing is 'False'; expected error or skip"),
+        ("sets: {a: {layout: jsonl, primary: top5}}", "primary is 'top5'; expected top1 or mean_per_class"),
         ("sets: {a: {layout: jsonl", "cannot be read"),
     ],
 )
@@ -86,3 +88,13 @@ def test_a_layout_that_does_not_exist_is_refused_naming_those_that_do():
 def test_a_set_takes_one_annotations_path():
     with pytest.raises(ConfigError, match=r"set 'a' \(coco\) takes one annotations path; it names 0"):
         Definition(name="a", layout="coco").annotation()
+
+
+def test_the_example_names_the_seven_retrieval_and_eleven_zero_shot_sets_of_the_paper():
+    sets = read_definitions(Path(__file__).parents[3] / "docs" / "evaluation.yaml")
+    kinds = [is_classification(definition) for definition in sets]
+    assert (kinds.count(False), kinds.count(True)) == (7, 11)
+    for definition in sets:
+        shipped = SHIPPED / f"{definition.name}.json"
+        if is_classification(definition):
+            assert (definition.primary or "top1") == read_classes(shipped).primary

@@ -180,6 +180,13 @@ def test_classes_of_a_file_are_put_into_the_order_of_the_sets_own_numbers(clip_b
     assert open_classification(definition).labels.tolist() == [0, 1, 2]
 
 
+def test_a_set_says_which_accuracy_papers_report(clip_benchmark, classes_file):
+    assert classes_of(define("clip-benchmark", clip_benchmark)).primary == "top1"
+    for classes in (None, classes_file):
+        definition = define("clip-benchmark", clip_benchmark, classes=classes, primary="mean_per_class")
+        assert classes_of(definition).primary == "mean_per_class"
+
+
 def test_classes_that_differ_from_the_sets_own_are_refused(clip_benchmark, classes_file):
     (clip_benchmark / "classnames.txt").write_text("owl\ncat\nwolf\n")
     with pytest.raises(

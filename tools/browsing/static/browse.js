@@ -111,14 +111,15 @@ addEventListener("pageshow", (event) => {
 
 // slow parts of a page come after the page; one after the other, since each keeps a processor busy
 async function loadParts() {
-  for (const part of document.querySelectorAll("[data-load]")) {
-    part.textContent = "measuring the vectors …";
+  const parts = [...document.querySelectorAll("[data-load]")];
+  parts.forEach((part) => { part.textContent = part.dataset.meanwhile; });
+  for (const part of parts) {
     try {
       const answer = await fetch(part.dataset.load + "&part=");
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      part.replaceChildren(page.querySelector(".figures, .error"));
+      part.replaceChildren(page.querySelector(".figures, .grid, .error"));
     } catch {
-      part.textContent = "the vectors could not be measured: is keyclip browse still running?";
+      part.textContent = "this could not be loaded: is keyclip browse still running?";
     }
   }
 }
