@@ -90,7 +90,9 @@ def _about(subject: str, table: Table, comparison: Comparison) -> Verdict:
 
 def _beyond_noise(subject: str, table: Table, comparison: Comparison) -> str:
     """Which arms the subject beats and is beaten by beyond noise, and in how many measures; empty without ranks."""
-    better, worse, known = [], [], False
+    better: list[str] = []
+    worse: list[str] = []
+    known = False
     for arm, _ in table.rows:
         found = [
             (apart, column.higher_is_better)
