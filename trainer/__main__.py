@@ -20,6 +20,7 @@ STAGES = {
     "stage1": ("trainer.stage1", "Stage1Config", "Stage1", "the adapter learns CLIP's text space from the store"),
     "stage2": ("trainer.stage2", "Stage2Config", "Stage2", "image tower and adapter learn from joined pairs"),
 }
+STAGE_WORDS = [[stage] for stage in STAGES]
 
 
 def usage() -> str:
@@ -61,6 +62,10 @@ def _run_several(file: Path) -> int:
         trainings = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise ConfigError(f"the list of trainings {str(file)!r} cannot be read: {error}") from error
+    if wrong := next(
+        (words for words in trainings if not isinstance(words, list) or words[:1] not in STAGE_WORDS), None
+    ):
+        raise ConfigError(f"{wrong!r} in {str(file)!r} is no training; expected a list of a stage and its flags")
     for stage, *flags in trainings:
         if status := _run(stage, flags):
             return status
