@@ -24,6 +24,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("report",): ("tools.report", "one self-contained HTML file that compares runs"),
     ("bench", "vectors"): ("tools.bench_vectors", "imports and exports beside a copy of the same bytes, as ratios"),
     ("compare",): ("tools.compare", "the paper's arms over seeds, with equal budgets, from one store"),
+    ("bench", "search"): ("tools.bench_search", "exact search beside the product of matrix and query alone"),
     ("bench", "store"): ("tools.bench_store", "the store beside other ways to keep vectors, as ratios"),
     ("bench", "loader"): ("tools.bench_loader", "the joined loader beside packed tars and decoding alone, as ratios"),
     ("bench", "train"): (
