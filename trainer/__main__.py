@@ -62,10 +62,8 @@ def _run_several(file: Path) -> int:
         trainings = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise ConfigError(f"the list of trainings {str(file)!r} cannot be read: {error}") from error
-    if wrong := next(
-        (words for words in trainings if not isinstance(words, list) or words[:1] not in STAGE_WORDS), None
-    ):
-        raise ConfigError(f"{wrong!r} in {str(file)!r} is no training; expected a list of a stage and its flags")
+    if wrong := [words for words in trainings if not isinstance(words, list) or words[:1] not in STAGE_WORDS]:
+        raise ConfigError(f"{wrong[0]!r} in {str(file)!r} is no training; expected a list of a stage and its flags")
     for stage, *flags in trainings:
         if status := _run(stage, flags):
             return status
