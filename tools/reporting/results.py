@@ -9,6 +9,8 @@ from tools.reporting.element import Markup, group, tag
 from tools.reporting.report import Report
 from tools.reporting.table import marks
 
+MOST_ROOMY = 10  # columns; more are set small, to fit a page
+
 
 def section(report: Report) -> Markup:
     """The summary with bars and its legend, the paper's two tables, then every measure in full."""
@@ -68,7 +70,7 @@ def html_table(table: Table, bars: bool) -> Markup:
     ]
     titles = tag("tr", tag("td"), groups) if any(column.group for column in table.columns) else None
     head = tag("thead", titles, tag("tr", tag("th", "arm", scope="col"), names))
-    kind = "numbers wide" if bars else "numbers"
+    kind = "numbers wide" if bars else "numbers dense" if len(table.columns) > MOST_ROOMY else "numbers"
     return tag("div", tag("table", head, tag("tbody", rows), class_=kind), class_="scroll")
 
 

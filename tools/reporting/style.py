@@ -53,9 +53,12 @@ ul { margin: 0; padding-left: 1.1rem; }
 .numbers .group { text-align: center; color: var(--ink); border-left: 1px solid var(--line); }
 .numbers thead td { border: 0; }
 .numbers.wide { font-size: 1.05rem; }
+.numbers.dense { font-size: .78rem; }
+.numbers.dense td, .numbers.dense thead th { padding: .35rem .25rem; font-size: .74rem; }
 td.best { background: var(--good-soft); }
 td.best strong { color: var(--good); }
 td.best strong::before { content: "★ "; font-size: .75em; vertical-align: .12em; }
+.dense td.best strong::before { content: none; }
 td.aside, .missing, .published { color: var(--soft); }
 td.better { color: var(--good); }
 td.worse { color: var(--bad); }
@@ -141,6 +144,7 @@ td.worse { color: var(--bad); }
   .scroll, .card { overflow: visible; }
   th, td { padding: .2rem .35rem; font-size: 8.5pt; }
   .numbers.wide { font-size: 9pt; }
+  .numbers.dense td, .numbers.dense th, .numbers.dense thead th { padding: .2rem .1rem; font-size: 6.5pt; }
   .cards { display: block; columns: 2; column-gap: 4mm; }
   .card { padding: 2mm; margin-bottom: 4mm; }
   .card th { width: 5.5rem; }
