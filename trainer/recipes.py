@@ -2,7 +2,8 @@
 
 The papers do not publish epochs, learning rates of stage 1, EMA momentum or ``w``; what stands here for the large runs
 follows LLM2CLIP's public script where it says something (AdamW, weight decay 0.05, batch 4,096, gradient clip 5,
-learning rate 1e-5, cosine) and is otherwise this project's choice, to be tuned.
+learning rate 1e-5, cosine, layer-wise decay 0.85, gradient checkpointing) and is otherwise this project's choice, to
+be tuned.
 """
 
 from collections.abc import Callable
@@ -44,7 +45,14 @@ def cc3m_vitl14_llama3() -> Recipe:
     large = {"batch_size": 4096, "precision": "bf16", "zero_stage": 1, "grad_clip": 5.0, "workers": 8}
     return {
         "stage1": {**large, "learning_rate": 1e-3, "warmup_steps": 200, "epochs": 10, "workers": 4},
-        "stage2": {**large, "learning_rate": 1e-5, "warmup_steps": 200, "epochs": 4},
+        "stage2": {
+            **large,
+            "learning_rate": 1e-5,
+            "warmup_steps": 200,
+            "epochs": 4,
+            "layer_decay": 0.85,
+            "gradient_checkpointing": True,
+        },
     }
 
 
