@@ -1,4 +1,4 @@
-"""The README's annotated tree, made from the files: ``python -m tests.readme_tree`` writes it again."""
+"""The annotated tree: rooms in the README, files in docs/tree.md; ``python -m tests.readme_tree`` writes both again."""
 
 import ast
 from collections.abc import Iterator
@@ -14,11 +14,24 @@ ROOMS = {
 }
 OTHERS = {
     "tests/": "mirror the tree",
-    "docs/": "sizing a big run, walking a data preparation",
+    "docs/": "a CC3M run, data preparation, evaluation sets, sizing, and every file in a line",
     "setup.cfg": "package, dependencies, settings of pytest and mypy",
     "constraints.txt": "exact versions; every install uses it",
     "Makefile": "make demo, make test",
 }
+
+
+def rooms() -> str:
+    """One line per folder: its name and what it is."""
+    lines = []
+    for room, what in ROOMS.items():
+        lines.append(f"{room + '/':<28}{what}")
+        for path in sorted((ROOT / room).rglob("__init__.py")):
+            depth = len(path.relative_to(ROOT).parts) - 2
+            if depth:
+                lines.append(f"{'  ' * depth + path.parent.name + '/':<28}{_first_sentence(path)}")
+    lines += [f"{name:<28}{what}" for name, what in OTHERS.items() if (ROOT / name).exists()]
+    return "\n".join(lines) + "\n"
 
 
 def tree() -> str:
@@ -27,7 +40,6 @@ def tree() -> str:
     for room, what in ROOMS.items():
         lines.append(f"{room + '/':<28}{what}")
         lines += _files(ROOT / room)
-    lines += [f"{name:<28}{what}" for name, what in OTHERS.items() if (ROOT / name).exists()]
     return "\n".join(lines) + "\n"
 
 
@@ -49,11 +61,10 @@ def _first_sentence(path: Path) -> str:
 
 
 def main() -> None:
-    """Write the tree into the README."""
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    readme.write_text(before + BEGIN + tree() + END + rest.split(END, 1)[1], encoding="utf-8")
+    """Write both."""
+    for file, text in ((ROOT / "README.md", rooms()), (ROOT / "docs" / "tree.md", tree())):
+        before, rest = file.read_text(encoding="utf-8").split(BEGIN)
+        file.write_text(before + BEGIN + text + END + rest.split(END, 1)[1], encoding="utf-8")
 
 
 if __name__ == "__main__":

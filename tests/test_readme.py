@@ -2,7 +2,7 @@
 
 import re
 
-from tests.readme_tree import BEGIN, ROOT, tree
+from tests.readme_tree import BEGIN, ROOT, rooms, tree
 from tools.__main__ import COMMANDS
 from trainer.__main__ import STAGES
 
@@ -10,7 +10,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_tree_is_that_of_the_disk():
-    assert BEGIN + tree() in README, "run `python -m tests.readme_tree`"
+    assert BEGIN + rooms() in README, "run `python -m tests.readme_tree`"
+    assert BEGIN + tree() in (ROOT / "docs" / "tree.md").read_text(encoding="utf-8"), (
+        "run `python -m tests.readme_tree`"
+    )
 
 
 def test_every_command_that_the_readme_shows_exists():

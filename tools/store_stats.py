@@ -12,6 +12,9 @@ from tools.querying.histogram import save_png
 from tools.querying.stats import Stats, measure
 from tools.stores import choose_field, printable, progress_bar
 
+MAX_DRAWN = 4096
+"""More would take much memory, and tell little more."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
@@ -29,7 +32,7 @@ class Config:
     field: str = ""
     """Name of the field; may be left out where there is only one."""
     draw: int = 256
-    """Vectors drawn at random, each compared with all others."""
+    """Vectors drawn at random, each compared with all others; 4096 at most."""
     near: float = 0.98
     """Cosine from which two vectors count as near-duplicates, above -1 and up to 1."""
     seed: int = 0
@@ -40,8 +43,8 @@ class Config:
     """Print json."""
 
     def __post_init__(self) -> None:
-        if self.draw < 1:
-            raise ConfigError(f"--draw must be at least 1, not {self.draw}")
+        if not 1 <= self.draw <= MAX_DRAWN:
+            raise ConfigError(f"--draw must be 1 to {MAX_DRAWN}, not {self.draw}")
         if not -1 < self.near <= 1:
             raise ConfigError(f"--near must be a cosine above -1 and up to 1, not {self.near}")
 

@@ -122,6 +122,8 @@ def test_search_by_key_leaves_the_key_itself_out(path, capsys):
         best = [row for row in np.argsort(-(vectors @ vectors[own])) if row != own][:5]
         assert [hit["key"] for hit in answer["hits"]] == [field.keys()[row] for row in best]
     assert [answer["key"] for answer in answers] == ["a/3", "c/1"]
+    assert main(["store", "search", path, "--key", "a/3", "--k", str(10**12), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["queries"][0]["hits"]) == 59
 
 
 def test_search_by_text_finds_the_caption_itself_and_shows_it(embedded, clip_folder, shards, capsys):  # noqa: F811

@@ -75,6 +75,9 @@ class Search:
             wanted = f"field {self.field.name!r} of width {self.field.spec.dim}"
             raise ConfigError(f"a query of shape {queries.shape} does not fit {wanted}")
         units = scale_to_unit(queries.astype(np.float32))
+        k = min(k, len(self.field))
+        if not k:
+            return [[] for _ in units]
         best = _Best(len(units), k)
         rows = self._rows if self.in_memory else Rows(self.field)
         for first, vectors in self._kept() if self.in_memory else self._streamed(rows):

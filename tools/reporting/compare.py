@@ -1,5 +1,6 @@
 """Tables of measures: arms as rows, measures as columns, each with a direction and its best value."""
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -184,11 +185,18 @@ def details(results: Sequence[Result]) -> list[tuple[str, Table]]:
 
 
 def unmoved(results: Sequence[Result]) -> frozenset[str]:
-    """Arms whose image encoder is the original one: the untouched CLIP, and those with exactly its drift figures."""
+    """Arms whose image encoder is the original one: the untouched CLIP, and those with its drift figures."""
     originals = [result.drift for result in results if result.checkpoint is None and result.drift]
     return frozenset(
-        result.name for result in results if result.checkpoint is None or (result.drift and result.drift in originals)
+        result.name
+        for result in results
+        if result.checkpoint is None or (result.drift and any(_same(result.drift, one) for one in originals))
     )
+
+
+def _same(one: Mapping[str, Mapping[str, float]], other: Mapping[str, Mapping[str, float]]) -> bool:
+    """Equal up to the rounding of a mean over seeds."""
+    return all(math.isclose(value, other[way][name], rel_tol=1e-9) for way in one for name, value in one[way].items())
 
 
 def make_table(results: Sequence[Result], columns: Sequence[tuple[Column, Reader]]) -> Table:

@@ -55,7 +55,9 @@ class Comparison:
         pairs = set()
         for index, column in enumerate(table.columns):
             ranking = table.ranking(index)
-            for arm, _ in ranking[1:]:
+            for arm, value in ranking[1:]:
+                if value == ranking[0][1]:
+                    continue
                 apart = self.difference(ranking[0][0], arm, column)
                 if apart is not None and apart.within_noise:
                     pairs.add((arm, index))

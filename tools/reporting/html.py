@@ -55,14 +55,15 @@ def _verdict(report: Report) -> Markup:
         )
         if lines
     ]
-    chance = noise(comparison.results)
+    differences = pairs.section(report)
+    chance = None if report.verdict.subject and differences else noise(comparison.results)
     means = f"Means of {seeds_in_words(comparison.arms)} ± standard deviation." if report.summary.spread else None
     return group(
         tag("p", judged.headline, class_="headline"),
         tag("p", means, class_="note") if means else None,
         [tag("p", doubt, class_="warning") for doubt in report.doubts()],
         tag("div", lists, class_="columns") if lists else None,
-        pairs.section(report),
+        differences,
         tag("p", chance, class_="note") if chance else None,
     )
 

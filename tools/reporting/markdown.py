@@ -59,10 +59,14 @@ def _languages(report: Report, name: str) -> str:
 
 
 def _settings(report: Report) -> list[str]:
-    columns, differing, shared = settings.compared(report.material.runs)
-    blocks = [_rows(["setting", *columns], [[name, *row] for name, row in differing])] if differing else []
-    text = ", ".join(f"{name} `{value}`" for name, value in shared.items())
-    return [*blocks, f"Shared: {text}"] if shared else blocks
+    blocks = []
+    for stage in settings.by_stage(report.material.runs):
+        blocks += [f"### {stage.name}"] if stage.name else []
+        if stage.differing:
+            blocks.append(_rows(["setting", *stage.columns], [[name, *row] for name, row in stage.differing]))
+        if stage.shared:
+            blocks.append("Shared: " + ", ".join(f"{name} `{value}`" for name, value in stage.shared.items()))
+    return blocks
 
 
 def _rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

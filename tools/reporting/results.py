@@ -26,12 +26,12 @@ def section(report: Report) -> Markup:
 
 
 def paper_tables(report: Report) -> list[tuple[str, Table]]:
-    """The paper's tables that the results have something for, under their headings."""
+    """The paper's tables, under their headings, that say more than the tables of single sets."""
     tables = [
         ("Retrieval, R@1, as in the paper", report.comparison.table(paper.retrieval)),
         ("Zero-shot classification, as in the paper", report.comparison.table(paper.zero_shot)),
     ]
-    return [(heading, table) for heading, table in tables if table.columns]
+    return [(heading, table) for heading, table in tables if len(table.columns) > 2 or table.references]
 
 
 def _paper_table(heading: str, table: Table) -> Markup:

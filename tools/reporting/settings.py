@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tools.reporting.element import Markup, group, tag
@@ -13,35 +14,62 @@ MOST_VALUES = 3  # of one setting over the seeds of an arm
 Rows = list[tuple[str, list[str]]]
 
 
-def compared(runs: Sequence[Run]) -> tuple[list[str], Rows, dict[str, str]]:
-    """The columns' names, (setting, value of each column) where they differ, and the settings that all share.
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The settings of the runs of one stage.
 
-    The runs of an arm's seeds are one column; values that differ over its seeds stand together.
+    Attributes:
+        name: of the stage; empty where runs do not say.
+        columns: the arms; the runs of an arm's seeds are one column.
+        differing: (setting, its value in each column) where they differ.
+        shared: settings that all runs share.
     """
+
+    name: str
+    columns: list[str]
+    differing: Rows
+    shared: dict[str, str]
+
+
+def by_stage(runs: Sequence[Run]) -> list[Stage]:
+    """The settings stage by stage; those of different seeds stand together in one value."""
+    stages: dict[str, list[Run]] = {}
+    for run in runs:
+        stages.setdefault(str(run.config.get("stage", "")), []).append(run)
+    return [_stage(name, members) for name, members in stages.items()]
+
+
+def _stage(stage: str, runs: Sequence[Run]) -> Stage:
     arms: dict[str, list[dict[str, str]]] = {}
     for run in runs:
-        arms.setdefault(run.arm if len(runs) > 1 else run.name, []).append(dict(_flatten(run.config)))
-    names = list(dict.fromkeys(name for configs in arms.values() for config in configs for name in config))
+        arms.setdefault(run.arm if len(runs) > 1 else run.name, []).append(_settings(run.config))
+    names = dict.fromkeys(name for configs in arms.values() for config in configs for name in config)
     values = {
         name: [_joined([config.get(name, ABSENT) for config in configs]) for configs in arms.values()] for name in names
     }
     shared = {name: row[0] for name, row in values.items() if len(set(row)) == 1}
-    return list(arms), [(name, row) for name, row in values.items() if name not in shared], shared
+    return Stage(stage, list(arms), [(name, row) for name, row in values.items() if name not in shared], shared)
 
 
 def section(runs: Sequence[Run]) -> Markup:
-    """The settings in which the runs differ, and below them those that they share."""
-    columns, differing, shared = compared(runs)
+    """For each stage the settings in which its runs differ, and below them those that they share."""
+    return group([_section(stage) for stage in by_stage(runs)])
+
+
+def _section(stage: Stage) -> Markup:
     parts = []
-    if len(runs) > 1:
-        rows = [tag("tr", tag("th", name, scope="row"), [_cell(value) for value in row]) for name, row in differing]
-        head = tag("tr", tag("th", "setting", scope="col"), [tag("th", name, scope="col") for name in columns])
+    if len(stage.columns) > 1:
+        rows = [
+            tag("tr", tag("th", name, scope="row"), [_cell(value) for value in row]) for name, row in stage.differing
+        ]
+        head = tag("tr", tag("th", "setting", scope="col"), [tag("th", name, scope="col") for name in stage.columns])
         table = tag("div", tag("table", tag("thead", head), tag("tbody", rows), class_="settings"), class_="scroll")
-        parts.append(tag("h3", "Where the runs differ"))
+        parts.append(tag("h3", f"{stage.name}: where the runs differ".removeprefix(": ")))
         parts.append(table if rows else tag("p", "All settings are the same.", class_="note"))
-    if shared:
-        parts.append(tag("h3", "Shared by all runs" if len(runs) > 1 else runs[0].name))
-        pairs = [tag("div", tag("dt", name), tag("dd", value)) for name, value in shared.items()]
+    if stage.shared:
+        title = f"{stage.name}: shared by all runs".removeprefix(": ")
+        parts.append(tag("h3", title if len(stage.columns) > 1 else stage.columns[0]))
+        pairs = [tag("div", tag("dt", name), tag("dd", value)) for name, value in stage.shared.items()]
         parts.append(tag("dl", pairs, class_="shared"))
     return group(parts)
 
@@ -52,9 +80,17 @@ def _joined(values: Sequence[str]) -> str:
     return ", ".join(distinct[:MOST_VALUES]) + more
 
 
+def _settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """All but the folder and the stage, which stand elsewhere, and the data where flags say the same."""
+    left_out = {"output", "stage", *([] if config.get("datasets") else ["data"])}
+    return dict(_flatten({name: value for name, value in config.items() if name not in left_out}))
+
+
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """``{"optimizer": {"lr": 0.1}}`` gives ``("optimizer.lr", "0.1")``."""
+    """``{"optimizer": {"lr": 0.1}}`` gives ``("optimizer.lr", "0.1")``; so do lists of mappings."""
     for name, value in config.items():
+        if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            value = {str(place): item for place, item in enumerate(value)} if len(value) > 1 else value[0]
         if isinstance(value, Mapping) and value:
             yield from _flatten(value, f"{prefix}{name}.")
         else:

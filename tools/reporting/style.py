@@ -107,14 +107,16 @@ td.worse { color: var(--bad); }
 .chart .c4, .chart .c5, .chart .c6, .chart .c7 { stroke-dasharray: 5 3; }
 .key { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; padding: 0; margin: 0 0 .8rem; list-style: none; }
 .key { font-size: .9rem; }
-.swatch { display: inline-block; width: 1.1rem; height: 3px; margin-right: .4rem; vertical-align: .25em; }
-.swatch { background: var(--hue); }
+.swatch { display: inline-block; width: 1.5rem; margin-right: .4rem; vertical-align: .25em; }
+.swatch { border-top: 3px solid var(--hue); }
+.swatch.c4, .swatch.c5, .swatch.c6, .swatch.c7 { border-top-style: dashed; }
 .languages td { min-width: 6rem; }
 .settings td, .settings th { font-size: .9rem; }
+.settings td { min-width: 4rem; max-width: 22rem; }
 .shared { columns: 19rem auto; column-gap: 2rem; margin: 0; font-size: .88rem; }
 .shared div { display: flex; gap: .6rem; justify-content: space-between; border-bottom: 1px dotted var(--line); }
 .shared dt { color: var(--soft); }
-.shared dd { margin: 0; text-align: right; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+.shared dd { margin: 0; min-width: 0; text-align: right; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 
 @media (max-width: 40rem) {
   body { padding: 1.2rem .7rem 3rem; }
@@ -139,8 +141,8 @@ td.worse { color: var(--bad); }
   .scroll, .card { overflow: visible; }
   th, td { padding: .2rem .35rem; font-size: 8.5pt; }
   .numbers.wide { font-size: 9pt; }
-  .cards { grid-template-columns: 1fr 1fr; gap: 4mm; }
-  .card { padding: 2mm; }
+  .cards { display: block; columns: 2; column-gap: 4mm; }
+  .card { padding: 2mm; margin-bottom: 4mm; }
   .card th { width: 5.5rem; }
   .card img { min-width: 0; }
   .charts { grid-template-columns: repeat(3, 1fr); }

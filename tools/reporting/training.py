@@ -8,6 +8,7 @@ from tools.reporting.element import Markup, group, tag
 from tools.reporting.inputs import Run
 
 POSITIONS = frozenset({"step", "epoch", "samples"})
+COUNTS = frozenset({"skipped_samples"})  # only worth a chart where they are not zero
 ORDER = ("loss", "temperature", "lr", "grad_norm", "samples_per_second", "data_wait_share")
 NAMES = {
     "loss": "loss, total",
@@ -61,7 +62,7 @@ def _quantities(runs: Sequence[Run]) -> list[str]:
         for run in runs
         for entry in run.log
         for name, value in entry.items()
-        if name not in POSITIONS and _is_number(value)
+        if name not in POSITIONS and _is_number(value) and (value or name not in COUNTS)
     )
     terms = [name for name in logged if name.startswith("loss/")]
     first = [name for name in ORDER[:1] if name in logged] + terms + [name for name in ORDER[1:] if name in logged]

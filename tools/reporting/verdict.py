@@ -78,30 +78,39 @@ def _about(subject: str, table: Table, comparison: Comparison) -> Verdict:
             losses.append(f"{line}; {_named(column, others)} is {gap} better{level}.")
     if not compared:
         return Verdict(f"{subject} shares no measure with another arm.")
-    pairs = ", ".join(f"{arm} in {sum(won)} of {len(won)}" for arm, won in beaten.items() if won)
     measures = f"{best} of {compared} measure{'s' if compared > 1 else ''}"
     headline = f"{subject} is the best arm in {measures if best else f'none of {compared} measures'}."
-    if pairs:
-        headline += f" Taken in pairs, it beats {pairs}."
+    pairs = ", ".join(f"{arm} in {sum(won)} of {len(won)}" for arm, won in beaten.items() if won)
     if beyond := _beyond_noise(subject, table, comparison):
-        headline += f" Beyond noise it is {beyond}."
+        headline += f" {beyond}"
+    elif pairs:
+        headline += f" Taken in pairs, it beats {pairs}."
     return Verdict(headline, subject, tuple(wins), tuple(losses))
 
 
 def _beyond_noise(subject: str, table: Table, comparison: Comparison) -> str:
-    """``better than CLIP in 2 and worse in 1 of 4``, for every arm with ranks; empty where there are none."""
-    parts = []
+    """Which arms the subject beats and is beaten by beyond noise, and in how many measures; empty without ranks."""
+    better: list[str] = []
+    worse: list[str] = []
+    known = False
     for arm, _ in table.rows:
         found = [
-            (comparison.difference(subject, arm, column), column.higher_is_better)
+            (apart, column.higher_is_better)
             for index, column in enumerate(table.columns)
-            if {subject, arm} <= dict(table.ranking(index)).keys()
+            if arm != subject and {subject, arm} <= dict(table.ranking(index)).keys()
+            if (apart := comparison.difference(subject, arm, column)) is not None
         ]
-        apart = [(one.value > 0) == higher for one, higher in found if one and not one.within_noise]
-        if arm != subject and any(one for one, _ in found):
-            than = f"than {arm}"
-            parts.append(f"better {than} in {sum(apart)} and worse in {len(apart) - sum(apart)} of {len(found)}")
-    return ", ".join(parts)
+        known = known or bool(found)
+        won = [(apart.value > 0) == higher for apart, higher in found if not apart.within_noise]
+        for count, arms in ((sum(won), better), (len(won) - sum(won), worse)):
+            if count:
+                arms.append(f"{arm} in {count} of {len(found)}")
+    if not known:
+        return ""
+    return (
+        f"Beyond noise it beats {'; '.join(better) or 'none'}. It is beaten by {'; '.join(worse) or 'none'} "
+        "(measures in which they differ more than queries and seeds explain)."
+    )
 
 
 def _noise(comparison: Comparison, subject: str, other: str, column: Column) -> str:
