@@ -15,8 +15,8 @@ from trainer.evalsets.layouts import texts_of
 class Config:
     """Write the captions and class prompts of evaluation sets as keyed captions, to be embedded once for each model.
 
-    A key is SET/CAPTION or SET/CLASS/NAME/TEMPLATE, so that all sets fit into one field of one store. Images are not
-    needed. The same command again, after a set was added, writes a file of which `keyclip embed` embeds what is new.
+    A key is SET/CAPTION or SET/CLASS/HASH OF THE PROMPT, so that all sets fit into one field of one store. Images are
+    not needed. After a set was added or a template edited, `keyclip embed` embeds of the new file only what is new.
 
     Example:
         keyclip eval-captions --sets evaluation.yaml --output eval.jsonl

@@ -200,10 +200,9 @@ def evaluate_set(
     name = definition.name
     if is_classification(definition):
         classes, labelled = classes_of(definition), open_classification(definition)
-        require_embedded(
-            join, [f"{name}/{key}" for _, key, _ in classes.prompts()], [p for *_, p in classes.prompts()], name
-        )
-        vectors = class_vectors(classes, join, model.adapter, f"{name}/")
+        prompts = list(classes.prompts(name))
+        require_embedded(join, [key for _, key, _ in prompts], [prompt for *_, prompt in prompts], name)
+        vectors = class_vectors(classes, join, model.adapter, name)
         keys = [labelled.images.key(i) for i in range(len(labelled.images))]
         result.add_zeroshot(name, encode(labelled.images), keys, vectors, labelled.labels, classes.primary)
         return None

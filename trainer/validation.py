@@ -52,8 +52,7 @@ class Validation:
 
     def _open(self, definition: Definition) -> RetrievalSet | LabelledSet:
         if is_classification(definition):
-            prompts = list(classes_of(definition).prompts())
-            texts = [(f"{definition.name}/{key}", prompt) for _, key, prompt in prompts]
+            texts = [(key, prompt) for _, key, prompt in classes_of(definition).prompts(definition.name)]
             opened: RetrievalSet | LabelledSet = open_classification(definition)
         else:
             opened = open_retrieval(definition)
@@ -84,7 +83,7 @@ class Validation:
                     self._encoded[name] = image_IE
                 if isinstance(opened, LabelledSet):
                     classes = classes_of(definition)
-                    vectors = class_vectors(classes, self.join, text_side, f"{name}/")
+                    vectors = class_vectors(classes, self.join, text_side, name)
                     found = accuracy(class_ranks(image_IE, vectors, opened.labels), opened.labels)
                     values[f"eval/{name}/{classes.primary}"] = found[classes.primary]
                 else:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+import store
 from store.errors import ConfigError
 from store.shards import caption_at
 from trainer.evaluate import caption_features
@@ -36,12 +37,17 @@ class Classes:
     templates: list[str]
     primary: str = "top1"
 
-    def prompts(self) -> Iterator[tuple[str, str, str]]:
-        """``(class name, sample key, prompt)`` of every prompt; the key is what the store knows it by."""
+    def prompts(self, set_name: str = "") -> Iterator[tuple[str, str, str]]:
+        """``(class name, sample key, prompt)`` of every prompt; the key is what the store knows it by.
+
+        Prompts of a named evaluation set have keys SET/CLASS/HASH of their text: an edited prompt is a new one.
+        """
         for label, names in self.names.items():
             for i, name in enumerate(names):
                 for j, template in enumerate(self.templates):
-                    yield label, f"{label}/{i}/{j}", template.replace("{}", name)
+                    prompt = template.replace("{}", name)
+                    key = f"{set_name}/{label}/{store.caption_hash(prompt):016x}" if set_name else f"{label}/{i}/{j}"
+                    yield label, key, prompt
 
 
 def shipped_classes() -> list[str]:
@@ -134,14 +140,14 @@ def _plain(text: str) -> str:
     return re.sub(r"[\W_]+", "", text.casefold())
 
 
-def class_vectors(classes: Classes, join: Join, adapter: nn.Module | None, prefix: str = "") -> torch.Tensor:
-    """Class vectors by prompt ensembling, (N, E), from prompts that the store holds under ``prefix`` + their key.
+def class_vectors(classes: Classes, join: Join, adapter: nn.Module | None, set_name: str = "") -> torch.Tensor:
+    """Class vectors by prompt ensembling, (N, E), from the stored prompts of :meth:`Classes.prompts`.
 
     Raises:
         MissingKeysError: a prompt has no vector in the join's field.
     """
-    prompts = list(classes.prompts())
-    features = caption_features(join, [prefix + key for _, key, _ in prompts], adapter)[0]
+    prompts = list(classes.prompts(set_name))
+    features = caption_features(join, [key for _, key, _ in prompts], adapter)[0]
     rows: dict[str, list[int]] = {name: [] for name in classes.names}
     for i, (label, *_) in enumerate(prompts):
         rows[label].append(i)

@@ -123,7 +123,7 @@ def test_all_texts_of_all_sets_come_in_one_keyed_file(folder):
     texts = {row["key"]: row["caption"] for row in rows}
     assert texts["photos/3#1"] == "number 3 again"
     assert texts["world/4#de#1"] == "Pfad 4"
-    assert texts["animals/dog/0/1"] == "the dog."
+    assert texts[prompt_key("dog", "the dog.")] == "the dog."
 
 
 def test_the_counts_of_the_texts_are_told(folder, tmp_path, capsys):
@@ -141,6 +141,10 @@ def test_the_counts_of_the_texts_are_told(folder, tmp_path, capsys):
     assert capsys.readouterr().out == f"animals          4\n4 texts in {tmp_path / 'a.jsonl'}\n"
     assert main(["eval-captions", "--sets", str(folder / "sets.yaml"), "--output", str(tmp_path / "a.txt")]) == 1
     assert "must be the name of a .jsonl file" in capsys.readouterr().err
+
+
+def prompt_key(label, prompt):
+    return f"animals/{label}/{store.caption_hash(prompt):016x}"
 
 
 def features(folder, checkpoint=None):
@@ -189,7 +193,7 @@ def test_a_set_in_several_languages_has_each_and_their_mean(clip_result):
 
 def test_zero_shot_figures_are_ensembled_over_the_templates(folder, clip_result):
     images, texts = features(folder)
-    vectors = [texts([f"animals/{label}/0/{i}" for i in range(2)]).mean(dim=0) for label in LABELS]
+    vectors = [texts([prompt_key(label, f"{word} {label}.") for word in ("a", "the")]).mean(dim=0) for label in LABELS]
     guesses = (images @ F.normalize(torch.stack(vectors), dim=-1).T).argmax(dim=1)
     right = [guesses[i].item() == i % 2 for i in range(NUM)]
     entry = clip_result["zeroshot_sets"]["animals"]

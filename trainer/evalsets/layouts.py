@@ -74,7 +74,8 @@ def is_classification(definition: Definition) -> bool:
 def texts_of(definition: Definition) -> Iterator[tuple[str, str]]:
     """``(key in the store, text)`` of every caption or class prompt of a set."""
     if is_classification(definition):
-        yield from ((f"{definition.name}/{key}", prompt) for _, key, prompt in classes_of(definition).prompts())
+        prompts = classes_of(definition).prompts(definition.name)
+        yield from {key: prompt for _, key, prompt in prompts}.items()
     else:
         yield from (
             (f"{definition.name}/{caption.key}", caption.text) for caption in read_annotations(definition).captions
