@@ -15,7 +15,8 @@ from trainer.__main__ import STAGES
 from trainer.recipes import recipe_settings
 
 ROOT = Path(__file__).parents[2]
-_BLOCK = re.compile(r"^```(?:sh)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SHELL = ("", "sh", "bash")
 _PROGRAMS = ("keyclip", "deepspeed", "img2dataset")
 
 IMG2DATASET = {
@@ -63,8 +64,10 @@ def commands_in(document: str) -> list[Shown]:
     text = (ROOT / document).read_text(encoding="utf-8")
     shown = []
     for block in _BLOCK.finditer(text):
-        line = text.count("\n", 0, block.start(1)) + 1
-        for command in re.split(r"(?<!\\)\n", block[1]):
+        if block[1] not in _SHELL:
+            continue
+        line = text.count("\n", 0, block.start(2)) + 1
+        for command in re.split(r"(?<!\\)\n", block[2]):
             words = shlex.split(command.replace("\\\n", " "), comments=True)
             if words and words[0] in _PROGRAMS:
                 shown.append(Shown(document, line, words))
