@@ -1,5 +1,6 @@
 """``keyclip store get``: vectors of some keys."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,8 @@ def _save(field: store.Field, keys: list[str], file: Path, quiet: bool) -> None:
     shape = (len(keys), field.spec.dim)
     dtype = field.get(keys[:1]).dtype
     progress = progress_bar(quiet)
+    if file.is_dir():
+        raise ConfigError(f"{str(file)!r} cannot be written: Is a directory")
     unfinished = file.with_name(f".{file.name}.part")
     try:
         rows = np.lib.format.open_memmap(unfinished, "w+", dtype=dtype, shape=shape)
@@ -77,7 +80,8 @@ def _save(field: store.Field, keys: list[str], file: Path, quiet: bool) -> None:
     except OSError as error:
         raise ConfigError(f"{str(file)!r} cannot be written: {error.strerror}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
     if quiet:
         print(json.dumps({"field": field.name, "file": str(file), "shape": shape, "dtype": str(dtype)}))
     else:

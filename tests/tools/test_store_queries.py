@@ -80,6 +80,8 @@ def test_get_shows_saves_and_prints_vectors_in_the_order_asked_for(path, tmp_pat
         ([], "no key is named"),
         (["--keys", "none.txt"], "the key list 'none.txt' cannot be read: No such file"),
         (["a/0", "--npy", "none/v.npy"], "'none/v.npy' cannot be written: No such file"),
+        (["a/0", "--npy", "/dev/null/v.npy"], "'/dev/null/v.npy' cannot be written: Not a directory"),
+        (["a/0", "--npy", "/"], "'/' cannot be written: Is a directory"),
         (["\udcff"], "a sample key cannot be written as UTF-8"),
     ],
 )
