@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from store.errors import ConfigError
 from tools.reporting.inputs import load_result
+from tools.reporting.paired import differences
 from tools.reporting.uncertain import difference_table, seeds_line
 
 
@@ -28,6 +29,8 @@ class Config:
     """Results of one arm, one for each seed."""
     theirs: tuple[Path, ...]
     """Results of the other arm, as many, or one that stands against every seed (CLIP itself)."""
+    json: bool = False
+    """Print json: every measure of every set; the set "" is the mean of all. Values are shares, not percent."""
 
     def __post_init__(self) -> None:
         if not self.ours or not self.theirs or {len(self.ours), len(self.theirs)} - {1, max(map(len, self.sides))}:
@@ -44,10 +47,24 @@ class Config:
 def run(config: Config) -> None:
     """Print both arms and their differences."""
     ours, theirs = (_load(files) for files in config.sides)
+    if config.json:
+        print(json.dumps({"ours": ours[0]["name"], "theirs": theirs[0]["name"], "differences": _plain(ours, theirs)}))
+        return
     for side in (ours, theirs):
         print(seeds_line(str(side[0]["name"]), side))
     print("\nours - theirs [95 % interval], ~ where that is within noise; recalls and accuracies in points\n")
     print(difference_table(ours, theirs))
+
+
+def _plain(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Kind -> set -> measure -> value, low, high, within_noise."""
+    return {
+        kind: {
+            name: {m: asdict(one) | {"within_noise": bool(one.within_noise)} for m, one in measures.items()}
+            for name, measures in sets.items()
+        }
+        for kind, sets in differences(ours, theirs).items()
+    }
 
 
 def _load(files: Sequence[Path]) -> list[dict[str, Any]]:

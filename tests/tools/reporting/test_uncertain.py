@@ -116,6 +116,20 @@ def test_eval_diff_compares_result_files(tmp_path, capsys):
     assert "good (3 seeds)" in capsys.readouterr().out
 
 
+def test_eval_diff_prints_every_difference_as_json(tmp_path, capsys):
+    good, bad = write(tmp_path, GOOD, "good.json"), write(tmp_path, BAD, "bad.json")
+    assert main(["eval-diff", "--ours", good, "--theirs", bad, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ours"], told["theirs"]) == ("good", "bad")
+    one = told["differences"]["retrieval"]["photos"]["image_to_text/R@1"]
+    assert one["value"] == pytest.approx(0.4)
+    assert 0 < one["low"] < 0.4 < one["high"]
+    assert one["within_noise"] is False
+    assert told["differences"]["zeroshot"]["animals"]["top1"] == {
+        "value": 0.0, "low": 0.0, "high": 0.0, "within_noise": True
+    }  # fmt: skip
+
+
 def test_eval_diff_refuses_what_cannot_be_paired(tmp_path, capsys):
     good = write(tmp_path, GOOD, "good.json")
     with pytest.raises(SystemExit, match="2"):
