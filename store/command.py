@@ -59,13 +59,23 @@ def run_command(
 
 
 def exit_status(function: Callable[[], int | None]) -> int:
-    """Run ``function``; errors that the user can mend become a sentence on stderr and status 1."""
+    """Run ``function``; errors that the user can mend, and the system's about files, become a sentence on stderr and
+    status 1.
+    """
     status = 0
     try:
         try:
             status = function() or 0
         except KeyclipError as error:
             print(f"keyclip: error: {error}", file=sys.stderr)  # noqa: T201
+            status = 1
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # no permission, a file where a folder should be ...
+            if error.filename is None:
+                raise
+            message = f"{str(error.filename)!r} cannot be used: {error.strerror}"
+            print(f"keyclip: error: {message}", file=sys.stderr)  # noqa: T201
             status = 1
         except KeyboardInterrupt:
             print("keyclip: interrupted; the same command continues", file=sys.stderr)  # noqa: T201

@@ -1,5 +1,6 @@
 """Key lists: UTF-8 text files with one sample key a line, as --keys of every command takes them."""
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -65,6 +66,8 @@ def write_key_list(file: Path, keys: Iterable[str]) -> None:
         ConfigError: the file cannot be written.
         InvalidKeysError: a key cannot stand in a list.
     """
+    if file.is_dir():
+        raise ConfigError(f"the key list {str(file)!r} cannot be written: it is a folder; give the path of a file")
     unfinished = file.with_name(f"{file.name}.part")
     try:
         with unfinished.open("w", encoding="utf-8", newline="\n") as stream:
@@ -73,7 +76,8 @@ def write_key_list(file: Path, keys: Iterable[str]) -> None:
     except OSError as error:
         raise ConfigError(f"the key list {str(file)!r} cannot be written: {error.strerror}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
 
 
 def line_of(key: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from embedder.load import pick_device
 from store.errors import ConfigError
 from store.keylist import read_key_list
 from tools.evaluation import Result, Texts, chosen, evaluate_set
@@ -94,7 +95,7 @@ class Config:
     output: Path | None = None
     """Result file (json) for `keyclip report`."""
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """auto, cpu, cuda or cuda:1."""
     json: bool = False
     """Print the result as json, without examples and ranks."""
 
@@ -245,7 +246,7 @@ def _encode(config: Config, model: Model, images: Images) -> torch.Tensor:
 
 def _device(config: Config) -> torch.device:
     auto = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(auto if config.device == "auto" else config.device)
+    return pick_device(auto if config.device == "auto" else config.device)
 
 
 def _spread(count: int, total: int) -> list[int]:

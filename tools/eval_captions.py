@@ -4,9 +4,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from store.errors import ConfigError
 from tools.eval import TEXT_FIELD
 from tools.evaluation import chosen
+from tools.preparing.outputs import Outputs
 from trainer.evalsets.definition import read_definitions
 from trainer.evalsets.layouts import texts_of
 
@@ -29,23 +32,25 @@ class Config:
     """Of these sets, the ones to write; all by default."""
     output: Path
     """A jsonl file; one {"key": ..., "caption": ...} a line."""
+    json: bool = False
+    """Print the number of texts of each set as json."""
 
 
 def run(config: Config) -> None:
     """Write the file; prints how many texts each set has."""
     if config.output.suffix != ".jsonl":
         raise ConfigError(f"--output {str(config.output)!r} must be the name of a .jsonl file")
-    config.output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = config.output.with_name(f".{config.output.name}.tmp")
-    counts = {}
-    with temporary.open("w", encoding="utf-8") as stream:
-        for definition in chosen(read_definitions(config.sets), config.only):
-            count = 0
+    definitions = chosen(read_definitions(config.sets), config.only)
+    counts = dict.fromkeys((definition.name for definition in definitions), 0)
+    with Outputs() as outputs:
+        lines = outputs.lines(config.output)
+        for definition in tqdm(definitions, "sets", unit="set", leave=False, disable=config.json or None):
             for key, text in texts_of(definition):
-                stream.write(json.dumps({"key": key, TEXT_FIELD: text}, ensure_ascii=False) + "\n")
-                count += 1
-            counts[definition.name] = count
-    temporary.replace(config.output)
+                lines.write([json.dumps({"key": key, TEXT_FIELD: text}, ensure_ascii=False)])
+                counts[definition.name] += 1
+    if config.json:
+        print(json.dumps({"sets": counts, "num_texts": sum(counts.values()), "output": str(config.output)}))
+        return
     width = max(map(len, counts))
     for name, count in counts.items():
         print(f"{name:{width}}  {count:>9,}")

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.preparing.outputs import Outputs
 from trainer.zeroshot import find_classes
 
 
@@ -20,11 +21,16 @@ class Config:
     """Classes file (label path, class names, prompt templates), or the name of one that comes with keyclip."""
     output: Path
     """A jsonl file; one {"key": ..., "prompt": ...} a line."""
+    json: bool = False
+    """Print the number of prompts as json."""
 
 
 def run(config: Config) -> None:
     """Write the file."""
     rows = [{"key": key, "prompt": prompt} for _, key, prompt in find_classes(config.classes).prompts()]
-    config.output.parent.mkdir(parents=True, exist_ok=True)
-    config.output.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    with Outputs() as outputs:
+        outputs.lines(config.output).write(json.dumps(row, ensure_ascii=False) for row in rows)
+    if config.json:
+        print(json.dumps({"num_prompts": len(rows), "output": str(config.output)}))
+        return
     print(f"{len(rows)} prompts in {config.output}")

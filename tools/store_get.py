@@ -1,5 +1,6 @@
 """``keyclip store get``: vectors of some keys."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,18 +63,25 @@ def run(config: Config) -> None:
 
 
 def _save(field: store.Field, keys: list[str], file: Path, quiet: bool) -> None:
-    """Write the file piece by piece, so that any number of vectors fits."""
+    """Write the file piece by piece, so that any number of vectors fits; an older one stays until it is whole."""
     shape = (len(keys), field.spec.dim)
     dtype = field.get(keys[:1]).dtype
     progress = progress_bar(quiet)
+    if file.is_dir():
+        raise ConfigError(f"{str(file)!r} cannot be written: Is a directory")
+    unfinished = file.with_name(f".{file.name}.part")
     try:
-        rows = np.lib.format.open_memmap(file, "w+", dtype=dtype, shape=shape)
+        rows = np.lib.format.open_memmap(unfinished, "w+", dtype=dtype, shape=shape)
         for start in range(0, len(keys), ROWS_AT_ONCE):
             field.get(keys[start : start + ROWS_AT_ONCE], out=rows[start : start + ROWS_AT_ONCE])
             progress(field.name, min(start + ROWS_AT_ONCE, len(keys)), len(keys))
         rows.flush()
+        unfinished.replace(file)
     except OSError as error:
         raise ConfigError(f"{str(file)!r} cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
     if quiet:
         print(json.dumps({"field": field.name, "file": str(file), "shape": shape, "dtype": str(dtype)}))
     else:

@@ -91,9 +91,17 @@ def _plain_jpeg_size(payload: bytes) -> tuple[int, int] | None:
         return None
     if colours not in _COLOURS or height * width > MAX_PIXELS:
         return None
-    if payload.find(_EXIF_MARK, 0, _EXIF_WITHIN) >= 0 and _orientation(Image.open(io.BytesIO(payload))) != 1:
+    if payload.find(_EXIF_MARK, 0, _EXIF_WITHIN) >= 0 and not _is_upright(payload):
         return None
     return height, width
+
+
+def _is_upright(payload: bytes) -> bool:
+    """Whether EXIF asks for no turn; not of what Pillow refuses, though libjpeg-turbo has read its header."""
+    try:
+        return _orientation(Image.open(io.BytesIO(payload))) == 1
+    except _UNREADABLE:
+        return False
 
 
 def _orientation(image: Image.Image) -> int:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_
 
 from store.errors import ConfigError, KeyclipError
 from trainer.order import Source, epoch_order
+from trainer.preempt import heed_parent, starting_workers
 
 NO_IMAGE, NOT_LISTED, NO_VECTOR, BROKEN = LEFT_OUT = (
     "without image", "not in the key list", "without a vector", "broken image",
@@ -177,6 +178,7 @@ def batches(
         "num_workers": workers,
         "prefetch_factor": 4 if workers else None,
         "pin_memory": pin_memory,
+        "worker_init_fn": heed_parent,
     }
     if isinstance(data, StreamedData):
         parts = max(workers, 1)
@@ -187,7 +189,9 @@ def batches(
     else:
         sampler = _Batches(order, plan, steps, rank, ranks, accumulation)
         loader = DataLoader(_Loading(data), batch_sampler=sampler, **options)
-    for batch in islice(loader, len(steps) * accumulation):
+    with starting_workers():
+        loaded = iter(loader)
+    for batch in islice(loaded, len(steps) * accumulation):
         if isinstance(batch, KeyclipError):
             raise batch
         yield batch

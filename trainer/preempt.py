@@ -1,7 +1,11 @@
 """Preemption: a signal asks the run to save and stop; a clock asks it to save now and then."""
 
+import os
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -44,3 +48,29 @@ class Preemption:
     def saved(self) -> None:
         """Start the clock again."""
         self._saved = time.monotonic()
+
+
+@contextmanager
+def starting_workers() -> Iterator[None]:
+    """Processes started within are deaf to SIGTERM, in all their threads, until they call :func:`heed_parent`.
+
+    Schedulers and launchers send it to every process of a job. The training process, which has been told too, still
+    needs batches up to its next checkpoint; torch would let a loader process die of it, and the run with it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def heed_parent(worker: int) -> None:
+    """Let SIGTERM from the process that started this one end it, and from no other."""
+    parent = os.getppid()
+
+    def listen() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,6 +134,12 @@ def _loose_positions(names: Mapping[str, list[str]]) -> dict[str, int]:
         for spelling in (label, *called):
             found.setdefault(_plain(spelling), set()).add(position)
     return {spelling: positions.pop() for spelling, positions in found.items() if len(positions) == 1}
+
+
+def is_called(text: str, entry: tuple[str, Sequence[str]]) -> bool:
+    """Whether a text is the label or a name of an entry of ``Classes.names``, in whatever spelling."""
+    label, names = entry
+    return _plain(text) in map(_plain, (label, *names))
 
 
 def _plain(text: str) -> str:

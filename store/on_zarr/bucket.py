@@ -85,7 +85,7 @@ class LocalBucket(Bucket):
         file = self._root / key
         try:
             return np.memmap(file, np.uint8, "r").view(np.ndarray)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError:  # an empty file cannot be mapped
             return np.fromfile(file, np.uint8)

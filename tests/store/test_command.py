@@ -174,6 +174,21 @@ def test_an_interruption_exits_with_status_130(capsys):
     assert capsys.readouterr().err == "keyclip: interrupted; the same command continues\n"
 
 
+def test_a_file_that_the_system_refuses_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert exit_status(lambda: (tmp_path / "file" / "folder").mkdir()) == 1
+    place = str(tmp_path / "file" / "folder")
+    assert capsys.readouterr().err == f"keyclip: error: {place!r} cannot be used: Not a directory\n"
+
+
+def test_an_error_of_the_system_that_names_no_file_keeps_its_traceback():
+    def fail() -> None:
+        raise OSError("no file is to blame")
+
+    with pytest.raises(OSError, match="no file is to blame"):
+        exit_status(fail)
+
+
 def test_a_mistake_of_ours_keeps_its_traceback():
     def fail() -> None:
         raise ZeroDivisionError

@@ -41,3 +41,10 @@ def test_keys_that_would_be_read_as_others_cannot(tmp_path, key):
         write_key_list(tmp_path / "keys.txt", ["good", key])
     assert [path.name for path in tmp_path.iterdir()] == ["keys.txt"]
     assert (tmp_path / "keys.txt").read_text() == "before"
+
+
+def test_a_list_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place, reason in ((tmp_path, "it is a folder"), (tmp_path / "file" / "keys.txt", "Not a directory")):
+        with pytest.raises(ConfigError, match=f"cannot be written: {reason}"):
+            write_key_list(place, ["a"])

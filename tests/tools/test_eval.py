@@ -139,8 +139,35 @@ def test_the_counts_of_the_texts_are_told(folder, tmp_path, capsys):
         ]
     )
     assert capsys.readouterr().out == f"animals          4\n4 texts in {tmp_path / 'a.jsonl'}\n"
+    animals = ["--sets", str(folder / "sets.yaml"), "--only", "animals", "--output", str(tmp_path / "a.jsonl")]
+    assert main(["eval-captions", *animals, "--json"]) == 0
+    told = {"sets": {"animals": 4}, "num_texts": 4, "output": str(tmp_path / "a.jsonl")}
+    assert json.loads(capsys.readouterr().out) == told
     assert main(["eval-captions", "--sets", str(folder / "sets.yaml"), "--output", str(tmp_path / "a.txt")]) == 1
     assert "must be the name of a .jsonl file" in capsys.readouterr().err
+
+
+def test_a_set_that_cannot_be_read_leaves_the_older_texts_and_nothing_else(tmp_path, capsys):
+    sets = {name: {"layout": "jsonl", "annotations": f"{name}.jsonl", "images": "i"} for name in ("good", "bad")}
+    (tmp_path / "sets.yaml").write_text(yaml.safe_dump({"sets": sets}))
+    write_lines(tmp_path / "good.jsonl", [{"image": "1.jpg", "caption": "half a pair \ud83d"}])
+    output = tmp_path / "out" / "eval.jsonl"
+    command = ["eval-captions", "--sets", str(tmp_path / "sets.yaml"), "--output", str(output)]
+    assert main([*command, "--only", "good"]) == 0
+    assert json.loads(output.read_bytes()) == {"key": "good/1#0", "caption": "half a pair \ud83d"}
+    before = output.read_bytes()
+    write_lines(tmp_path / "bad.jsonl", [{"image": "1.jpg", "caption": "x"}, {"image": "2.jpg", "caption": None}])
+    assert main(command) == 1
+    assert "a caption of image '2.jpg' is None; expected text" in capsys.readouterr().err
+    assert [file.name for file in output.parent.iterdir()] == ["eval.jsonl"]
+    assert output.read_bytes() == before
+
+
+def test_prompts_are_counted_as_json(tmp_path, capsys):
+    output = tmp_path / "prompts.jsonl"
+    assert main(["prompts", "--classes", "cifar10", "--output", str(output), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"num_prompts": 180, "output": str(output)}
+    assert len(output.read_text().splitlines()) == 180
 
 
 def prompt_key(label, prompt):
@@ -339,6 +366,7 @@ def test_sets_that_do_not_exist_are_refused(folder, capsys):
     shards = ("--shards", folder / "shard.tar")
     assert "no caption set given" in failing(folder, capsys, *shards)
     assert "expected NAME=CAPTION_FIELD" in failing(folder, capsys, *shards, "--captions", "a/b=short")
+    assert "device 'gpu' cannot be used" in failing(folder, capsys, "--sets", folder / "sets.yaml", "--device", "gpu")
     parts = ("--captions", "a=short", "--parts", f"none={folder / 'animals.json'}")
     assert "none of the 12 samples is in the key list" in failing(folder, capsys, *shards, *parts)
 

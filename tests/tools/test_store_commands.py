@@ -38,6 +38,26 @@ def test_a_missing_store_is_one_sentence_and_status_1(tmp_path, capsys):
         assert capsys.readouterr().err.startswith("keyclip: error: there is no store at")
 
 
+def test_a_file_is_no_store(tmp_path, capsys):
+    (tmp_path / "shard.tar").write_bytes(b"")
+    for place in ("shard.tar", "shard.tar/x"):
+        for command in (["info"], ["verify"], ["diff", str(tmp_path / "shard.tar")]):
+            assert main(["store", *command, str(tmp_path / place)]) == 1
+            error = capsys.readouterr().err
+            assert error.startswith("keyclip: error: ")
+            assert "store at" in error or "is not a store" in error
+
+
+def test_a_store_cannot_be_made_below_a_file(path, tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"")
+    assert main(["store", "merge", str(path), "--output", str(tmp_path / "file")]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert main(["store", "merge", str(path), "--output", str(tmp_path / "file" / "x")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("keyclip: error: ")
+    assert error.count("\n") == 1
+
+
 def test_verify_and_repair_name_the_damage_by_status_and_words(path, capsys):
     assert main(["store", "verify", str(path)]) == 0
     assert capsys.readouterr().out == "intact\n"

@@ -80,6 +80,8 @@ def test_get_shows_saves_and_prints_vectors_in_the_order_asked_for(path, tmp_pat
         ([], "no key is named"),
         (["--keys", "none.txt"], "the key list 'none.txt' cannot be read: No such file"),
         (["a/0", "--npy", "none/v.npy"], "'none/v.npy' cannot be written: No such file"),
+        (["a/0", "--npy", "/dev/null/v.npy"], "'/dev/null/v.npy' cannot be written: Not a directory"),
+        (["a/0", "--npy", "/"], "'/' cannot be written: Is a directory"),
         (["\udcff"], "a sample key cannot be written as UTF-8"),
     ],
 )
@@ -95,6 +97,26 @@ def test_what_get_cannot_do_is_one_short_sentence(path, capsys, arguments, messa
 def test_no_file_is_written_when_a_key_is_unknown(path, tmp_path):
     assert main(["store", "get", path, "a/0", "x", "--npy", str(tmp_path / "v.npy")]) == 1
     assert not (tmp_path / "v.npy").exists()
+
+
+def test_a_matrix_that_cannot_be_finished_leaves_the_older_one_and_nothing_else(path, tmp_path, monkeypatch):
+    file = tmp_path / "folder" / "v.npy"
+    file.parent.mkdir()
+    file.write_bytes(b"older")
+    monkeypatch.setattr("tools.store_get.ROWS_AT_ONCE", 1)
+    keys = ["store", "get", path, "a/0", "a/1", "--npy", str(file)]
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tools.store_get.progress_bar", lambda quiet: full)
+        assert main(keys) == 1
+    assert file.read_bytes() == b"older"
+    assert list(file.parent.iterdir()) == [file]
+    assert main(keys) == 0
+    assert np.load(file).shape == (2, 6)
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_stats_are_told_as_text_json_and_picture(path, tmp_path, capsys):

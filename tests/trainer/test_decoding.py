@@ -46,6 +46,18 @@ def test_bytes_that_are_no_whole_image_are_refused(payload):
             function(payload)
 
 
+def test_a_jpeg_whose_header_pillow_alone_refuses_is_refused_as_broken():
+    """A marker TEM between the segments; the EXIF makes both decoders look at the header."""
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(file, "JPEG", exif=exif)
+    payload = file.getvalue()
+    at = 4 + int.from_bytes(payload[4:6], "big")  # the first segment and the start mark before it
+    with pytest.raises(BrokenImageError, match="image cannot be decoded"):
+        decode_pixels(payload[:at] + b"\xff\x01" + payload[at:])
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM"])
 def test_a_damaged_image_is_refused_or_decoded_and_nothing_else(kind):
     whole = encoded(picture(3), kind)

@@ -1,5 +1,9 @@
 """Batches fall where seed, epoch and position put them, whatever the ranks and workers."""
 
+import multiprocessing
+import os
+import subprocess
+
 import pytest
 import torch
 
@@ -19,11 +23,22 @@ class Numbers:
         return {"sample": torch.from_numpy(samples), "place": torch.from_numpy(places), "epoch": epoch}
 
 
+class Terminated(Numbers):
+    """Whose loader processes get SIGTERM from elsewhere, as a scheduler sends it to every process of a job."""
+
+    def load(self, samples, epoch, places):
+        subprocess.run(["/bin/sh", "-c", f"kill -TERM {os.getpid()}"], check=True)
+        return super().load(samples, epoch, places)
+
+
 class Failing(Numbers):
     def load(self, samples, epoch, places):
         if 5 in samples:
             raise StaleCaptionError("the caption of sample 5 is stale")
         return super().load(samples, epoch, places)
+
+
+ALONE = {"seed": 0, "window": 2, "rank": 0, "ranks": 1, "accumulation": 1}
 
 
 def load(steps, rank=0, ranks=1, accumulation=1, workers=0, seed=0, window=2, data=None):
@@ -117,3 +132,17 @@ def test_a_batch_that_does_not_divide_over_ranks_and_accumulation_is_refused(bat
     message = f"batch_size {batch_size} is no multiple of {ranks} ranks x {accumulation} accumulated micro-batches"
     with pytest.raises(ConfigError, match=message):
         make_plan(30, batch_size, ranks, accumulation)
+
+
+def test_loader_processes_outlast_a_signal_that_asks_the_whole_job_to_stop():
+    assert samples_of(load(range(3), workers=2, data=Terminated())) == global_order(range(3))
+
+
+def test_loader_processes_end_when_the_training_process_asks_them_to():
+    loader = batches(Numbers(), make_plan(30, 8), range(3), workers=1, pin_memory=False, **ALONE)
+    next(loader)
+    (worker,) = multiprocessing.active_children()
+    worker.terminate()
+    worker.join(30)
+    assert worker.exitcode == 0
+    loader.close()

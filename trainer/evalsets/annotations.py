@@ -36,21 +36,25 @@ class Annotations:
     Attributes:
         images: names as in the annotation file: paths below the image folder.
         captions: in the file's order.
-        num_blank: captions left out because they hold no text.
     """
 
     images: list[str] = field(default_factory=list)
     captions: list[Caption] = field(default_factory=list)
-    num_blank: int = 0
     _positions: dict[str, int] = field(default_factory=dict, repr=False)
     _counts: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
 
-    def add(self, image: str | Iterable[str], text: str, language: str = "") -> None:
-        """Add a caption of one or several images; the n-th caption of the same image gets the number n."""
+    def add(self, image: str | Iterable[str], text: object, language: str = "") -> None:
+        """Add a caption of one or several images; the n-th caption of the same image gets the number n.
+        Blank captions are left out.
+
+        Raises:
+            ConfigError: the caption is no text.
+        """
         names = [image] if isinstance(image, str) else list(image)
+        if not isinstance(text, str):
+            raise ConfigError(f"a caption of image {names[0]!r:.100} is {text!r:.80}; expected text")
         positions = tuple(self._position(name) for name in names)
         if not text.strip():
-            self.num_blank += 1
             return
         stem = str(PurePosixPath(names[0]).with_suffix("")) if _has_image_suffix(names[0]) else names[0]
         number = self._counts.get((stem, language), 0)
@@ -72,7 +76,7 @@ class Annotations:
             images = tuple(place[i] for i in caption.images if i in place)
             if images:
                 captions.append(Caption(caption.key, caption.text, images, caption.language))
-        return Annotations([self.images[i] for i in place], captions, self.num_blank)
+        return Annotations([self.images[i] for i in place], captions)
 
 
 def _has_image_suffix(name: str) -> bool:
@@ -94,7 +98,7 @@ def read_json(file: Path, expected: str) -> Any:
 
 def read_json_lines(file: Path, expected: str) -> Iterator[dict[str, Any]]:
     """The objects of a file with one json object a line. Raises: ConfigError: absent, or a line is no json object."""
-    for number, line in enumerate(read_text(file, expected).splitlines(), start=1):
+    for number, line in enumerate(lines_in(read_text(file, expected)), start=1):
         if not line.strip():
             continue
         try:
@@ -104,6 +108,15 @@ def read_json_lines(file: Path, expected: str) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
             raise ConfigError(f"line {number} of {str(file)!r} is not a json object; expected {expected}")
         yield row
+
+
+def lines_in(text: str) -> list[str]:
+    """The lines of a text, without those at its end that are empty.
+
+    Only line feeds (and carriage returns) end a line: captions may hold other characters that ``str.splitlines`` takes
+    for line ends, such as U+2028 and U+0085.
+    """
+    return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
 
 
 def read_text(file: Path, expected: str) -> str:

@@ -73,7 +73,7 @@ def read_definitions(file: Path) -> list[Definition]:
         )
     if unknown := set(content) - {"sets", "root"}:
         raise ConfigError(f"{str(file)!r} has {sorted(map(str, unknown))[0]!r} beside 'sets' and 'root'")
-    root = file.parent / str(content.get("root", "."))
+    root = file.parent / str(content.get("root") or ".")
     return [_definition(str(name), entries, root, file) for name, entries in sets.items()]
 
 

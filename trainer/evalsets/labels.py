@@ -13,7 +13,7 @@ from trainer.evalsets.definition import Definition
 from trainer.evalsets.images import FolderImages, Images, ShardImages, shards_of
 from trainer.evalsets.shards import lines_of, member_values
 from trainer.samples import ShardSamples
-from trainer.zeroshot import Classes, checked, find_classes, label_positions
+from trainer.zeroshot import Classes, checked, find_classes, is_called, label_positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,12 @@ def _classes_of(definition: Definition) -> Classes:
 
 
 def _in_order_of(own: list[str], classes: Classes, definition: Definition) -> Classes:
-    """The classes in the order of the set's own label numbers."""
+    """The classes in the order of the set's own label numbers.
+
+    Where they stand in that order already, names that several classes have (ImageNet's "missile") do no harm.
+    """
+    if len(own) == len(classes.names) and all(map(is_called, own, classes.names.items())):
+        return classes
     try:
         positions = label_positions(classes, [(name, "classnames.txt") for name in own]).tolist()
     except ConfigError as error:

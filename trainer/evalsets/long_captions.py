@@ -49,7 +49,7 @@ def docci(definition: Definition) -> Annotations:
             raise ConfigError(f"a line of {str(file)!r} has only {sorted(row)}; expected {expected}")
         splits.add(str(row["split"]))
         if row["split"] == split:
-            annotations.add(str(row["image_file"]), str(row["description"]))
+            annotations.add(str(row["image_file"]), row["description"])
     if not annotations.images:
         raise ConfigError(f"{str(file)!r} has no image in split {split!r}; there are {', '.join(sorted(splits))}")
     return annotations
@@ -103,22 +103,26 @@ def xm3600(definition: Definition) -> Annotations:
     return annotations
 
 
-def _locales(row: dict[str, Any], file: Path) -> Iterator[tuple[str, str, list[str]]]:
+def _locales(row: dict[str, Any], file: Path) -> Iterator[tuple[str, str, list[object]]]:
     image = row.get("image/key", row.get("imageId"))
     if image is None:
         raise ConfigError(f"a line of {str(file)!r} has neither 'image/key' nor 'imageId'; there are {sorted(row)[:8]}")
     name = with_image_suffix(str(image))
     try:
         if "imageId" in row:
-            yield from ((name, str(language), [str(text) for text in texts]) for language, texts in row["captions"])
+            yield from ((name, str(language), _texts(texts)) for language, texts in row["captions"])
             return
         for language, value in row.items():
             if isinstance(value, dict) and "caption" in value:
-                yield name, language, [str(text) for text in value["caption"]]
+                yield name, language, _texts(value["caption"])
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"the captions of image {image!r} in {str(file)!r} cannot be understood: {error!r}"
         ) from error
+
+
+def _texts(value: object) -> list[object]:
+    return list(value) if isinstance(value, list) else [value]
 
 
 def jsonl(definition: Definition) -> Annotations:
@@ -136,7 +140,6 @@ def jsonl(definition: Definition) -> Annotations:
         if wanted and language not in wanted:
             continue
         images = row["image"] if isinstance(row["image"], list) else [row["image"]]
-        texts = row["caption"] if isinstance(row["caption"], list) else [row["caption"]]
-        for text in texts:
-            annotations.add([str(image) for image in images], str(text), language)
+        for text in _texts(row["caption"]):
+            annotations.add([str(image) for image in images], text, language)
     return annotations

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from store.errors import CaptionFieldError, ConfigError
 from store.shards import iter_samples, load_json
-from trainer.evalsets.annotations import Annotations
+from trainer.evalsets.annotations import Annotations, lines_in, read_text
 from trainer.evalsets.definition import Definition
 from trainer.evalsets.images import shards_of
 
@@ -19,7 +19,7 @@ def webdataset(definition: Definition) -> Annotations:
     for key, value, where in member_values(
         shards_of(definition.images, definition.split or "test"), definition.captions
     ):
-        texts = value.splitlines() if isinstance(value, str) and definition.captions.startswith(".") else value
+        texts = lines_in(value) if isinstance(value, str) and definition.captions.startswith(".") else value
         if isinstance(texts, str):
             texts = [texts]
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
@@ -66,4 +66,4 @@ def lines_of(folder: Path, name: str) -> list[str] | None:
     file = folder / name
     if not file.is_file():
         return None
-    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.strip() for line in lines_in(read_text(file, "a line for each class or template")) if line.strip()]

@@ -4,11 +4,13 @@ import ast
 import csv
 import io
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from store.errors import ConfigError
-from trainer.evalsets.annotations import Annotations, read_json, read_text
+from trainer.evalsets.annotations import Annotations, lines_in, read_json, read_text
 from trainer.evalsets.definition import Definition
 
 
@@ -52,7 +54,7 @@ def only(definition: Definition) -> set[str] | None:
     if definition.only.suffix == ".json":
         images = _karpathy_images(definition.only, definition.split or "test")
         return {str(image["filename"]) for image in images}
-    lines = read_text(definition.only, "a list of image names, one a line").splitlines()
+    lines = lines_in(read_text(definition.only, "a list of image names, one a line"))
     return {line.strip() for line in lines if line.strip()}
 
 
@@ -93,14 +95,15 @@ def flickr(definition: Definition) -> Annotations:
     file = definition.annotation()
     text = read_text(file, "Flickr30k captions")
     header = text.split("\n", 1)[0].strip()
+    pairs: Iterable[tuple[str, object]]
     if "\t" in header and "#" in header.split("\t")[0]:
-        rows = [line.split("\t", 1) for line in text.splitlines() if line.strip()]
+        rows = [line.split("\t", 1) for line in lines_in(text) if line.strip()]
         pairs = [(name.rpartition("#")[0], rest[0] if rest else "") for name, *rest in rows]
     elif header.replace(" ", "").startswith("image_name|"):
-        rows = [line.split("|", 2) for line in text.splitlines()[1:] if line.strip()]
-        pairs = [(row[0].strip(), row[-1]) for row in rows]
+        rows = [line.split("|", 2) for line in lines_in(text)[1:] if line.strip()]
+        pairs = [(name.strip(), rest[1] if rest[1:] else _after_number(rest[0])) for name, *rest in rows if rest]
     elif header.replace(" ", "") == "image,caption":
-        pairs = [_comma_pair(line, file) for line in text.splitlines()[1:] if line.strip()]
+        pairs = [_comma_pair(line, file) for line in lines_in(text)[1:] if line.strip()]
     else:
         pairs = _split_table(text, file, definition.split or "test")
     listed = only(definition)
@@ -109,6 +112,11 @@ def flickr(definition: Definition) -> Annotations:
         if listed is None or listed & {name, name.rpartition(".")[0]}:
             annotations.add(name, caption)
     return annotations
+
+
+def _after_number(text: str) -> str:
+    """The caption of a line without its second bar; ``results.csv`` has one, of image 2199200615."""
+    return re.sub(r"^\s*\d+\s+", "", text)
 
 
 def _comma_pair(line: str, file: Path) -> tuple[str, str]:
@@ -122,8 +130,11 @@ def _comma_pair(line: str, file: Path) -> tuple[str, str]:
     return name.strip(), caption
 
 
-def _split_table(text: str, file: Path, split: str) -> list[tuple[str, str]]:
-    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+def _split_table(text: str, file: Path, split: str) -> list[tuple[str, object]]:
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise ConfigError(f"{str(file)!r} cannot be read as csv: {error}") from error
     if not rows or not {"raw", "split", "filename"} <= set(rows[0]):
         raise ConfigError(
             f"{str(file)!r} is no file of Flickr30k captions; expected NAME.jpg#0<TAB>caption lines, or a csv with "
@@ -132,12 +143,12 @@ def _split_table(text: str, file: Path, split: str) -> list[tuple[str, str]]:
     return [(row["filename"], caption) for row in rows if row["split"] == split for caption in _list(row["raw"], file)]
 
 
-def _list(value: str, file: Path) -> list[str]:
+def _list(value: str | None, file: Path) -> list[object]:
     try:
-        return [str(item) for item in json.loads(value)]
-    except ValueError:
+        return list(json.loads(value or ""))
+    except (ValueError, TypeError):
         pass
     try:
-        return [str(item) for item in ast.literal_eval(value)]
+        return list(ast.literal_eval(value or ""))
     except (ValueError, SyntaxError, TypeError) as error:
         raise ConfigError(f"{value!r:.80} in {str(file)!r} is not a list of captions") from error

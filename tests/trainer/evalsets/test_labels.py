@@ -206,6 +206,17 @@ def test_classes_that_differ_from_the_sets_own_are_refused(clip_benchmark, class
         classes_of(define("clip-benchmark", clip_benchmark, classes=classes_file))
 
 
+def test_names_that_two_classes_share_do_no_harm_where_the_order_is_the_sets_own(clip_benchmark):
+    imagenet = find_classes("imagenet")
+    names = [called for (called,) in imagenet.names.values()]
+    assert names.count("missile") == names.count("sunglasses") == 2
+    (clip_benchmark / "classnames.txt").write_text("\n".join(names))
+    assert classes_of(define("clip-benchmark", clip_benchmark, classes="imagenet")) == imagenet
+    (clip_benchmark / "classnames.txt").write_text("\n".join([names[1], names[0], *names[2:]]))
+    with pytest.raises(ConfigError, match=r"differ: label 'missile' of classnames\.txt is none of the 1000 classes"):
+        classes_of(define("clip-benchmark", clip_benchmark, classes="imagenet"))
+
+
 def test_a_set_without_classes_is_refused(clip_benchmark, tmp_path):
     (clip_benchmark / "zeroshot_classification_templates.txt").unlink()
     for definition in (define("clip-benchmark", clip_benchmark), define("class-folders", tmp_path)):

@@ -177,3 +177,27 @@ def test_lines_that_are_no_objects_of_the_layout_are_refused(tmp_path, layout, c
     (tmp_path / "file.jsonl").write_text(content)
     with pytest.raises(ConfigError, match=r"line 1 of .* is not (json|a json object)|has only \[\]|has neither"):
         read(layout, tmp_path / "file.jsonl")
+
+
+def test_a_caption_may_hold_characters_that_end_lines_elsewhere(tmp_path):
+    caption = "one\u2028two\x85three\x0cfour"
+    file = lines(tmp_path / "set.jsonl", [{"image": "1.jpg", "caption": caption}, {"image": "2.jpg", "caption": "x"}])
+    assert "\u2028" in file.read_text(encoding="utf-8")
+    images, captions = read("jsonl", file)
+    assert images == ["1.jpg", "2.jpg"]
+    assert captions[0] == ("1#0", caption, (0,), "")
+
+
+@pytest.mark.parametrize("caption", [None, 7, ["a", None]])
+def test_a_caption_that_is_no_text_is_refused_naming_its_image(tmp_path, caption):
+    file = lines(tmp_path / "set.jsonl", [{"image": "1.jpg", "caption": caption}])
+    with pytest.raises(ConfigError, match=r"a caption of image '1.jpg' is (None|7); expected text"):
+        read("jsonl", file)
+    file = lines(tmp_path / "docci.jsonlines", [{"image_file": "1.jpg", "split": "test", "description": None}])
+    with pytest.raises(ConfigError, match=r"a caption of image '1.jpg' is None; expected text"):
+        read("docci", file)
+
+
+def test_xm3600_takes_a_single_text_for_one_caption(tmp_path):
+    file = lines(tmp_path / "captions.jsonl", [{"image/key": "k", "en": {"caption": "a dog"}}])
+    assert [text for _, text, *_ in read("xm3600", file)[1]] == ["a dog"]

@@ -182,3 +182,30 @@ def test_a_text_in_no_known_form_is_refused_naming_the_forms(tmp_path):
 def test_the_first_images_can_be_read_alone(tmp_path):
     images, captions = read(tmp_path, "flickr", TOKEN, "results.token", limit=1)
     assert (images, len(captions)) == (["1000092795.jpg"], 2)
+
+
+def test_a_caption_may_hold_characters_that_end_lines_elsewhere(tmp_path):
+    for content in (TOKEN, PIPES, COMMAS):
+        odd = content.replace("Several men", "Several\u2028men\x85here")
+        _, captions = read(tmp_path, "flickr", odd, "captions.txt")
+        assert captions[2] == ("10002456#0", "Several\u2028men\x85here .", (1,))
+
+
+def test_the_line_of_results_csv_that_lacks_a_bar_is_read_without_its_number(tmp_path):
+    content = "image_name| comment_number| comment\n2199200615.jpg| 4   A dog runs across the grass .\n"
+    assert read(tmp_path, "flickr", content, "results.csv")[1] == [
+        ("2199200615#0", "A dog runs across the grass .", (0,))
+    ]
+
+
+def test_annotations_that_are_no_text_or_no_csv_are_refused(tmp_path):
+    short = "raw,split,filename\n" + '"[""a""]",test,1.jpg\n'
+    with pytest.raises(ConfigError, match=r"a caption of image '1.jpg' is None; expected text"):
+        read(tmp_path, "flickr", short.replace('""a""', "null"), "captions.csv")
+    with pytest.raises(ConfigError, match=r"None in .* is not a list of captions"):
+        read(tmp_path, "flickr", "filename,split,raw\n1.jpg,test\n", "captions.csv")
+    with pytest.raises(ConfigError, match=r"cannot be read as csv: field larger than field limit"):
+        read(tmp_path, "flickr", short.replace("a", "a" * 200_000), "captions.csv")
+    sentences = [{"raw": None}]
+    with pytest.raises(ConfigError, match=r"a caption of image '1.jpg' is None; expected text"):
+        read(tmp_path, "karpathy", {"images": [{"filename": "1.jpg", "split": "test", "sentences": sentences}]})
