@@ -39,7 +39,7 @@ def _jsonl(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DamagedShardError(f"line {number} of {str(path)!r} is not json: {error}") from error
             if not isinstance(row, dict):
                 raise DamagedShardError(f"line {number} of {str(path)!r} is not a json object")
@@ -63,6 +63,8 @@ def _json(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
                         if not more or len(text) - at > LONGEST_VALUE:
                             raise DamagedShardError(f"{_row(number + 1, path)} is not json: {error.msg}") from error
                         break
+                    except (ValueError, RecursionError) as error:  # a number of too many digits, nested too deeply
+                        raise DamagedShardError(f"{_row(number + 1, path)} cannot be decoded: {error}") from error
                     number += 1
                     if not isinstance(row, dict):
                         raise DamagedShardError(f"{_row(number, path)} is not a json object")
@@ -91,6 +93,8 @@ def _csv(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
             rows = csv.reader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
             if not (header := next(rows, [])):
                 return
+            if repeated := next((name for place, name in enumerate(header) if name and name in header[:place]), None):
+                raise DamagedShardError(f"{str(path)!r} has two columns {repeated!r}; give each its own name")
             for number, values in enumerate(rows, start=1):
                 if len(values) != len(header):
                     if not values:

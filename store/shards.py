@@ -207,7 +207,7 @@ def load_json(payload: bytes, key: str, shard: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(payload)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedShardError(f"the json of sample {key!r} in shard {shard!r} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise DamagedShardError(f"the json of sample {key!r} in shard {shard!r} is not an object")

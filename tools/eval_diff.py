@@ -8,7 +8,7 @@ from typing import Any
 
 from store.errors import ConfigError
 from tools.reporting.inputs import load_result
-from tools.reporting.paired import differences
+from tools.reporting.paired import differences, measurements
 from tools.reporting.uncertain import difference_table, seeds_line
 
 
@@ -17,8 +17,9 @@ class Config:
     """Compare two arms on the same queries: the difference of every measure with its 95 % interval.
 
     Both arms were evaluated with `keyclip eval` on the same sets; give the results of all seeds of an arm, in the same
-    order of seeds. A difference whose interval holds zero is within noise and marked `~`. With one seed the noise is
-    that of the queries, drawn again by image 1,000 times; with several, that of the seeds is added (Student's t).
+    order of seeds. Sets that not all of the results have are left out, also of the means. A difference whose interval
+    holds zero is within noise and marked `~`. With one seed the noise is that of the queries, drawn again by image
+    1,000 times; with several, that of the seeds is added (Student's t).
 
     Example:
         keyclip eval-diff --ours results/proclip.json --theirs results/llm2clip.json
@@ -46,7 +47,8 @@ class Config:
 
 def run(config: Config) -> None:
     """Print both arms and their differences."""
-    ours, theirs = (_load(files) for files in config.sides)
+    results = _comparable([_load(file) for files in config.sides for file in files])
+    ours, theirs = results[: len(config.ours)], results[len(config.ours) :]
     if config.json:
         print(json.dumps({"ours": ours[0]["name"], "theirs": theirs[0]["name"], "differences": _plain(ours, theirs)}))
         return
@@ -67,7 +69,40 @@ def _plain(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> 
     }
 
 
-def _load(files: Sequence[Path]) -> list[dict[str, Any]]:
-    for file in files:
-        load_result(file)  # raises where it is no result
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+def _load(file: Path) -> dict[str, Any]:
+    """Raises: ConfigError: it is no result, holds no ranks, or they are damaged."""
+    load_result(file)  # raises where it is no result
+    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        measurements(result)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"the ranks in {str(file)!r} cannot be read ({error!r:.100}); evaluate again") from error
+    return result
+
+
+def _comparable(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The results with those sets alone that all of them have, so that their means are of the same sets.
+
+    Raises:
+        ConfigError: they have no set in common, or no replicates, or differently drawn ones.
+    """
+    for result in results:
+        if result["bootstrap"] != results[0]["bootstrap"] or not result["bootstrap"]["resamples"]:
+            raise ConfigError(
+                f"results {results[0]['name']!r} and {result['name']!r} cannot be compared query by query: their "
+                f"resamples were drawn as {results[0]['bootstrap']} and {result['bootstrap']}; evaluate both with the "
+                "same --seed and --resamples, above 0"
+            )
+    shared = {
+        kind: [name for name in sets if all(name in (result["queries"].get(kind) or {}) for result in results)]
+        for kind, sets in results[0]["queries"].items()
+    }
+    if not any(shared.values()):
+        raise ConfigError("the results have no set in common; evaluate both on the same sets")
+    return [
+        result
+        | {"queries": {kind: {name: result["queries"][kind][name] for name in names} for kind, names in shared.items()}}
+        for result in results
+    ]

@@ -187,7 +187,7 @@ def test_a_json_member_is_an_object():
     assert load_json('{"caption": "écrit"}'.encode(), "a", "x.tar") == {"caption": "écrit"}
 
 
-@pytest.mark.parametrize("payload", [b"", b"{", b"[1]", b'"text"', b"\xff\xfe", b"null"])
+@pytest.mark.parametrize("payload", [b"", b"{", b"[1]", b'"text"', b"\xff\xfe", b"null", b"9" * 5000, b"[" * 10**5])
 def test_a_json_member_that_is_no_object_is_refused_naming_sample_and_shard(payload):
     with pytest.raises(DamagedShardError, match=r"the json of sample 'a' in shard 'x\.tar'"):
         load_json(payload, "a", "x.tar")

@@ -107,7 +107,7 @@ def _length(sample: dict[str, Any], caption_field: str) -> int:
 
 
 def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
 
 
 def _num_tried(shard: str) -> int | None:

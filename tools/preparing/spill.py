@@ -93,7 +93,7 @@ def working_folder(output: Path) -> Iterator[Path]:
 
 def by_hash(digests: np.ndarray) -> np.ndarray:
     """Partitions of digests, (n,) bytes of any width: their first byte decides."""
-    return digests.view(np.uint8).reshape(len(digests), -1)[:, 0] % NUM_PARTITIONS
+    return digests.view(np.uint8).reshape(len(digests), digests.itemsize)[:, 0] % NUM_PARTITIONS
 
 
 def by_number(numbers: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from tools.__main__ import main
 
 JPEG = encoded(picture(1))
 ONE = b'{"short_caption": "four", "captions": ["one", null], "width": 24, "height": 20}'
-TWO = b'{"short_caption": "", "width": "wide"}'
+TWO = b'{"short_caption": "", "width": "wide", "height": 99999999999999999999}'
 
 
 def index(*arguments: object) -> int:

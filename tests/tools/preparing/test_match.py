@@ -9,6 +9,7 @@ import pytest
 import tools.preparing.spill
 from embedder.captions import file_rows
 from tests.tools.preparing.examples import contents, printed_json, read_lines, read_parquet, write_csv
+from tests.trainer.examples import write_tar
 from tools.__main__ import main
 from tools.preparing.matching import AMBIGUOUS, MATCHED, REPEATED, UNMATCHED, Comparison, Matching
 
@@ -54,6 +55,17 @@ def test_a_row_takes_the_most_exact_form_in_which_anything_is_equal(tmp_path):
     assert ambiguous == {"2": "s0 s1", "3": "s0 s1"}
     assert [row["x"] for row in read_parquet(tmp_path / "c-unmatched.parquet")] == ["4", "5"]
     assert read_lines(tmp_path / "c-without-captions.txt") == ["s0", "s3"]
+
+
+@pytest.mark.parametrize("field", ["url", "none"])
+def test_samples_or_rows_without_any_url_are_told(tmp_path, capsys, field):
+    shard = write_tar(tmp_path / "00000.tar", [("a.jpg", b""), ("a.json", b'{"url": "http://a.org/p.jpg"}')])
+    write_csv(tmp_path / "t.csv", [{"Image Path": "" if field == "url" else "http://a.org/p.jpg", "x": "1"}])
+    before = contents(tmp_path)
+    arguments = ["--shards", shard, "--tables", tmp_path / "t.csv", "--sample-url", field]
+    assert match(*arguments, "--output", tmp_path / "c.parquet") == 1
+    assert "no row belongs to any sample: the first row says" in capsys.readouterr().err
+    assert contents(tmp_path) == before
 
 
 def test_of_rows_that_fit_one_sample_the_most_exact_gets_it_unless_equals_contradict(tmp_path):

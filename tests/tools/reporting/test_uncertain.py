@@ -130,6 +130,44 @@ def test_eval_diff_prints_every_difference_as_json(tmp_path, capsys):
     }  # fmt: skip
 
 
+def test_eval_diff_takes_the_means_over_the_sets_that_both_have(tmp_path, capsys):
+    more = with_ranks("more", [1] * 90 + [7] * 10, [1] * 80 + [3] * 20, [1] * 9 + [2])
+    entry = more["queries"]["retrieval"]["photos"]
+    other = entry | {"images": "aa", "image_to_text": {"ranks": pack([50] * 100), "groups": pack(range(100))}}
+    for queries in (more["queries"]["retrieval"], more["queries"]["drift"]):
+        queries["streets"] = other
+    files = [write(tmp_path, more, "more.json"), write(tmp_path, GOOD, "good.json")]
+    assert main(["eval-diff", "--ours", files[0], "--theirs", files[1]]) == 0
+    out = capsys.readouterr().out
+    assert "streets" not in out
+    assert out.startswith("more: retrieval recall 93.3 %")
+    assert main(["eval-diff", "--ours", files[0], "--theirs", files[1], "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["differences"]["retrieval"]
+    assert found.keys() == {"photos", ""}
+    assert found[""]["recall"] == {"value": 0.0, "low": 0.0, "high": 0.0, "within_noise": True}
+
+
+def test_eval_diff_says_in_a_sentence_why_results_cannot_be_compared(tmp_path, capsys):
+    good = write(tmp_path, GOOD, "good.json")
+    none = write(tmp_path, with_ranks("none", [1], [1], [1, 1], resamples=0), "none.json")
+    damaged = json.loads(json.dumps(GOOD))
+    damaged["queries"]["retrieval"]["photos"]["image_to_text"]["ranks"] = "!"
+    apart = json.loads(json.dumps(GOOD))
+    apart["queries"] = {"retrieval": {"others": apart["queries"]["retrieval"]["photos"]}}
+    for theirs, message in (
+        (none, "results 'good' and 'none' cannot be compared query by query"),
+        (write(tmp_path, GOOD | {"bootstrap": GOOD["bootstrap"] | {"seed": 1}}, "seed.json"), "same --seed"),
+        (write(tmp_path, damaged, "damaged.json"), "damaged.json' cannot be read (ValueError"),
+        (write(tmp_path, apart, "apart.json"), "the results have no set in common"),
+    ):
+        assert main(["eval-diff", "--ours", good, "--theirs", theirs]) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert main(["eval-diff", "--ours", none, "--theirs", none]) == 1
+    assert "--resamples, above 0" in capsys.readouterr().err
+
+
 def test_eval_diff_refuses_what_cannot_be_paired(tmp_path, capsys):
     good = write(tmp_path, GOOD, "good.json")
     with pytest.raises(SystemExit, match="2"):
