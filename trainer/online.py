@@ -119,7 +119,7 @@ class CaptionDataset:
     def __init__(self, dataset: Dataset, missing: Missing) -> None:
         self.name, self.weight = dataset.name, dataset.weight
         self.captions = Join(dataset.store, dataset.fields)
-        self.samples = ShardSamples(dataset.shards, dataset.keys)
+        self.samples = ShardSamples(dataset.shards, dataset.keys, show_progress=True)
         self.samples.keep(self.captions.covered(self.samples.keys, missing), NO_VECTOR)
 
     def texts_and_vectors(self, rows: np.ndarray, view: int) -> tuple[list[str], np.ndarray]:

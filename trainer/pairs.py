@@ -107,7 +107,7 @@ class PairDataset:
         self.name, self.weight = dataset.name, dataset.weight
         self.pairing = Pairing(dataset, config, transform)
         self.join, self.draw = self.pairing.join, self.pairing.draw
-        self.samples = ShardSamples(dataset.shards, dataset.keys)
+        self.samples = ShardSamples(dataset.shards, dataset.keys, show_progress=True)
         self.samples.keep(self.join.covered(self.samples.keys, config.missing), NO_VECTOR)
 
     @property

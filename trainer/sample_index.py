@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import hashlib
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -52,8 +53,11 @@ def index_samples(shards: Sequence[str], cache: Path | None = None, show_progres
     with _lock(folder.with_suffix(".lock")):
         if (index := _open(folder)) is not None:  # another process made it meanwhile
             return index
-        bar = tqdm(shards, "index shards", unit="shard", disable=not show_progress)
-        index = _put_together([index_shard(shard, cache) for shard in bar])
+        interval = 0.1 if sys.stderr.isatty() else 30.0  # a log file needs no animation
+        with tqdm(
+            shards, "index shards", unit="shard", disable=not show_progress, mininterval=interval, maxinterval=interval
+        ) as bar:
+            index = _put_together([index_shard(shard, cache) for shard in bar])
         _require_unique(index, shards)
         with contextlib.suppress(OSError):  # without a cache each process has its own copy
             _save(folder, index)
