@@ -3,6 +3,8 @@
 import torch
 import torch.distributed as dist
 
+from store.errors import KeyclipError
+
 
 class _AllGather(torch.autograd.Function):
     """Concatenates the ranks' rows; backward sums every rank's gradient for this rank's rows."""
@@ -59,6 +61,32 @@ def any_rank(flags: list[bool], device: torch.device) -> list[bool]:
     total = torch.tensor(flags, dtype=torch.int32, device=device)
     dist.all_reduce(total)
     return [count > 0 for count in total.tolist()]
+
+
+class RanksDisagreeError(KeyclipError, RuntimeError):
+    """The machines of a run do not see the same files."""
+
+
+def require_same(value: int, what: str, remedy: str, device: torch.device) -> None:
+    """Refuse to go on with ranks that would do different things. A collective call.
+
+    Args:
+        value: what this rank has, within 64 bits.
+        what: it is, for the message.
+        remedy: what to do about it.
+
+    Raises:
+        RanksDisagreeError: some rank has another value; on every rank.
+    """
+    if _is_alone():
+        return
+    values = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=device)
+    values[dist.get_rank()] = value
+    dist.all_reduce(values)
+    of_ranks = values.tolist()
+    other = next((rank for rank, there in enumerate(of_ranks) if there != of_ranks[0]), None)
+    if other is not None:
+        raise RanksDisagreeError(f"{what} is {of_ranks[0]} on rank 0 and {of_ranks[other]} on rank {other}; {remedy}")
 
 
 def _is_alone() -> bool:

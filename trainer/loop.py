@@ -14,7 +14,7 @@ from trainer import run_folder
 from trainer.config import RunConfig
 from trainer.engine import learning_rate_at, make_engine, set_learning_rate, start_ranks
 from trainer.epochs import begin_sentences
-from trainer.gather import any_rank
+from trainer.gather import any_rank, require_same
 from trainer.loader import batches, make_plan
 from trainer.log import TrainingLog, progress_bar
 from trainer.loss_scale import take_step
@@ -23,6 +23,7 @@ from trainer.resume import load_training_state, save_training_state
 from trainer.stage import Stage
 
 REPORT_AFTER_SECONDS = 5
+SAME_DATA = "every machine needs the same shards, stores and key lists, which nothing changes as the run starts"
 
 
 class RankLostError(KeyclipError, ConnectionError):
@@ -60,6 +61,7 @@ class _Run:
     def __init__(self, config: RunConfig, stage: Stage, rank: int, ranks: int, device: torch.device) -> None:
         self.config, self.stage, self.rank, self.ranks, self.device = config, stage, rank, ranks, device
         num_samples = sum(source.epoch_size for source in stage.data.sources)
+        require_same(num_samples, "the number of samples", SAME_DATA, device)
         self.plan = make_plan(num_samples, config.batch_size, ranks, config.accumulation)
         self.total_steps = min(config.epochs * self.plan.steps_per_epoch, config.max_steps or 10**18)
         self.engine = make_engine(stage.module, config, ranks, stage.lr_scale)

@@ -1,18 +1,22 @@
 """Training state to a checkpoint and back: float32 master weights, Adam moments, and what the stage keeps beside."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from store.errors import CheckpointError
+from store.errors import CheckpointError, ConfigError
 from trainer import run_folder
 from trainer.config import RunConfig
+from trainer.gather import require_same
 from trainer.loss_scale import loss_scale_state, set_loss_scale_state
 from trainer.master_weights import MOMENTS, adam_step, full_state, set_full_state
 from trainer.run_folder import plain
 from trainer.stage import Stage
+
+SHARED_OUTPUT = "--output must be on a file system that all machines of the run share"
 
 
 def save_training_state(config: RunConfig, engine: Any, stage: Stage, step: int, total_steps: int, rank: int) -> None:
@@ -50,12 +54,16 @@ def load_training_state(run: Path, engine: Any, stage: Stage) -> int:
 
     Raises:
         CheckpointError: the checkpoint does not hold what the stage's module needs.
+        ConfigError: the data has other samples than when the run began.
+        RanksDisagreeError: not every rank sees the newest checkpoint.
     """
     checkpoints = run_folder.list_checkpoints(run)
+    info: dict[str, Any] = run_folder.read_checkpoint_info(checkpoints[-1]) if checkpoints else {"step": 0}
+    require_same(info["step"], f"the newest checkpoint's step in {str(run)!r}", SHARED_OUTPUT, engine.device)
     if not checkpoints:
         return 0
     newest = checkpoints[-1]
-    info = run_folder.read_checkpoint_info(newest)
+    require_same_samples(info.get("datasets"), stage.info.get("datasets"), newest)
     weights, moments = run_folder.read_tensors(newest, "model"), run_folder.read_tensors(newest, "optimizer")
     for name, parameter in engine.module.named_parameters():
         if not parameter.requires_grad:
@@ -68,3 +76,24 @@ def load_training_state(run: Path, engine: Any, stage: Stage) -> int:
     stage.load_extra_files(lambda name: run_folder.read_tensors(newest, name))
     stage.after_load(engine)
     return int(info["step"])
+
+
+def require_same_samples(there: Mapping[str, Any] | None, here: Mapping[str, Any] | None, checkpoint: Path) -> None:
+    """Refuse data that has grown or shrunk: step and sample would no longer belong together.
+
+    Args:
+        there: the datasets as the checkpoint describes them; None where it does not.
+        here: as they are now, by :func:`trainer.order.describe`.
+
+    Raises:
+        ConfigError: a dataset has another number of samples.
+    """
+    if there is None or here is None:
+        return
+    for name in here:
+        before, now = there.get(name, {}).get("samples", 0), here[name]["samples"]
+        if before != now:
+            raise ConfigError(
+                f"dataset {name!r} had {before} samples when {str(checkpoint)!r} was written and has {now} now: the "
+                "epoch cannot go on without repeating or skipping some; give the data as it was, or another --output"
+            )

@@ -16,9 +16,8 @@ BACKENDS = ("lmdb", "zarr")
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_killed_writers_lose_duplicate_and_tear_nothing(tmp_path, backend):
-    report = torture(tmp_path / "some.store", backend, rounds=8)
+    report = torture(tmp_path / "some.store", backend, rounds=8, least_blocks=9)
     assert report.clean, report
-    assert report.blocks > 8
 
 
 @pytest.mark.slow

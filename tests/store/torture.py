@@ -108,12 +108,12 @@ def check(path, reported, checked, report):
     report.blocks = len(blocks)
 
 
-def torture(path, backend, rounds, seed=0):
-    """Run ``rounds`` rounds on a new store at ``path``."""
+def torture(path, backend, rounds, seed=0, least_blocks=0):
+    """Run ``rounds`` rounds on a new store at ``path``, and on until ``least_blocks`` blocks are there."""
     store.create(path, backend=backend)
     dice = random.Random(seed)
     report, checked, reported = Report(), set(), set()
-    for _ in range(rounds):
+    while report.kills < rounds * NUM_WRITERS or report.blocks < least_blocks:
         kills, new = kill_some(path, dice)
         reported |= new
         report.kills += kills

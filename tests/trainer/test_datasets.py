@@ -143,6 +143,7 @@ def test_datasets_of_different_widths_are_refused(folder, clip_folder):
         ("", "must map names of datasets to settings"),
         ("[a]", "must map names of datasets to settings"),
         ("a: [", "cannot be read: while parsing"),
+        ("a: {store: a.store}\na: {store: b.store}", "cannot be read: 'a' stands twice; give each its own name"),
         ("a: x.store", "dataset 'a' of .* holds 'x.store'; expected settings such as {store: a.store}"),
         ("a: {wieght: 1}", "dataset 'a' of .* sets 'wieght', which is not a setting; there are shards, fields"),
         ("a: {weight: 1}", "dataset 'a' of .* names no store, and neither does --store"),

@@ -8,7 +8,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from trainer.gather import gather_rows
+from trainer.gather import RanksDisagreeError, gather_rows, require_same
 from trainer.objectives import MAX_LOGIT_SCALE, contrastive
 
 # case -> rows of each rank, logit scale, seed
@@ -65,15 +65,26 @@ def run_rank(rank: int, folder: str) -> None:
     rows = torch.arange(rank * 2, rank * 2 + 2 + rank).float()[:, None, None].expand(-1, 2, 1)
     gathered, start, ranks = gather_rows(rows)
     results |= {"gathered": gathered.contiguous(), "where": torch.tensor([start, ranks])}
+    require_same(3, "a number that both have", "none needed", torch.device("cpu"))
+    try:
+        require_same(5 - rank, "the number of samples", "copy the shards", torch.device("cpu"))
+    except RanksDisagreeError as error:
+        (Path(folder) / f"{rank}.txt").write_text(str(error))
     save_file(results, f"{folder}/{rank}.safetensors")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, torch.Tensor]]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two ranks found."""
     folder = tmp_path_factory.mktemp("ranks")
     torch.multiprocessing.start_processes(run_rank, args=(str(folder),), nprocs=2, start_method="spawn")
-    return [load_file(Path(folder) / f"{rank}.safetensors") for rank in range(2)]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> list[dict[str, torch.Tensor]]:
+    return [load_file(folder / f"{rank}.safetensors") for rank in range(2)]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -111,3 +122,9 @@ def test_rows_are_gathered_in_rank_order_whatever_their_number(results):
 def test_without_ranks_rows_are_their_own_gathering():
     rows = torch.ones(3, 2)
     assert gather_rows(rows) == (rows, 0, 1)
+
+
+def test_ranks_that_see_different_files_are_refused_on_every_rank(folder):
+    for rank in range(2):
+        said = (folder / f"{rank}.txt").read_text()
+        assert said == "the number of samples is 5 on rank 0 and 4 on rank 1; copy the shards"

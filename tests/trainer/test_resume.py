@@ -3,7 +3,13 @@
 The launch is that of ``tests/trainer/engines.py``.
 """
 
+from pathlib import Path
+
 import pytest
+
+from store.errors import ConfigError
+from trainer.order import Source, describe
+from trainer.resume import require_same_samples
 
 
 @pytest.fixture(params=["stage2-0-fp32", "stage2-1-bf16", "stage2-2-bf16", "stage2-1-fp16"])
@@ -96,3 +102,14 @@ def test_a_restored_loss_scale_goes_on_as_it_would_have(fp16):
 def test_a_gradient_that_overflows_unscaled_ends_the_run(fp16):
     assert fp16["diverging"][0] == "False"  # from 2 to 1
     assert fp16["diverging"][1].startswith("the gradient overflows in fp16 even unscaled")
+
+
+def test_a_run_does_not_go_on_with_more_or_fewer_samples_than_it_began_with():
+    """Neither more vectors under ``--missing skip`` nor another shard may move the samples of the steps to come."""
+    began = describe([Source("cc3m", [3, 4], left_out={"without a vector": 1}), Source("own", [5])])
+    require_same_samples(began, describe([Source("cc3m", [7]), Source("own", [5])]), Path("step-00000500"))
+    grown = describe([Source("cc3m", [3, 5]), Source("own", [5])])
+    expected = "dataset 'cc3m' had 7 samples when 'step-00000500' was written and has 8 now"
+    with pytest.raises(ConfigError, match=expected):
+        require_same_samples(began, grown, Path("step-00000500"))
+    require_same_samples(None, grown, Path("step-00000500"))
