@@ -27,6 +27,7 @@ from trainer.evalsets.definition import read_definitions
 from trainer.evalsets.images import Images
 from trainer.evaluate import Model, caption_features, image_features, load_model
 from trainer.join import Join
+from trainer.pairs import carried_caption
 from trainer.run_folder import write_json
 from trainer.samples import ShardSamples
 from trainer.uncertainty import Bootstrap
@@ -168,7 +169,7 @@ def _of_shards(config: Config, model: Model, result: Result) -> tuple[list[str],
     keys = [key.decode() for key in samples.keys]
     joins = {name: _joins(config, model, fields) for name, fields in sets.items()}
     texts = {
-        name: [_pooled(join, keys, of) for join, of in zip(pair, (model, model.original()), strict=True)]
+        name: [_pooled(join, samples, keys, of) for join, of in zip(pair, (model, model.original()), strict=True)]
         for name, pair in joins.items()
     }
     image_IE = _encode(config, model, samples)
@@ -180,16 +181,23 @@ def _of_shards(config: Config, model: Model, result: Result) -> tuple[list[str],
             result.add_retrieval(f"{name}, {part}", image_IE[kept], part_keys, [own_part], [original_part], part=True)
     if config.zeroshot:
         classes = find_classes(config.zeroshot)
-        vectors = class_vectors(classes, _joins(config, model, ["prompt"])[0], model.adapter)
+        join = _joins(config, model, ["prompt"])[0]
+        prompts = list(classes.prompts())
+        join.check_captions([key for _, key, _ in prompts], [prompt for *_, prompt in prompts], 0)
+        vectors = class_vectors(classes, join, model.adapter)
         labels = sample_labels(classes, samples)
         result.add_zeroshot(config.zeroshot.stem, image_IE, keys, vectors, labels, classes.primary)
     first, field = next(iter(joins.values()))[0], next(iter(sets.values()))[0]
     spread = _spread(config.examples, len(samples))
-    captions = [Caption(keys[i], samples.caption(i, field) or "", (i,)) for i in spread]
+    captions = [Caption(keys[i], _carried(samples, i, field) or "", (i,)) for i in spread]
     return list(samples.shards), len(samples), _examples(len(spread), samples, captions, image_IE, first, "", model)
 
 
-def _pooled(join: Join, keys: Sequence[str], model: Model) -> Texts:
+def _pooled(join: Join, samples: ShardSamples, keys: Sequence[str], model: Model) -> Texts:
+    """Raises: StaleCaptionError: a vector is of another caption than the one that the shards carry."""
+    for which in range(len(join.fields)):
+        captions = [_carried(samples, i, join.caption_field(which)) for i in range(len(samples))]
+        join.check_captions(keys, captions, which)
     features = caption_features(join, keys, model.adapter)
     images = [(i,) for _ in join.fields for i in range(len(keys))]
     return Texts(
@@ -197,6 +205,10 @@ def _pooled(join: Join, keys: Sequence[str], model: Model) -> Texts:
         images,
         [f"{key}/{join.caption_field(i)}" for i in range(len(join.fields)) for key in keys],
     )
+
+
+def _carried(samples: ShardSamples, position: int, field: str) -> str | None:
+    return carried_caption(samples.json(position) if samples.has_json(position) else None, field)
 
 
 def caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:

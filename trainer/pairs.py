@@ -165,12 +165,12 @@ class Pairing:
         """
         for which in np.unique(draws).tolist() if self.check_captions else ():
             rows = np.flatnonzero(draws == which).tolist()
-            captions = [_caption(content(row), self.join.caption_field(which)) for row in rows]
+            captions = [carried_caption(content(row), self.join.caption_field(which)) for row in rows]
             self.join.check_captions([keys[row] for row in rows], captions, which)
         return self.join.drawn(keys, draws)
 
 
-def _caption(content: dict[str, Any] | None, caption_field: str) -> str | None:
+def carried_caption(content: dict[str, Any] | None, caption_field: str) -> str | None:
     """The caption that the shard carries; None where it carries none, since captions may come from elsewhere."""
     try:
         return None if content is None else caption_at(content, caption_field)

@@ -384,6 +384,25 @@ def test_texts_that_are_not_embedded_or_have_changed_are_refused(folder, tmp_pat
     assert "the caption of sample 'photos/0#0' is not the one" in error
 
 
+def test_vectors_of_other_captions_or_prompts_than_todays_are_refused_for_shards_too(folder, tmp_path, capsys):
+    members = [("0.jpg", encoded(picture(0))), ("0.json", json.dumps({"short": "new", "label": "cat"}).encode())]
+    shard = write_tar(tmp_path / "shard.tar", members)
+    error = failing(folder, capsys, "--shards", shard, "--captions", "short=short")
+    assert "the caption of sample '0' is not the one that field 'clip/short'" in error
+    (tmp_path / "animals.json").write_text((folder / "animals.json").read_text().replace("the {}", "some {}"))
+    shards = ("--shards", folder / "shard.tar", "--captions", "short=short")
+    error = failing(folder, capsys, *shards, "--zeroshot", tmp_path / "animals.json")
+    assert "the caption of sample 'cat/0/1' is not the one that field 'clip/prompt'" in error
+
+
+def test_shards_without_captions_are_evaluated_on_the_vectors_of_their_keys(folder, shard_result, tmp_path):
+    members = [(f"{i}.jpg", encoded(picture(i))) for i in range(NUM)]
+    bare = ("--shards", write_tar(tmp_path / "bare.tar", members), "--captions", "short=short")
+    result = run_eval(folder, "bare", *bare, "--resamples", 0, "--examples", 1)
+    assert result["retrieval"]["short"] == shard_result["retrieval"]["short"]
+    assert result["examples"][0]["query"] == ""
+
+
 def test_an_image_that_cannot_be_decoded_is_named(folder, tmp_path, capsys):
     sets = {"sets": {"photos": SETS["photos"] | {"images": "images", "annotations": str(folder / "photos.jsonl")}}}
     (tmp_path / "sets.yaml").write_text(yaml.safe_dump(sets))
