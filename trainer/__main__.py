@@ -96,4 +96,7 @@ def _take_recipe(argv: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if "trainer.engine" in sys.modules:
+        sys.modules["trainer.engine"].leave(status)
+    sys.exit(status)

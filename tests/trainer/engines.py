@@ -14,7 +14,7 @@ import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 
 from trainer.config import RunConfig
-from trainer.engine import make_engine, parameter_groups, set_learning_rate, start_ranks, stop_ranks
+from trainer.engine import leave, make_engine, parameter_groups, set_learning_rate, start_ranks, stop_ranks
 from trainer.evalsets.images import ShardImages
 from trainer.log import DivergedError
 from trainer.loss_scale import loss_scale_state, set_loss_scale_state, take_step
@@ -360,6 +360,7 @@ def main(settings_file: str, results_file: str) -> None:
     if rank == 0:
         Path(results_file).write_text(json.dumps(results))
     stop_ranks()
+    leave(0)
 
 
 if __name__ == "__main__":

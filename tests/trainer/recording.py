@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from store.command import run_command
+from trainer.engine import leave
 from trainer.loop import train
 from trainer.stage2 import Stage2, Stage2Config
 
@@ -52,4 +53,4 @@ class Recording(Stage2):
 if __name__ == "__main__":
     folder, stop_after, *flags = [word for word in sys.argv[1:] if not word.startswith("--local_rank")]
     Recording.folder, Recording.stop_after = Path(folder), int(stop_after)
-    sys.exit(run_command(Stage2Config, lambda config: train(config, "stage2", Recording), flags, "recording"))
+    leave(run_command(Stage2Config, lambda config: train(config, "stage2", Recording), flags, "recording"))

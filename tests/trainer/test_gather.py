@@ -8,6 +8,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from trainer.engine import leave
 from trainer.gather import RanksDisagreeError, gather_rows, require_same
 from trainer.objectives import MAX_LOGIT_SCALE, contrastive
 
@@ -72,6 +73,7 @@ def run_rank(rank: int, folder: str) -> None:
         (Path(folder) / f"{rank}.txt").write_text(str(error))
     save_file(results, f"{folder}/{rank}.safetensors")
     dist.destroy_process_group()
+    leave(0)
 
 
 @pytest.fixture(scope="module")
