@@ -1,5 +1,6 @@
 """DeepSpeed: the ranks, the engine and the optimiser's settings."""
 
+import gc
 import logging
 import math
 import os
@@ -52,6 +53,7 @@ def stop_ranks() -> None:
     """Leave the ranks; without it, gloo's threads abort the process at exit."""
     if dist.is_initialized():
         dist.destroy_process_group()
+        gc.collect()  # engines refer to groups and to each other
 
 
 def leave(status: int) -> NoReturn:
