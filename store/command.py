@@ -114,8 +114,10 @@ def _take_config_files(argv: Sequence[str]) -> tuple[list[Path], list[str]]:
 def _read_settings(file: Path) -> Mapping[str, Any]:
     import yaml
 
+    from store.yaml_text import load_yaml
+
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        settings = load_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"the settings file {str(file)!r} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

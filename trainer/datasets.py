@@ -1,7 +1,7 @@
 """Which data a run trains on: one dataset by flags, or several by a YAML file, each with a weight."""
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from store.errors import ConfigError
+from store.yaml_text import load_yaml
 from trainer.config import ValidatedRunConfig, require
 from trainer.join import Join, Missing, differences
 
@@ -86,17 +87,6 @@ class DataConfig(ValidatedRunConfig):
         return read_datasets(self.datasets, common)
 
 
-class _EachNameOnce(yaml.SafeLoader):
-    """Refuses a name that stands twice, of which YAML would keep the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        names = [name.value for name, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.YAMLError(f"{name!r} stands twice; give each its own name")
-        return super().construct_mapping(node, deep)
-
-
 def read_datasets(file: Path, common: Mapping[str, Any]) -> list[Dataset]:
     """The datasets of a YAML file; settings that an entry leaves out are those of ``common``.
 
@@ -104,7 +94,7 @@ def read_datasets(file: Path, common: Mapping[str, Any]) -> list[Dataset]:
         ConfigError: the file cannot be read, or an entry is not as expected; names file, dataset and setting.
     """
     try:
-        entries = yaml.load(file.read_text(encoding="utf-8"), _EachNameOnce)
+        entries = load_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"the datasets of {str(file)!r} cannot be read: {error}") from error
     if not isinstance(entries, dict) or not entries:

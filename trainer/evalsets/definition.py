@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 
 from store.errors import ConfigError
+from store.yaml_text import load_yaml
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +64,7 @@ def read_definitions(file: Path) -> list[Definition]:
         ConfigError: unreadable, no set, or a set with unknown, missing or wrong entries; names the set.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = load_yaml(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"the evaluation sets {str(file)!r} cannot be read: {error}") from error
     sets = content.get("sets") if isinstance(content, Mapping) else None

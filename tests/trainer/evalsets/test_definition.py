@@ -98,3 +98,10 @@ def test_the_example_names_the_seven_retrieval_and_eleven_zero_shot_sets_of_the_
         shipped = SHIPPED / f"{definition.name}.json"
         if is_classification(definition):
             assert (definition.primary or "top1") == read_classes(shipped).primary
+
+
+def test_a_set_that_is_named_twice_is_refused_not_lost(tmp_path):
+    file = tmp_path / "sets.yaml"
+    file.write_text("sets:\n  coco: {layout: karpathy}\n  coco: {layout: coco}\n")
+    with pytest.raises(ConfigError, match="'coco' stands twice"):
+        read_definitions(file)
