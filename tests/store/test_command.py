@@ -94,6 +94,7 @@ def test_flags_override_files_later_files_earlier_ones_and_files_the_recipe(tmp_
         ("speed: 3\n", r"settings\.yaml sets 'speed', which is not a setting; there are check, epochs, fields"),
         ("- 1\n", r"settings\.yaml' must map names to values"),
         ("", "must map names to values"),
+        ("epochs: 3\nepochs: 4\n", r"settings\.yaml' is not YAML: 'epochs' stands twice"),
         ("a: [1\n", r"settings\.yaml' is not YAML"),
         (b"path: \xff\xfe\n", r"settings\.yaml' is not UTF-8"),
     ],
