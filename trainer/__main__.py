@@ -7,10 +7,15 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from store.command import exit_status, run_command
 from store.errors import ConfigError
-from trainer.recipes import RECIPES, recipe_settings
+from trainer.recipes import describe, recipe_settings
+
+if TYPE_CHECKING:
+    from trainer.config import RunConfig
+    from trainer.stage import Stage
 
 SEVERAL = "several"
 
@@ -25,11 +30,10 @@ STAGE_WORDS = [[stage] for stage in STAGES]
 
 def usage() -> str:
     stages = "\n".join(f"  {name:9} {what}" for name, (*_, what) in STAGES.items())
-    recipes = "\n".join(f"  {name}" for name in RECIPES)
     return (
         f"usage: deepspeed --num_gpus N --module trainer STAGE [--recipe NAME] ... (STAGE --help explains one)\n\n"
         f"{stages}\n  {SEVERAL:9} FILE: one after another in one launch; a line is a json list, STAGE and flags\n\n"
-        f"recipes, whose settings flags override:\n{recipes}"
+        f"recipes, whose settings flags override:\n{describe()}"
     )
 
 
@@ -77,10 +81,15 @@ def _run(name: str, argv: Sequence[str]) -> int:
     # DeepSpeed calls names that torch is renaming
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
 
-    def train(config: object) -> None:
+    def train(config: "RunConfig") -> None:
         from trainer.loop import train
 
-        train(config, name, getattr(module, stage_name))  # type: ignore[arg-type]
+        def build(config: "RunConfig") -> "Stage":
+            stage: Stage = getattr(module, stage_name)(config)
+            stage.info["recipe"] = recipe
+            return stage
+
+        train(config, name, build)
 
     recipe, argv = _take_recipe(argv)
     settings = recipe_settings(recipe, name) if recipe is not None else None

@@ -107,7 +107,8 @@ def make_engine(module: nn.Module, config: RunConfig, ranks: int, lr_scale: Call
     optimizer = torch.optim.AdamW(
         parameter_groups(module.named_parameters(), config.weight_decay, lr_scale),
         lr=config.learning_rate,
-        betas=(0.9, config.beta2),
+        betas=(config.beta1, config.beta2),
+        eps=config.epsilon,
     )
     settings: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": config.batch_size // (ranks * config.accumulation),

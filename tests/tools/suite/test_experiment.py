@@ -139,4 +139,4 @@ def test_a_comparison_of_all_arms_and_two_seeds_that_is_killed_goes_on(folder, t
     assert "standard deviation over seeds (2 seeds)" in table
     for seed in (0, 1):
         runs = {path.parent.name for path in output.glob(f"seed-{seed}/*/log.jsonl")}
-        assert runs == {*ARMS, "stage1-no-structure"} - {"clip"}
+        assert runs == {*ARMS, "stage1@structure=False"} - {"clip"}
