@@ -65,9 +65,9 @@ def run(config: Config) -> None:
     compare.run(
         compare.Config(
             output=config.output,
-            clip=config.clip or _pretrain(config, chain, config.pretrain_shards or (f"{data}/pretrain/*.tar",)),
-            model=config.model or packaged_encoder(),
-            embedder="minilm",
+            clip=(config.clip or _pretrain(config, chain, config.pretrain_shards or (f"{data}/pretrain/*.tar",)),),
+            model=(config.model or packaged_encoder(),),
+            embedder=("minilm",),
             finetune_shards=config.finetune_shards or (f"{data}/finetune/*.tar",),
             test_shards=config.test_shards or (f"{data}/test/*.tar",),
             **shared,

@@ -8,7 +8,13 @@ from tools.suite.arms import expand
 
 
 def config(**changes):
-    settings = {"output": "out", "clip": "clip", "finetune_shards": ("a.tar",), "test_shards": ("b.tar",), "store": "s"}
+    settings = {
+        "output": "out",
+        "clip": ("clip",),
+        "finetune_shards": ("a.tar",),
+        "test_shards": ("b.tar",),
+        "store": "s",
+    }
     return Config(**settings | changes)
 
 
@@ -32,7 +38,12 @@ def test_by_default_all_eight_arms_of_the_paper_are_compared():
         ({"arms": ()}, r"arms is \(\); expected at least one"),
         ({"seeds": (1, 1)}, "seeds names one twice: 1, 1"),
         ({"stage2_steps": 0}, "stage2_steps is 0; expected at least 1"),
-        ({"finetune_samples": 0}, "finetune_samples is 0; expected at least 1"),
+        ({"finetune_samples": (0,)}, r"finetune_samples is \(0,\); expected numbers of at least 1, each once"),
+        ({"finetune_samples": (5, 5)}, r"finetune_samples is \(5, 5\); expected"),
+        ({"epochs": 0}, "epochs is 0; expected at least 1"),
+        ({"clip": ("a", "b")}, "several clips need a name each, as NAME=a; got a, b"),
+        ({"model": ("a=x", "a=y")}, "several models need a name each"),
+        ({"model": ("a",), "embedder": ("x", "y")}, r"one model has no 2 names \(x, y\); give one of them"),
         ({"store": None}, "give --store with all vectors in it, or --model"),
     ],
 )

@@ -39,7 +39,7 @@ def parameters(**shapes: tuple[int, ...]) -> torch.nn.Module:
 
 
 def blocks(*names: str) -> torch.nn.ModuleList:
-    return torch.nn.ModuleList([parameters(**{name: (2, 2) for name in names}) for _ in range(2)])
+    return torch.nn.ModuleList([parameters(**dict.fromkeys(names, (2, 2))) for _ in range(2)])
 
 
 def openai_of_open_clip() -> OpenClipTower:

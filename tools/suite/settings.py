@@ -29,6 +29,8 @@ class SuiteSettings:
     """Optimiser steps of stage 1."""
     stage2_steps: int = 140
     """Optimiser steps of stage 2, the same for every arm."""
+    epochs: int | None = None
+    """Passes over the samples in both stages, in place of the steps: for data sizes, or the paper's 4."""
     recipe: str = "demo"
     """Recipe of both stages; see `python -m trainer --help`."""
     num_blocks: int | None = None
@@ -41,8 +43,9 @@ class SuiteSettings:
     """Further settings of stage 2 in every arm, YAML: they override the recipe's."""
     ranks: int = 2
     """Processes that train together."""
-    finetune_samples: int | None = None
-    """Draw this many of the fine-tuning samples, others for each seed; by default all."""
+    finetune_samples: tuple[int, ...] = ()
+    """Draw this many of the fine-tuning samples, others for each seed; by default all. Several numbers compare data
+    sizes: every arm is trained at each, a larger draw holding the smaller ones."""
     keys: Path | None = None
     """Key list, one sample key a line: fine-tune on these samples only."""
     caption_fields: tuple[str, ...] = ("shortSV_captions", "raw_caption", "longSV_captions")
@@ -66,8 +69,9 @@ class SuiteSettings:
         self._check_adapter()
         for name in ("ranks", "stage1_steps", "stage2_steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        require(self.finetune_samples is None or self.finetune_samples >= 1, "finetune_samples", self.finetune_samples,
-                "at least 1")  # fmt: skip
+        require(self.epochs is None or self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        if len(set(self.finetune_samples)) < len(self.finetune_samples) or min(self.finetune_samples, default=1) < 1:
+            raise ConfigError(f"finetune_samples is {self.finetune_samples}; expected numbers of at least 1, each once")
 
     def adapter(self) -> dict[str, int]:
         """The shape of the adapter that all arms share, as settings of both stages."""

@@ -7,6 +7,7 @@ import pytest
 from store.errors import ConfigError
 from tools.suite.arms import ARMS, GROUPS, expand
 from tools.suite.experiment import Experiment, Sources
+from tools.suite.grid import make_grid
 from tools.suite.settings import SuiteSettings
 
 
@@ -21,10 +22,9 @@ class Draws:
 
 def trainings(**settings):
     """What a comparison trains: folder's name -> words of the command."""
-    sources = Sources(
-        clip="clip", model=None, store=Path("s"), finetune=("a.tar",), test=("b.tar",), embedder="llm", teacher="clip"
-    )
-    experiment = Experiment(Path("out"), SuiteSettings(**settings), sources, Draws())  # type: ignore[arg-type]
+    sources = Sources(store=Path("s"), finetune=("a.tar",), test=("b.tar",))
+    (point,) = make_grid(["clip"], [], ["llm"], "clip", [])
+    experiment = Experiment(Path("out"), SuiteSettings(**settings), sources, point, Draws())  # type: ignore[arg-type]
     return {training.output.name: training.words for training in experiment._trainings(0)}
 
 
