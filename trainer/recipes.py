@@ -9,7 +9,6 @@ The paper's figures to compare with (ViT-L/14, 3M): Flickr30k R@1 92.8 / 81.1, C
 11 sets 64.9; 1.5 hours on 8 H100. This project has not run these recipes, since it has no such machine.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -98,13 +97,13 @@ def _demo() -> Recipe:
     }
 
 
-def _published(method: str, tower: str, more: Mapping[str, Any]) -> Recipe:
-    """A run of the paper, with its CLIP; LLM2CLIP has no stage 1 and no self-distillation."""
+def _published(method: str, tower: str, more: dict[str, Any]) -> Recipe:
+    """A run of the paper; LLM2CLIP has no stage 1 and no self-distillation."""
     stages = {
-        stage: {s.name: value for s in SETTINGS if (value := getattr(s, stage)) is not None}
-        | {"clip": TOWERS[tower], **more}
+        stage: {s.name: value for s in SETTINGS if (value := getattr(s, stage)) is not None} | more
         for stage in ("stage1", "stage2")
     }
+    stages["stage2"]["clip"] = TOWERS[tower]  # stage 1 knows its CLIP by the teacher fields
     if method == "llm2clip":
         return {"stage2": stages["stage2"] | {"lambda_reg": 0.0}}
     return stages
