@@ -38,6 +38,7 @@ class Config(SuiteSettings):
             --store captions.store --finetune-shards 'train-*.tar' --keys dogs.txt --test-shards 'test-*.tar'
             --caption-fields captions.0 captions.1 --eval-captions all=captions.0,captions.1
             --test-parts dogs=test-dogs.txt others=test-others.txt --seeds 0 1 2
+
     Example, table 6 of the paper: the arms on two base models
         keyclip compare --output runs/table6 --arms table6 --recipe proclip-3m --epochs 4 --ranks 8
             --clip vitb32=openai/clip-vit-base-patch32 vitl14=openai/clip-vit-large-patch14 --embedder llama

@@ -93,7 +93,7 @@ def _parse(text: str) -> Arm:
         name, equals, value = part.partition("=")
         stage, dot, setting = name.rpartition(".")
         having = [s for s in ([stage] if dot else STAGES) if stages.get(s) is not None and setting in _settings(s)]
-        if not equals or not having or setting in _SHARED:
+        if not equals or not having or setting in _SHARED or "/" in value:
             raise ConfigError(
                 f"arm {text!r} sets {part!r}; expected SETTING=VALUE with a setting of a stage that {base!r} trains, "
                 f"and none that all arms share ({', '.join(sorted(_SHARED))})"

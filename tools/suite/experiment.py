@@ -114,7 +114,7 @@ class Experiment:
 
     def _flags(self, own: Settings) -> list[str]:
         """The adapter that all arms share, then the arm's own settings, which may name another one."""
-        return flags(self.settings.adapter() | own)
+        return flags({**self.settings.adapter(), **own})
 
     def _fields(self, prefix: str) -> list[str]:
         return [f"{prefix}/{field}" for field in self.settings.caption_fields]

@@ -68,6 +68,7 @@ def make_grid(
     bases = _named(clips, (teacher,), "clip")
     texts = _named(models, embedders, "model") if models else [(name, None) for name in embedders]
     several = len(bases) > 1, len(texts) > 1, len(sizes) > 1
+    numbers: Sequence[int | None] = sizes or [None]
     return [
         Point(
             clip=clip,
@@ -78,7 +79,7 @@ def make_grid(
             base=prefix if several[0] else "",
             rest=(*([embedder] if several[1] else []), *([f"{size} samples"] if several[2] else [])),
         )
-        for (prefix, clip), (embedder, model), size in product(bases, texts, sizes or [None])
+        for (prefix, clip), (embedder, model), size in product(bases, texts, numbers)
     ]
 
 

@@ -124,7 +124,8 @@ def test_an_arm_that_two_groups_name_is_trained_once():
         ("llm2clip@stage1.structure=False", "a setting of a stage that 'llm2clip' trains"),
         ("clip@seed=1", "none that all arms share"),
         ("proclip@seed=1", "none that all arms share"),
-        ("proclip@eval_sets=a/b", "none that all arms share"),
+        ("proclip@eval_sets=a", "none that all arms share"),
+        ("proclip@wandb_project=a/b", "sets 'wandb_project=a/b'"),  # the name is that of a folder
     ],
 )
 def test_an_arm_that_cannot_be_is_refused(arm, message):
