@@ -82,6 +82,8 @@ def run(config: Config) -> None:
     before = _begin(config, path)
     sources = Sources(store=path, finetune=config.finetune_shards, test=config.test_shards)
     experiments = [_experiment(config, sources, point) for point in config.points()]
+    for experiment in experiments:  # before anything is embedded or trained
+        experiment.check()
     largest = max(experiments, key=lambda experiment: experiment.draws.num_drawn or len(experiment.draws.keys))
     largest.embed(_models(config))
     for experiment in experiments:

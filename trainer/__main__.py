@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from store.command import exit_status, run_command
+from store.command import exit_status, parse_config
 from store.errors import ConfigError
 from trainer.recipes import describe, recipe_settings
 
@@ -75,25 +75,41 @@ def _run_several(file: Path) -> int:
     return 0
 
 
+def parse(name: str, argv: Sequence[str]) -> "RunConfig":
+    """The settings of a stage as its command line gives them, over those of ``--recipe``; nothing is run.
+
+    Raises:
+        ConfigError: settings that do not fit each other, or no such recipe.
+        SystemExit: wrong flags, after a message.
+    """
+    module_name, config_name, *_ = STAGES[name]
+    recipe, argv = _take_recipe(argv)
+    settings = recipe_settings(recipe, name) if recipe is not None else None
+    config: RunConfig = parse_config(
+        getattr(importlib.import_module(module_name), config_name), argv, f"python -m trainer {name}", settings
+    )
+    return config
+
+
 def _run(name: str, argv: Sequence[str]) -> int:
-    module_name, config_name, stage_name, _ = STAGES[name]
-    module = importlib.import_module(module_name)
+    module_name, _, stage_name, _ = STAGES[name]
+    stage_class = getattr(importlib.import_module(module_name), stage_name)
     # DeepSpeed calls names that torch is renaming
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+    recipe, _ = _take_recipe(argv)
 
-    def train(config: "RunConfig") -> None:
+    def build(config: "RunConfig") -> "Stage":
+        stage: Stage = stage_class(config)
+        stage.info["recipe"] = recipe
+        return stage
+
+    def run() -> None:
+        config = parse(name, argv)
         from trainer.loop import train
-
-        def build(config: "RunConfig") -> "Stage":
-            stage: Stage = getattr(module, stage_name)(config)
-            stage.info["recipe"] = recipe
-            return stage
 
         train(config, name, build)
 
-    recipe, argv = _take_recipe(argv)
-    settings = recipe_settings(recipe, name) if recipe is not None else None
-    return run_command(getattr(module, config_name), train, argv, f"python -m trainer {name}", settings)
+    return exit_status(run)
 
 
 def _take_recipe(argv: Sequence[str]) -> tuple[str | None, list[str]]:

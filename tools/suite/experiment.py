@@ -68,6 +68,11 @@ class Experiment:
             self.chain.keyclip("prompts", "--classes", self.settings.zeroshot, "--output", prompts)
             yield ["--captions", prompts, "--caption-fields", "prompt"]
 
+    def check(self) -> None:
+        """Raises: ConfigError, SystemExit: a training has settings that its stage does not take."""
+        for training in self._trainings(self.settings.seeds[0]):
+            training.check()
+
     def run(self) -> None:
         """Seed by seed, train all arms in one launch and evaluate them."""
         for seed in self.settings.seeds:

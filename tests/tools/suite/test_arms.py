@@ -25,6 +25,7 @@ def trainings(**settings):
     sources = Sources(store=Path("s"), finetune=("a.tar",), test=("b.tar",))
     (point,) = make_grid(["clip"], [], ["llm"], "clip", [])
     experiment = Experiment(Path("out"), SuiteSettings(**settings), sources, point, Draws())  # type: ignore[arg-type]
+    experiment.check()
     return {training.output.name: training.words for training in experiment._trainings(0)}
 
 
@@ -131,6 +132,12 @@ def test_an_arm_that_two_groups_name_is_trained_once():
 def test_an_arm_that_cannot_be_is_refused(arm, message):
     with pytest.raises(ConfigError, match=message):
         SuiteSettings(arms=(arm,))
+
+
+def test_a_value_that_a_stage_does_not_take_is_refused_before_anything_is_done():
+    for arm in ("proclip@lambda_reg=much", "proclip@layer_decay=2"):
+        with pytest.raises((SystemExit, ConfigError)):
+            trainings(arms=("clip", arm))
 
 
 @pytest.mark.parametrize("stage", ["stage1_config", "stage2_config"])
