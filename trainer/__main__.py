@@ -7,9 +7,9 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from store.command import exit_status, parse_config
+from store.command import exit_status, parse_config, run_command
 from store.errors import ConfigError
 from trainer.recipes import describe, recipe_settings
 
@@ -82,34 +82,35 @@ def parse(name: str, argv: Sequence[str]) -> "RunConfig":
         ConfigError: settings that do not fit each other, or no such recipe.
         SystemExit: wrong flags, after a message.
     """
-    module_name, config_name, *_ = STAGES[name]
-    recipe, argv = _take_recipe(argv)
-    settings = recipe_settings(recipe, name) if recipe is not None else None
-    config: RunConfig = parse_config(
-        getattr(importlib.import_module(module_name), config_name), argv, f"python -m trainer {name}", settings
-    )
+    config: RunConfig = parse_config(*_command(name, argv))
     return config
 
 
+def _command(name: str, argv: Sequence[str]) -> tuple[type[Any], list[str], str, dict[str, Any] | None]:
+    """The config class of a stage, its flags, what messages call it, and the settings of the recipe."""
+    module_name, config_name, *_ = STAGES[name]
+    recipe, flags = _take_recipe(argv)
+    settings = recipe_settings(recipe, name) if recipe is not None else None
+    return getattr(importlib.import_module(module_name), config_name), flags, f"python -m trainer {name}", settings
+
+
 def _run(name: str, argv: Sequence[str]) -> int:
-    module_name, _, stage_name, _ = STAGES[name]
-    stage_class = getattr(importlib.import_module(module_name), stage_name)
     # DeepSpeed calls names that torch is renaming
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
-    recipe, _ = _take_recipe(argv)
 
     def build(config: "RunConfig") -> "Stage":
-        stage: Stage = stage_class(config)
-        stage.info["recipe"] = recipe
+        module_name, _, stage_name, _ = STAGES[name]
+        stage: Stage = getattr(importlib.import_module(module_name), stage_name)(config)
+        stage.info["recipe"] = _take_recipe(argv)[0]
         return stage
 
-    def run() -> None:
-        config = parse(name, argv)
+    def train(config: "RunConfig") -> None:
         from trainer.loop import train
 
         train(config, name, build)
 
-    return exit_status(run)
+    config_type, flags, prog, settings = _command(name, argv)
+    return run_command(config_type, train, flags, prog, settings)
 
 
 def _take_recipe(argv: Sequence[str]) -> tuple[str | None, list[str]]:
