@@ -24,14 +24,16 @@ def parse_config(config_type: type[C], argv: Sequence[str], prog: str, settings:
     ``--local_rank`` that launchers append is ignored, since ranks come from the environment.
 
     Raises:
-        ConfigError: the settings file is absent or holds names that are not settings of this command.
+        ConfigError: the settings file is absent or holds names that are not settings of this command; or a setting of
+            an earlier version is given, which the config names in ``REMOVED`` (setting -> what takes its place).
         SystemExit: wrong flags (status 2) or ``--help`` (status 0).
     """
     argv = [a for a in argv if not a.startswith(("--local_rank=", "--local-rank="))]
     files, argv = _take_config_files(argv)
     defaults = list(_flags(settings or {}, "the recipe", config_type))
     for file in files:
-        defaults += _flags(_read_settings(file), str(file), config_type)
+        defaults += _flags(read_settings(file), str(file), config_type)
+    _refuse_removed(argv, config_type)
     argv = list(_complete_switches(argv, config_type))
     description = inspect.cleandoc(config_type.__doc__ or "")
     description += "\n\n--config FILE reads settings from a YAML or json file; flags override it."
@@ -87,6 +89,13 @@ def exit_status(function: Callable[[], int | None]) -> int:
     return status
 
 
+def _refuse_removed(argv: Sequence[str], config_type: type[Any]) -> None:
+    for name, instead in getattr(config_type, "REMOVED", {}).items():
+        flag = f"--{name.replace('_', '-')}"
+        if any(word.split("=")[0].replace("_", "-") == flag for word in argv):
+            raise ConfigError(f"{flag} is gone; {instead}")
+
+
 def _complete_switches(argv: Sequence[str], config_type: type[Any]) -> Iterator[str]:
     """``--json`` alone means ``--json True``: a flag of a setting that is true or false needs no value."""
     parameters = inspect.signature(config_type, eval_str=True).parameters.values()
@@ -111,7 +120,8 @@ def _take_config_files(argv: Sequence[str]) -> tuple[list[Path], list[str]]:
     return files, rest
 
 
-def _read_settings(file: Path) -> Mapping[str, Any]:
+def read_settings(file: Path) -> Mapping[str, Any]:
+    """What a settings file sets, by name. Raises: ConfigError: it cannot be read, or is no mapping."""
     import yaml
 
     from store.yaml_text import load_yaml
@@ -132,6 +142,8 @@ def _read_settings(file: Path) -> Mapping[str, Any]:
 def _flags(settings: Mapping[str, Any], source: str, config_type: type[Any]) -> Iterator[str]:
     known = set(inspect.signature(config_type).parameters)
     for name, value in settings.items():
+        if name in getattr(config_type, "REMOVED", {}):
+            raise ConfigError(f"{source} sets {name!r}, which is gone; {config_type.REMOVED[name]}")
         if name not in known:
             raise ConfigError(f"{source} sets {name!r}, which is not a setting; there are {', '.join(sorted(known))}")
         yield f"--{name.replace('_', '-')}"

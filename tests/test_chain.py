@@ -127,8 +127,8 @@ def test_llm2clip_and_proclip_had_the_same_budget(demo):
     output, _ = demo
     infos = [read_checkpoint_info(find_checkpoint(output / "seed-0" / run)) for run in ("proclip", "llm2clip")]
     assert infos[0]["samples"] == infos[1]["samples"] > 0
-    assert infos[0]["config"]["distill_weight"] > 0
-    assert infos[1]["config"]["distill_weight"] == 0
+    assert infos[0]["config"]["lambda_reg"] > 0
+    assert infos[1]["config"]["lambda_reg"] == 0
 
 
 def stage2_arguments(demo, scenes, output, *more):

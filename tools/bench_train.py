@@ -54,8 +54,10 @@ class Config:
 
     dim: int = 1024
     """Numbers per caption vector."""
-    expansion: int = 8
-    """Expansion of the adapter's block."""
+    num_blocks: int = 4
+    """Residual blocks of the adapter."""
+    expansion: int = 2
+    """Expansion of each block."""
     stage1_shape: Shape = "ViT-L/14"
     """Shape of the CLIP whose text tower is the teacher of stage 1."""
     stage1_batch: int = 32
@@ -84,7 +86,7 @@ class Config:
     """Print the result as json."""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "expansion", "stage1_batch", "stage2_batch", "steps", "rounds"):
+        for name in ("dim", "num_blocks", "expansion", "stage1_batch", "stage2_batch", "steps", "rounds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
 
@@ -170,6 +172,7 @@ def measure(config: Config, folder: Path) -> dict[str, Any]:
         "output": folder,
         "store": made.store,
         "fields": FIELDS,
+        "num_blocks": config.num_blocks,
         "expansion": config.expansion,
         "precision": precision,
         "workers": config.workers,
@@ -185,6 +188,7 @@ def measure(config: Config, folder: Path) -> dict[str, Any]:
             "load": os.getloadavg()[0],
             "peak_tflops": peak,
             "dim": config.dim,
+            "num_blocks": config.num_blocks,
             "expansion": config.expansion,
             "stage1": measure_stage1(config, made, shared, device, folder),
             "stage2": measure_stage2(config, made, shared, device, folder),
@@ -268,7 +272,7 @@ def report(result: dict[str, Any]) -> str:
     """The tables for people."""
     lines = [
         f"{result['device']}, {result['precision']}, load of the machine {result['load']:.1f}; vectors of "
-        f"{result['dim']} numbers, adapter of 1 block, expansion {result['expansion']}",
+        f"{result['dim']} numbers, adapter of {result['num_blocks']} blocks, expansion {result['expansion']}",
         f"{'':34}{'batch':>8}{'samples/s':>12}{'step':>12}{'waiting':>10}{'TFLOP/step':>12}{'TFLOP/s':>10}{'peak':>8}",
     ]
     first, second = result["stage1"], result["stage2"]

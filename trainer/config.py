@@ -24,9 +24,13 @@ class RunConfig:
     warmup_steps: int = 0
     """Steps of linear warm-up before the cosine decay to zero."""
     weight_decay: float = 0.05
-    """Of matrices; biases, norms and the temperature have none."""
+    """Of matrices; biases, norms, positional and class embeddings and the temperature have none."""
+    beta1: float = 0.9
+    """AdamW's decay of the mean of gradients, in [0, 1)."""
     beta2: float = 0.98
-    """AdamW's second-moment decay, in (0, 1)."""
+    """AdamW's decay of the mean of squared gradients, in (0, 1)."""
+    epsilon: float = 1e-6
+    """AdamW's addition to the root of the mean squared gradient, > 0."""
     grad_clip: float = 5.0
     """Largest norm of the whole gradient; 0 for none."""
     accumulation: int = 1
@@ -64,6 +68,8 @@ class RunConfig:
         require(self.keep_checkpoints >= 1, "keep_checkpoints", self.keep_checkpoints, "at least 1")
         require(self.max_steps is None or self.max_steps >= 1, "max_steps", self.max_steps, "at least 1")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        require(0 <= self.beta1 < 1, "beta1", self.beta1, "at least 0 and below 1")
+        require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
         require(0 < self.beta2 < 1, "beta2", self.beta2, "between 0 and 1")
         require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1")
         for name in ("warmup_steps", "weight_decay", "grad_clip", "workers", "seed"):
@@ -83,8 +89,10 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidatedRunConfig(RunConfig):
-    """Settings of a run that is evaluated while it trains."""
+    """Settings of a run that is an arm of a comparison and may be evaluated while it trains."""
 
+    arm: str | None = None
+    """Name of the arm of a comparison that this run is; checkpoints keep it."""
     eval_every: int | None = None
     """Steps between evaluations on --eval-sets; one is made at the end too. They go to RUN/evaluations.jsonl."""
     eval_sets: Path | None = None

@@ -14,10 +14,12 @@ from trainer.master_weights import clamp_master, master_value
 from trainer.objectives import (
     INITIAL_LOGIT_SCALE,
     MAX_LOGIT_SCALE,
+    STAGE2_SAMPLES,
     Scaling,
     alignment,
     bounded_logit_scale,
     contrastive,
+    distillation_weight,
     instance_alignment,
     structure_alignment,
 )
@@ -29,7 +31,7 @@ class Distillation(Protocol):
     """The settings of the self-distillation; see ``Stage2Config``."""
 
     @property
-    def distill_weight(self) -> float: ...
+    def lambda_reg(self) -> float: ...
     @property
     def structure(self) -> bool: ...
     @property
@@ -37,7 +39,7 @@ class Distillation(Protocol):
 
 
 class ContrastiveObjective(nn.Module):
-    """``L_info + w (L_ins + L_struct)`` against the image tower's own past (ProCLIP, stage 2).
+    """``L_info + lambda_reg (L_ins + L_struct)`` against the image tower's own past (ProCLIP, stage 2).
 
     Attributes:
         teacher: whose features the image tower is kept near; None leaves the self-distillation out.
@@ -47,7 +49,8 @@ class ContrastiveObjective(nn.Module):
         super().__init__()
         self.adapter, self.image, self.transform, self.teacher = adapter, tower.model, tower.transform, teacher
         self.logit_scale = nn.Parameter(torch.full((1,), INITIAL_LOGIT_SCALE))
-        self.weight, self.structure, self.scaling = config.distill_weight, config.structure, config.scaling
+        self.structure, self.scaling = config.structure, config.scaling
+        self.weight = distillation_weight(config.lambda_reg, config.scaling)
         # a tuple, since DeepSpeed would round a buffer
         self._master_logit_scale = (self.logit_scale.detach().clone(),)
 
@@ -71,7 +74,7 @@ class ContrastiveObjective(nn.Module):
         instance = instance_alignment(image_BE, teacher_BE)
         structure = structure_alignment(image_BE, teacher_BE) if self.structure else instance.new_zeros(())
         report |= {"loss/distill_instance": instance, "loss/distill_structure": structure}
-        return alignment(instance, structure, image_BE.shape[0], self.scaling)
+        return alignment(instance, structure, image_BE.shape[0], self.scaling, STAGE2_SAMPLES)
 
     def exact_logit_scale(self) -> torch.Tensor:
         """The temperature's float32 master weight, (1,), with the gradient of the parameter.

@@ -14,6 +14,7 @@ from torch import nn
 
 from store.errors import ConfigError
 from trainer.config import RunConfig
+from trainer.layers import has_weight_decay
 from trainer.master_weights import start_master_weights
 
 
@@ -75,14 +76,14 @@ def whole_rate(name: str) -> float:
 def parameter_groups(
     named: Iterable[tuple[str, nn.Parameter]], weight_decay: float, lr_scale: Callable[[str], float] = whole_rate
 ) -> list[dict[str, Any]]:
-    """AdamW's groups: no weight decay on biases, norms, embeddings of one vector and the temperature.
+    """AdamW's groups: no weight decay on biases, norms, positional and class embeddings and the temperature.
 
     ``lr_scale`` gives each parameter, by name, its share of the learning rate; a group keeps it as ``lr_scale``.
     """
     members: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in named:
         if parameter.requires_grad:
-            members.setdefault((lr_scale(name), parameter.ndim < 2), []).append(parameter)
+            members.setdefault((lr_scale(name), not has_weight_decay(name, parameter)), []).append(parameter)
     return [
         {"params": members[scale, free], "weight_decay": 0.0 if free else weight_decay, "lr_scale": scale}
         for scale, free in sorted(members)
@@ -107,7 +108,8 @@ def make_engine(module: nn.Module, config: RunConfig, ranks: int, lr_scale: Call
     optimizer = torch.optim.AdamW(
         parameter_groups(module.named_parameters(), config.weight_decay, lr_scale),
         lr=config.learning_rate,
-        betas=(0.9, config.beta2),
+        betas=(config.beta1, config.beta2),
+        eps=config.epsilon,
     )
     settings: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": config.batch_size // (ranks * config.accumulation),

@@ -14,7 +14,8 @@ from trainer.gather import gather_rows, mean_over_ranks
 
 MAX_LOGIT_SCALE = math.log(100.0)
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
-REFERENCE_BATCH = 512
+STAGE1_SAMPLES, STAGE2_SAMPLES = 128, 512
+"""Samples a rank in the paper (table 8): 1,024 = 8 x 128 in stage 1, 4,096 = 8 x 512 in stage 2."""
 
 Scaling = Literal["invariant", "reference"]
 
@@ -35,17 +36,35 @@ def structure_alignment(student_BE: torch.Tensor, target_BE: torch.Tensor) -> to
     return F.smooth_l1_loss(F.pdist(student_BE.float()), F.pdist(target_BE.float()))
 
 
-def alignment(instance: torch.Tensor, structure: torch.Tensor, num_samples: int, scaling: Scaling) -> torch.Tensor:
-    """``L_ins + L_struct`` from their means.
+def alignment(
+    instance: torch.Tensor, structure: torch.Tensor, num_samples: int, scaling: Scaling, published_samples: int
+) -> torch.Tensor:
+    """``L_ins + L_struct`` (equations 2 and 3 of the paper) from their means.
 
-    The paper sums both terms, so that one grows with B and the other with B^2 and every weight depends on the batch
-    size. ``invariant`` keeps the means and gives the structure term the share that it has in the published sums at
-    512 samples a rank: ``instance + (512 - 1) / 2 * structure``. It equals ``reference / 512`` at B = 512 and means
-    the same at every batch size and number of ranks. ``reference`` is the published sum.
+    The paper sums both terms within a rank: with B samples, ``B * instance + B (B - 1) / 2 * structure``. One term
+    grows with B, the other with B^2, so that their shares and every weight depend on the batch size. ``reference`` is
+    this sum. ``invariant`` is ``instance + (P - 1) / 2 * structure``, where P is the paper's number of samples a rank
+    in the same stage: it is ``reference / P`` at B = P, and the same at every batch size and number of ranks. The
+    structure term weighs (128 - 1) / 2 = 63.5 in stage 1 and (512 - 1) / 2 = 255.5 in stage 2.
+
+    Args:
+        instance: mean over samples, as :func:`instance_alignment` returns it.
+        structure: mean over pairs, as :func:`structure_alignment` returns it.
+        num_samples: B, samples of this rank.
+        published_samples: P, ``STAGE1_SAMPLES`` or ``STAGE2_SAMPLES``.
     """
     if scaling == "reference":
         return num_samples * (instance + (num_samples - 1) / 2 * structure)
-    return instance + (REFERENCE_BATCH - 1) / 2 * structure
+    return instance + (published_samples - 1) / 2 * structure
+
+
+def distillation_weight(lambda_reg: float, scaling: Scaling) -> float:
+    """The factor of :func:`alignment` in stage 2's loss ``L_info + lambda_reg (L_ins + L_struct)``.
+
+    The paper's ``lambda_reg`` is a factor on the sums over 512 samples a rank, hence ``512 * lambda_reg`` on the means
+    of ``invariant``: 4e-4 gives 0.2048.
+    """
+    return lambda_reg if scaling == "reference" else STAGE2_SAMPLES * lambda_reg
 
 
 class _Bounded(torch.autograd.Function):

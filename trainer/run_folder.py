@@ -26,7 +26,7 @@ LOG, EVALUATIONS = "log.jsonl", "evaluations.jsonl"
 CHECKPOINT_FORMAT = "keyclip-checkpoint/1"
 # Settings that may differ when a run goes on: they change speed or bookkeeping, not which samples a step trains on.
 MAY_DIFFER = {
-    "output", "workers", "threads", "log_every", "wandb_project",
+    "output", "arm", "workers", "threads", "log_every", "wandb_project",
     "checkpoint_every", "checkpoint_minutes", "keep_checkpoints",
     "eval_every", "eval_sets", "eval_store", "eval_field",
     "accumulation",  # other ranks may need it; like their number it changes what InfoNCE compares

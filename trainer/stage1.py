@@ -20,7 +20,7 @@ from trainer.config import require
 from trainer.datasets import DataConfig, Dataset, require_one_model
 from trainer.join import Join, Missing, keys_in_parts
 from trainer.loader import NO_VECTOR
-from trainer.objectives import Scaling, alignment, instance_alignment, structure_alignment
+from trainer.objectives import STAGE1_SAMPLES, Scaling, alignment, instance_alignment, structure_alignment
 from trainer.online import CaptionData, TextTeacher
 from trainer.order import Source, describe
 from trainer.sharing import batch_dtype, empty_batch
@@ -55,14 +55,15 @@ class Stage1Config(DataConfig):
 
     teacher_fields: tuple[str, ...] = ()
     """Fields of CLIP's own text features of the same captions, in the same order."""
-    num_blocks: int = 1
-    """Residual blocks of the adapter (ProCLIP 1, LLM2CLIP 4)."""
-    expansion: int = 8
-    """Expansion of each block (ProCLIP 8, LLM2CLIP 2)."""
+    num_blocks: int = 4
+    """Residual blocks of the adapter; the paper has 4 for both methods, and 12 in table 14."""
+    expansion: int = 2
+    """Expansion of each block; 2 as LLM2CLIP released it, on which the paper builds."""
     structure: bool = True
     """Whether pairwise distances are aligned too."""
     scaling: Scaling = "invariant"
-    """invariant: the losses mean the same at every batch size. reference: summed as published."""
+    """invariant: the terms weigh as in the paper (128 samples a rank) at every batch size and number of ranks.
+    reference: sums over samples and pairs of a rank, as published."""
 
     def __post_init__(self) -> None:
         DataConfig.__post_init__(self)
@@ -115,7 +116,7 @@ class InheritanceObjective(nn.Module):
         target_VBE = F.normalize(teacher_VBE.float(), dim=-1)
         instance = instance_alignment(student_VBE.flatten(0, 1), target_VBE.flatten(0, 1)) * views
         structure = structure_alignment(student_VBE[0], target_VBE[0]) if self.structure else instance.new_zeros(())
-        loss = alignment(instance, structure, samples, self.scaling)
+        loss = alignment(instance, structure, samples, self.scaling, STAGE1_SAMPLES)
         cosine = (student_VBE * target_VBE).sum(-1).mean()
         return loss, {"loss": loss, "loss/instance": instance, "loss/structure": structure, "cosine": cosine}
 
@@ -235,6 +236,7 @@ class Stage1(Stage):
         self.validation = make_validation(config, data.captions.made_by)
         self.tower = load_image_tower(config.clip) if self.validation and config.clip else None
         self.info = {
+            "arm": config.arm or "stage1",
             "adapter": shape,
             "embedder": data.captions.made_by,
             "teacher": teachers.made_by,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -30,8 +30,8 @@ from trainer.validation import make_validation
 class Stage2Config(PairConfig):
     """Stage 2: tune adapter and image tower contrastively on image shards joined with the store by sample key.
 
-    ProCLIP starts from stage 1 (--stage1 RUN); with --distill-weight 0 that is contrastive tuning after stage 1.
-    LLM2CLIP is this stage alone: no --stage1, --distill-weight 0, --num-blocks 4 --expansion 2, --layer-decay 0.85.
+    ProCLIP starts from stage 1 (--stage1 RUN); with --lambda-reg 0 that is contrastive tuning after stage 1.
+    LLM2CLIP is this stage alone, with an adapter of the same shape: no --stage1, --lambda-reg 0.
     LiT is --lock-image True. --lora-rank 16 trains small matrices beside the image tower's layers.
 
     Example:
@@ -40,6 +40,12 @@ class Stage2Config(PairConfig):
             --fields llama/shortSV_captions llama/longSV_captions
     """
 
+    REMOVED: ClassVar[dict[str, str]] = {
+        "distill_weight": "give lambda_reg, the paper's weight: distill_weight / 512 with invariant scaling, the same "
+        "number with reference scaling"
+    }
+    """Settings of earlier versions, with what takes their place."""
+
     clip: str
     """The CLIP, SigLIP or SigLIP2 whose image tower is tuned: a folder or hub id that transformers loads, or one of
     open_clip's, as open_clip:EVA02-L-14-336:merged2b_s6b_b61k or hf-hub:OWNER/NAME."""
@@ -47,16 +53,17 @@ class Stage2Config(PairConfig):
     """Run or checkpoint of stage 1 whose adapter this stage starts from; by default a fresh adapter."""
     check_clip: bool = True
     """Refuse a CLIP whose weights are not those of stage 1's teacher."""
-    distill_weight: float = 1.0
-    """Weight w of the self-distillation; 0 leaves it out."""
+    lambda_reg: float = 4e-4
+    """Weight of the self-distillation as published, a factor on sums over 512 samples a rank; 0 leaves it out."""
     structure: bool = True
     """Whether self-distillation aligns pairwise distances too."""
     scaling: Scaling = "invariant"
-    """invariant: w means the same at every batch size; 512 times the w of sums at 512 a rank. reference: sums."""
+    """invariant: lambda_reg keeps its published meaning at every batch size and number of ranks (512 lambda_reg times
+    the means, structure weighed as at 512 samples a rank). reference: lambda_reg times this rank's sums."""
     teacher: Literal["ema", "fixed"] = "ema"
     """The self-distillation's teacher: a moving average of the image tower, or the tower as it was."""
-    ema_momentum: float = 0.9996
-    """Share of itself that the moving average keeps at every step, in [0, 1]. Not published; DeGLA's value."""
+    ema_momentum: float = 0.999
+    """Share of itself that the moving average keeps at every step, in [0, 1]; the paper's alpha."""
     lock_image: bool = False
     """Keep the image tower as it is and train the adapter only (LiT)."""
     lora_rank: int = 0
@@ -69,14 +76,14 @@ class Stage2Config(PairConfig):
     """Each block of the image tower learns at this share of the rate of the next one, in (0, 1]; EVA-CLIP 0.85."""
     gradient_checkpointing: bool = False
     """Compute the image tower's layers anew in the backward pass: less memory, about a third more time."""
-    num_blocks: int = 1
-    """Residual blocks of a fresh adapter (ProCLIP 1, LLM2CLIP 4)."""
-    expansion: int = 8
-    """Expansion of each block of a fresh adapter (ProCLIP 8, LLM2CLIP 2)."""
+    num_blocks: int = 4
+    """Residual blocks of a fresh adapter; the paper has 4 for both methods, and 12 in table 14."""
+    expansion: int = 2
+    """Expansion of each block of a fresh adapter; 2 as LLM2CLIP released it."""
 
     def __post_init__(self) -> None:
         PairConfig.__post_init__(self)
-        require(self.distill_weight >= 0, "distill_weight", self.distill_weight, "at least 0")
+        require(self.lambda_reg >= 0, "lambda_reg", self.lambda_reg, "at least 0")
         require(0 <= self.ema_momentum <= 1, "ema_momentum", self.ema_momentum, "between 0 and 1")
         require(self.num_blocks >= 0, "num_blocks", self.num_blocks, "at least 0")
         require(self.expansion >= 1, "expansion", self.expansion, "at least 1")
@@ -87,6 +94,18 @@ class Stage2Config(PairConfig):
             raise ConfigError("lock_image trains nothing of the image tower; leave out lora_rank and layer_decay")
         if not self.lora_rank and (self.lora_alpha is not None or self.lora_targets is not None):
             raise ConfigError("lora_alpha and lora_targets say how LoRA is done; give lora_rank too")
+
+    def arm_by_settings(self) -> str:
+        """The arm of the paper's comparison that these settings make, by the names of ``keyclip compare``."""
+        if self.lock_image:
+            return "lit"
+        if not self.lambda_reg:
+            return "llm2clip" if self.stage1 is None else "no-distillation"
+        if self.stage1 is None:
+            return "no-stage1"
+        if self.teacher == "fixed":
+            return "fixed"
+        return "proclip" if self.structure else "no-structure"
 
     def lora(self) -> Lora | None:
         """How LoRA is put on the image tower; None trains the weights themselves."""
@@ -118,6 +137,7 @@ class Stage2(Stage):
         self._image_scale = layer_scale(tower.model, config.layer_decay)
         self.module = self.objective = ContrastiveObjective(config, adapter, tower, teacher)
         self.info = {
+            "arm": config.arm or config.arm_by_settings(),
             "adapter": shape,
             "embedder": data.join.made_by,
             "clip": config.clip,
@@ -158,7 +178,7 @@ class Stage2(Stage):
 
 def _make_teacher(config: Stage2Config, tower: ImageTower) -> Teacher | None:
     """A teacher that starts equal to the tower, unless nothing is distilled or the tower cannot move away from it."""
-    if not config.distill_weight or config.lock_image:
+    if not config.lambda_reg or config.lock_image:
         return None
     return Teacher(tower, PRECISIONS[config.precision], config.ema_momentum if config.teacher == "ema" else None)
 

@@ -11,8 +11,7 @@ from typing import Any
 from embedder.config import EmbedConfig
 from store.command import parse_config
 from tools.__main__ import COMMANDS
-from trainer.__main__ import STAGES
-from trainer.recipes import recipe_settings
+from trainer.__main__ import parse as parse_training
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -89,11 +88,5 @@ def parse(shown: Shown) -> Any:
     if program == ("embedder",):
         return parse_config(EmbedConfig, arguments, "embedder")
     if program[0] == "trainer":
-        module, config, *_ = STAGES[program[1]]
-        settings = None
-        if "--recipe" in arguments:
-            at = arguments.index("--recipe")
-            settings = recipe_settings(arguments[at + 1], program[1])
-            arguments = arguments[:at] + arguments[at + 2 :]
-        return parse_config(getattr(importlib.import_module(module), config), arguments, "trainer", settings)
+        return parse_training(program[1], arguments)
     return parse_config(importlib.import_module(COMMANDS[program][0]).Config, arguments, "keyclip")

@@ -35,8 +35,8 @@ def test_the_command_measures_both_stages(tmp_path):
     result = json.loads(done.stdout[done.stdout.index("{\n") :])
     stored, online = result["stage1"]["contenders"]
     assert (stored["name"], online["name"]) == ("store", "online")
-    # adapter: 2 x 8 captions through 24 -> 192 -> 24 -> 16, forward, weights' gradient, inputs' gradient
-    products = 16 * (24 * 192 + 192 * 24 + 24 * 16)
+    # adapter: 2 x 8 captions through 4 x (24 -> 48 -> 24) -> 16, forward, weights' gradient, inputs' gradient
+    products = 16 * (4 * (24 * 48 + 48 * 24) + 24 * 16)
     assert stored["tflop_per_step"] * 1e12 == pytest.approx(3 * 2 * products, rel=0.05)
     assert online["tflop_per_step"] > 2 * stored["tflop_per_step"]
     for row in (stored, online, result["stage2"]):
@@ -81,7 +81,8 @@ def test_bars_judge_the_speed_up_and_the_wait():
         "precision": "bf16",
         "load": 0.5,
         "dim": 1024,
-        "expansion": 8,
+        "num_blocks": 4,
+        "expansion": 2,
         "stage1": {
             "shape": "ViT-L/14",
             "speed_up": 9.0,
@@ -96,6 +97,7 @@ def test_bars_judge_the_speed_up_and_the_wait():
     text = report(result)
     assert "stage 1, store (ViT-L/14 text)" in text
     assert "42 %" in text
+    assert "adapter of 4 blocks, expansion 2" in text
     assert "55.5 times as fast" in text
 
 

@@ -4,16 +4,22 @@ import pytest
 
 from store.errors import ConfigError
 from tools.compare import Config
-from tools.suite.arms import ARMS, STAGE1
+from tools.suite.arms import expand
 
 
 def config(**changes):
-    settings = {"output": "out", "clip": "clip", "finetune_shards": ("a.tar",), "test_shards": ("b.tar",), "store": "s"}
+    settings = {
+        "output": "out",
+        "clip": ("clip",),
+        "finetune_shards": ("a.tar",),
+        "test_shards": ("b.tar",),
+        "store": "s",
+    }
     return Config(**settings | changes)
 
 
 def test_by_default_all_eight_arms_of_the_paper_are_compared():
-    titles = [ARMS[name].title for name in config().arms]
+    titles = [arm.title for arm in expand(config().arms)]
     assert titles == [
         "CLIP",
         "LiT",
@@ -26,19 +32,18 @@ def test_by_default_all_eight_arms_of_the_paper_are_compared():
     ]
 
 
-def test_arms_share_stage_1_but_for_the_one_without_structure_loss():
-    shared = [name for name, arm in ARMS.items() if arm.stage1 == "stage1"]
-    assert shared == ["stage1", "no-distillation", "fixed", "proclip"]
-    assert STAGE1[ARMS["no-structure"].stage1] == ("--structure", "False")
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"arms": ()}, r"arms is \(\); expected at least one"),
         ({"seeds": (1, 1)}, "seeds names one twice: 1, 1"),
         ({"stage2_steps": 0}, "stage2_steps is 0; expected at least 1"),
-        ({"finetune_samples": 0}, "finetune_samples is 0; expected at least 1"),
+        ({"finetune_samples": (0,)}, r"finetune_samples is \(0,\); expected numbers of at least 1, each once"),
+        ({"finetune_samples": (5, 5)}, r"finetune_samples is \(5, 5\); expected"),
+        ({"epochs": 0}, "epochs is 0; expected at least 1"),
+        ({"clip": ("a", "b")}, "several clips need a name each, as NAME=a; got a, b"),
+        ({"model": ("a=x", "a=y")}, "several models need a name each"),
+        ({"model": ("a",), "embedder": ("x", "y")}, r"one model has no 2 names \(x, y\); give one of them"),
         ({"store": None}, "give --store with all vectors in it, or --model"),
     ],
 )

@@ -28,7 +28,7 @@ def test_the_markdown_form_holds_the_same_tables(tmp_path, capsys):
     assert "ProCLIP is the best arm in 6 of 7 measures." in text
     assert "| ProCLIP | **24.1 %** | **33.8** | **30.1 %** | **25.8** | **43.0** | 27.1 % | **60.2 %** |" in text
     assert "| setting | llm2clip | proclip |" in text
-    assert "| distill_weight | 0.0 | 1.0 |" in text
+    assert "| lambda_reg | 0.0 | 0.0004 |" in text
 
 
 def test_a_wrong_input_is_one_sentence_and_leaves_no_file(tmp_path, capsys):

@@ -94,7 +94,8 @@ def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
 def plain_adamw(steps: range, ranks: int) -> dict[str, dict[str, torch.Tensor]]:
     """One process, no DeepSpeed: the same steps on the whole batch with PyTorch's own AdamW and clipping."""
     module = Small()
-    optimizer = torch.optim.AdamW(parameter_groups(module.named_parameters(), 0.1), lr=0.1, betas=(0.9, 0.98))
+    groups = parameter_groups(module.named_parameters(), 0.1)
+    optimizer = torch.optim.AdamW(groups, lr=0.1, betas=(0.9, 0.98), eps=1e-6)
     for step in steps:
         optimizer.zero_grad()
         torch.stack([module(batch_of(step, rank)) for rank in range(ranks)]).mean().backward()

@@ -15,8 +15,8 @@ from trainer.run_folder import save_checkpoint
 from trainer.stage1 import Stage1, Stage1Config
 from trainer.stage2 import Stage2, Stage2Config
 
-PROCLIP = {"dim_in": CAPTION_DIM, "dim_out": 16, "num_blocks": 1, "expansion": 8}
-LLM2CLIP = {"dim_in": CAPTION_DIM, "dim_out": 16, "num_blocks": 4, "expansion": 2}
+SHAPE = {"dim_in": CAPTION_DIM, "dim_out": 16, "num_blocks": 4, "expansion": 2}
+TWELVE = SHAPE | {"num_blocks": 12}
 ALL = {"adapter", "image", "logit_scale"}
 DISTILLED = {"loss", "loss/contrastive", "loss/distill_instance", "loss/distill_structure", "temperature"}
 PLAIN = {"loss", "loss/contrastive", "temperature"}
@@ -24,7 +24,7 @@ PLAIN = {"loss", "loss/contrastive", "temperature"}
 
 @pytest.fixture
 def stage1(settings, tmp_path) -> Path:
-    """A run of stage 1 at ProCLIP's shape, which is the default."""
+    """A run of stage 1 with the paper's adapter, which is the default."""
     config = Stage1Config(
         output=tmp_path / "stage1", store=settings["store"], fields=("llm/short",), teacher_fields=("clip/short",)
     )
@@ -77,27 +77,27 @@ def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> se
 
 
 @pytest.mark.parametrize(
-    ("flags", "from_stage1", "shape", "parts", "losses"),
+    ("flags", "from_stage1", "arm", "parts", "losses"),
     [
-        ([], True, PROCLIP, ALL | {"teacher"}, DISTILLED),
-        (["--teacher", "fixed"], True, PROCLIP, ALL, DISTILLED),
-        (["--structure", "False"], True, PROCLIP, ALL | {"teacher"}, DISTILLED),
-        (["--distill-weight", "0"], True, PROCLIP, ALL, PLAIN),
-        (["--distill-weight", 0, "--num-blocks", 4, "--expansion", 2], False, LLM2CLIP, ALL, PLAIN),
-        (["--lock-image", "True"], False, PROCLIP, {"adapter", "logit_scale"}, PLAIN),
-        (["--lock-image", "True"], True, PROCLIP, {"adapter", "logit_scale"}, PLAIN),
-        (["--lora-rank", "2"], True, PROCLIP, ALL | {"teacher"}, DISTILLED),
-        (["--lora-rank", "2", "--teacher", "fixed"], True, PROCLIP, ALL, DISTILLED),
+        ([], True, "proclip", ALL | {"teacher"}, DISTILLED),
+        (["--teacher", "fixed"], True, "fixed", ALL, DISTILLED),
+        (["--structure", "False"], True, "no-structure", ALL | {"teacher"}, DISTILLED),
+        (["--lambda-reg", "0"], True, "no-distillation", ALL, PLAIN),
+        (["--lambda-reg", 0], False, "llm2clip", ALL, PLAIN),
+        (["--lock-image", "True"], False, "lit", {"adapter", "logit_scale"}, PLAIN),
+        (["--lock-image", "True"], True, "lit", {"adapter", "logit_scale"}, PLAIN),
+        (["--lora-rank", "2"], True, "proclip", ALL | {"teacher"}, DISTILLED),
+        (["--lora-rank", "2", "--teacher", "fixed"], True, "fixed", ALL, DISTILLED),
     ],
     ids=["proclip", "fixed", "no structure", "contrastive", "llm2clip", "lit", "lit after 1", "lora", "lora fixed"],
 )
 def test_an_arm_starts_where_it_should_moves_what_it_should_and_has_its_losses(
-    flags, from_stage1, shape, parts, losses, settings, stage1
+    flags, from_stage1, arm, parts, losses, settings, stage1
 ):
     stage = build(settings, [*flags, "--ema-momentum", "0.5", *(["--stage1", stage1] if from_stage1 else [])])
-    assert stage.info["adapter"] == shape
+    assert (stage.info["arm"], stage.info["adapter"]) == (arm, SHAPE)
     torch.manual_seed(9)
-    start = Adapter(**PROCLIP)  # as stage 1 drew it
+    start = Adapter(**SHAPE)  # as stage 1 drew it
     same = [torch.equal(p, start.state_dict().get(n, p + 1)) for n, p in stage.objective.adapter.named_parameters()]
     assert all(same) == from_stage1
     before = weights(stage)
@@ -111,7 +111,7 @@ def test_an_arm_starts_where_it_should_moves_what_it_should_and_has_its_losses(
     elif "image" in parts:
         assert image == {name for name in before if name.startswith("image.")}
     if losses == DISTILLED:
-        total = reports[-1]["loss/distill_instance"] + 255.5 * reports[-1]["loss/distill_structure"]
+        total = 0.2048 * (reports[-1]["loss/distill_instance"] + 255.5 * reports[-1]["loss/distill_structure"])
         assert reports[-1]["loss"] == pytest.approx(reports[-1]["loss/contrastive"] + total, rel=1e-4)
         assert total > 0
         assert (reports[-1]["loss/distill_structure"] == 0) == ("--structure" in flags)
@@ -133,7 +133,7 @@ def test_gradient_checkpointing_changes_no_loss(settings):
 
 def test_layers_nearer_to_the_pixels_move_less(settings):
     """Adam's first steps are as long as the rate: a decay of 0.1 over two blocks leaves a thousandth at the pixels."""
-    stage = build(settings, ["--layer-decay", "0.1", "--distill-weight", "0"])
+    stage = build(settings, ["--layer-decay", "0.1", "--lambda-reg", "0"])
     before = weights(stage)
     tune(stage, rate=1e-2)
     after = weights(stage)
@@ -148,9 +148,33 @@ def test_layers_nearer_to_the_pixels_move_less(settings):
     assert distance("adapter.projection.weight") > 0.5e-2
 
 
+def test_the_adapter_of_12_blocks_of_table_14(settings):
+    assert build(settings, ["--num-blocks", "12"]).info["adapter"] == TWELVE
+
+
+def test_a_run_is_called_what_its_comparison_calls_it(settings):
+    assert build(settings, ["--arm", "proclip@lambda_reg=1e-3"]).info["arm"] == "proclip@lambda_reg=1e-3"
+    assert build(settings, []).info["arm"] == "no-stage1"
+
+
+@pytest.mark.parametrize("flags", [["--distill-weight", "1.0"], ["--distill_weight=0.5"]])
+def test_the_weight_of_earlier_versions_is_refused_with_its_conversion(flags, settings):
+    with pytest.raises(ConfigError, match=r"--distill-weight is gone; give lambda_reg, .*distill_weight / 512 with"):
+        build(settings, flags)
+
+
+def test_a_settings_file_with_the_weight_of_earlier_versions_is_refused_too(settings, tmp_path):
+    (tmp_path / "old.yaml").write_text("distill_weight: 1.0\n")
+    with pytest.raises(ConfigError, match=r"old\.yaml sets 'distill_weight', which is gone; give lambda_reg"):
+        build(settings, ["--config", tmp_path / "old.yaml"])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"lambda_reg": -1.0}, r"lambda_reg is -1\.0; expected at least 0"),
+        ({"beta1": 1.0}, r"beta1 is 1\.0; expected at least 0 and below 1"),
+        ({"epsilon": 0.0}, r"epsilon is 0\.0; expected above 0"),
         ({"lora_rank": -1}, "lora_rank is -1; expected at least 0"),
         ({"lora_rank": 2, "lora_alpha": 0.0}, r"lora_alpha is 0\.0; expected above 0"),
         ({"lora_alpha": 4.0}, "say how LoRA is done; give lora_rank too"),

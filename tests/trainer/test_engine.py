@@ -18,7 +18,7 @@ def make_config(**settings) -> RunConfig:
 
 def test_matrices_decay_and_biases_norms_and_the_temperature_do_not():
     module = torch.nn.Module()
-    module.adapter = Adapter(4, 2)
+    module.adapter = Adapter(4, 2, num_blocks=1)
     module.logit_scale = torch.nn.Parameter(torch.ones(1))
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     decayed, free = parameter_groups(module.named_parameters(), 0.05)

@@ -1,11 +1,13 @@
-"""Layer-wise decay by hand, and gradient checkpointing that changes nothing."""
+"""Layer-wise rates and weight decay by name, and gradient checkpointing that changes nothing."""
 
 import pytest
 import torch
 
 from tests.embedder.models import save_siglip
+from trainer.engine import parameter_groups
 from trainer.layers import layer_scale
 from trainer.lora import Lora, add_lora
+from trainer.open_clip_tower import OpenClipTower
 from trainer.towers import load_image_tower
 
 
@@ -22,23 +24,115 @@ def scales(tower, decay: float) -> dict[str, float]:
     return {name.removeprefix("vision."): scale(name) for name, _ in tower.named_parameters()}
 
 
+def parameters(**shapes: tuple[int, ...]) -> torch.nn.Module:
+    """A module with these parameters; ``__`` stands for the dots of a name."""
+    module = torch.nn.Module()
+    for name, shape in shapes.items():
+        *path, last = name.split("__")
+        at = module
+        for part in path:
+            if not hasattr(at, part):
+                at.add_module(part, torch.nn.Module())
+            at = getattr(at, part)
+        at.register_parameter(last, torch.nn.Parameter(torch.zeros(shape)))
+    return module
+
+
+def blocks(*names: str) -> torch.nn.ModuleList:
+    return torch.nn.ModuleList([parameters(**dict.fromkeys(names, (2, 2))) for _ in range(2)])
+
+
+def openai_of_open_clip() -> OpenClipTower:
+    """The names of open_clip's own transformer, which LLM2CLIP's script sees for OpenAI's weights."""
+    vision = parameters(
+        class_embedding=(2,), positional_embedding=(5, 2), proj=(2, 2), conv1__weight=(2, 3, 1, 1), ln_pre__weight=(2,),
+        ln_post__weight=(2,), transformer__empty=(1,),
+    )  # fmt: skip
+    vision.get_submodule("transformer").add_module("resblocks", blocks("mlp__c_fc__weight"))
+    return OpenClipTower(vision)
+
+
+def timm_trunk(**more: tuple[int, ...]) -> OpenClipTower:
+    """The names of a timm trunk in open_clip: EVA02 has a class token, SigLIP a pooling head."""
+    names = {"trunk__pos_embed": (1, 5, 2), "trunk__patch_embed__proj__weight": (2, 3, 1, 1)}
+    vision = parameters(**names, trunk__norm__weight=(2,), **more)
+    vision.get_submodule("trunk").add_module("blocks", blocks("attn__proj__weight"))
+    return OpenClipTower(vision)
+
+
+# (name, share of the rate at a decay of 0.5, whether it has weight decay)
+CLIP_NAMES = [
+    # by OpenAI's names in open_clip: layer 0 is conv1 and positional_embedding alone
+    ("embeddings.class_embedding", 1.0, False),
+    ("embeddings.patch_embedding.weight", 0.125, True),
+    ("embeddings.position_embedding.weight", 0.125, False),
+    ("pre_layrnorm.weight", 1.0, False),
+    ("layers.0.mlp.fc1.weight", 0.25, True),
+    ("layers.1.mlp.fc1.bias", 0.5, False),
+    ("post_layernorm.weight", 1.0, False),
+    ("visual_projection.weight", 1.0, True),
+]
+SIGLIP_NAMES = [
+    ("embeddings.patch_embedding.weight", 0.0625, True),
+    ("embeddings.position_embedding.weight", 0.0625, False),
+    ("encoder.layers.0.mlp.fc1.weight", 0.125, True),
+    ("encoder.layers.2.mlp.fc1.weight", 0.5, True),
+    ("post_layernorm.weight", 1.0, False),
+    ("head.probe", 1.0, True),
+    ("head.mlp.fc1.weight", 1.0, True),
+]
+OPENAI_NAMES = [
+    ("class_embedding", 1.0, False),
+    ("conv1.weight", 0.125, True),
+    ("positional_embedding", 0.125, False),
+    ("ln_pre.weight", 1.0, False),
+    ("transformer.resblocks.0.mlp.c_fc.weight", 0.25, True),
+    ("transformer.resblocks.1.mlp.c_fc.weight", 0.5, True),
+    ("ln_post.weight", 1.0, False),
+    ("proj", 1.0, True),
+]
+EVA_NAMES = [
+    ("trunk.cls_token", 0.125, False),
+    ("trunk.pos_embed", 0.125, False),
+    ("trunk.patch_embed.proj.weight", 0.125, True),
+    ("trunk.blocks.0.attn.proj.weight", 0.25, True),
+    ("trunk.blocks.1.attn.proj.weight", 0.5, True),
+    ("trunk.norm.weight", 1.0, False),
+    ("trunk.head.weight", 1.0, True),
+]
+TIMM_SIGLIP_NAMES = [("trunk.pos_embed", 0.125, False), ("trunk.attn_pool.latent", 1.0, True)]
+
+
+def assert_as_in_the_script(tower, expected) -> None:
+    """Every name at its rate, in AdamW's groups with or without weight decay."""
+    groups = parameter_groups(tower.named_parameters(), 0.05, layer_scale(tower, 0.5))
+    names = {id(parameter): name for name, parameter in tower.named_parameters()}
+    found = {names[id(parameter)]: group for group in groups for parameter in group["params"]}
+    for name, rate, decays in expected:
+        (group,) = [group for there, group in found.items() if f".{there}".endswith(f".{name}")]
+        assert (group["lr_scale"], group["weight_decay"]) == (rate, 0.05 if decays else 0.0), name
+
+
 def test_a_clip_of_two_blocks(folders):
-    found = scales(load_image_tower(str(folders["clip"])).model, 0.5)
-    expected = {"embeddings": 0.125, "pre_layrnorm": 0.125, "layers.0": 0.25, "layers.1": 0.5, "post_layernorm": 1.0}
-    expected |= {"visual_projection": 1.0}
-    for name, scale in found.items():
-        (part,) = [part for part in expected if part in name]
-        assert scale == expected[part], name
+    assert_as_in_the_script(load_image_tower(str(folders["clip"])).model, CLIP_NAMES)
 
 
 @pytest.mark.parametrize("kind", ["siglip", "siglip2"])
 def test_a_siglip_of_three_blocks(folders, kind):
-    found = scales(load_image_tower(str(folders[kind])).model, 0.5)
-    expected = {"embeddings": 0.0625, "encoder.layers.0": 0.125, "encoder.layers.1": 0.25, "encoder.layers.2": 0.5}
-    expected |= {"post_layernorm": 1.0, "head": 1.0}
-    for name, scale in found.items():
-        (scale_of,) = [value for part, value in expected.items() if name.startswith(part)]
-        assert scale == scale_of, name
+    assert_as_in_the_script(load_image_tower(str(folders[kind])).model, SIGLIP_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("tower", "expected"),
+    [
+        (openai_of_open_clip(), OPENAI_NAMES),
+        (timm_trunk(trunk__cls_token=(1, 1, 2), trunk__head__weight=(2, 2)), EVA_NAMES),
+        (timm_trunk(trunk__attn_pool__latent=(1, 1, 2)), TIMM_SIGLIP_NAMES),
+    ],
+    ids=["openai", "eva02", "siglip"],
+)
+def test_towers_by_their_names_in_open_clip(tower, expected):
+    assert_as_in_the_script(tower, expected)
 
 
 def test_loras_matrices_learn_at_the_rate_of_their_block(folders):

@@ -8,9 +8,12 @@ import torch
 
 from trainer.objectives import (
     MAX_LOGIT_SCALE,
+    STAGE1_SAMPLES,
+    STAGE2_SAMPLES,
     alignment,
     bounded_logit_scale,
     contrastive,
+    distillation_weight,
     instance_alignment,
     structure_alignment,
 )
@@ -84,14 +87,43 @@ def test_half_precision_features_are_compared_in_float32():
 
 def test_reference_scaling_is_the_published_sum_over_samples_and_pairs():
     # 4 samples of mean 2 sum to 8; their 6 pairs of mean 3 sum to 18
-    assert alignment(torch.tensor(2.0), torch.tensor(3.0), 4, "reference").item() == 26.0
+    for published in (STAGE1_SAMPLES, STAGE2_SAMPLES):
+        assert alignment(torch.tensor(2.0), torch.tensor(3.0), 4, "reference", published).item() == 26.0
 
 
-def test_invariant_scaling_is_the_published_sum_over_512_at_a_batch_of_512():
+@pytest.mark.parametrize(("published", "share"), [(STAGE1_SAMPLES, 63.5), (STAGE2_SAMPLES, 255.5)])
+def test_invariant_scaling_is_the_published_sum_over_its_samples_at_the_published_batch(published, share):
     instance, structure = torch.tensor(0.7), torch.tensor(0.03)
-    reference = alignment(instance, structure, 512, "reference") / 512
-    assert alignment(instance, structure, 512, "invariant").item() == pytest.approx(reference.item())
-    assert alignment(torch.tensor(2.0), torch.tensor(3.0), 4, "invariant").item() == 2 + 255.5 * 3
+    reference = alignment(instance, structure, published, "reference", published) / published
+    assert alignment(instance, structure, published, "invariant", published).item() == pytest.approx(reference.item())
+    for num_samples in (1, 4, 64, 128, 512, 2048):
+        loss = alignment(torch.tensor(2.0), torch.tensor(3.0), num_samples, "invariant", published)
+        assert loss.item() == 2 + share * 3
+
+
+def test_the_published_samples_are_those_of_table_8():
+    assert (STAGE1_SAMPLES, STAGE2_SAMPLES) == (1024 // 8, 4096 // 8)
+
+
+@pytest.mark.parametrize(
+    ("lambda_reg", "weight"), [(0.0, 0.0), (2e-4, 0.1024), (4e-4, 0.2048), (6e-4, 0.3072), (1e-3, 0.512)]
+)
+def test_lambda_reg_is_a_factor_on_sums_over_512_samples(lambda_reg, weight):
+    assert distillation_weight(lambda_reg, "invariant") == pytest.approx(weight, rel=1e-12)
+    assert distillation_weight(lambda_reg, "reference") == lambda_reg
+
+
+@pytest.mark.parametrize(("ranks", "per_rank"), [(8, 512), (16, 256), (1, 512), (4, 64), (2, 3)])
+def test_the_regulariser_means_the_same_at_every_batch_size_and_number_of_ranks(ranks, per_rank):
+    """One squared distance of 0.5 and one pairwise difference of 0.1 everywhere: 4e-4 (512 x 0.5 + 130,816 x 0.005)."""
+    instance, structure = torch.tensor(0.5), torch.tensor(0.005)
+    of_ranks = [
+        distillation_weight(4e-4, "invariant") * alignment(instance, structure, per_rank, "invariant", STAGE2_SAMPLES)
+        for _ in range(ranks)
+    ]
+    published = 4e-4 * (512 * 0.5 + 512 * 511 / 2 * 0.005)  # 0.1024 + 0.261632
+    assert published == pytest.approx(0.364032)
+    assert sum(of_ranks).item() / ranks == pytest.approx(published)  # gradients are means over ranks
 
 
 def test_invariant_scaling_means_the_same_however_the_samples_are_split():
@@ -101,7 +133,9 @@ def test_invariant_scaling_means_the_same_however_the_samples_are_split():
 
     def loss(rows: list[int], scaling) -> float:
         instance = instance_alignment(student[rows], target[rows])
-        return alignment(instance, structure_alignment(student[rows], target[rows]), len(rows), scaling).item()
+        return alignment(
+            instance, structure_alignment(student[rows], target[rows]), len(rows), scaling, STAGE2_SAMPLES
+        ).item()
 
     def mean_of_splits(scaling) -> float:
         parts = [list(part) for part in combinations(range(6), 3)]  # each half once; its other half is among them

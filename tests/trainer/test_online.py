@@ -65,7 +65,7 @@ def test_the_loss_is_that_of_the_stored_teacher_field(both, shards, clip_folder)
 
 def test_the_checkpoint_tells_the_same_adapter_and_a_teacher_that_is_this_clip(both, shards, clip_folder):
     stage = online(shards, clip_folder, both)
-    assert stage.info["adapter"] == {"dim_in": CAPTION_DIM, "dim_out": JOINT_DIM, "num_blocks": 1, "expansion": 8}
+    assert stage.info["adapter"] == {"dim_in": CAPTION_DIM, "dim_out": JOINT_DIM, "num_blocks": 4, "expansion": 2}
     spec = store.open(both).field("clip/short").spec
     for name in ("revision", "template", "pooling"):
         assert stage.info["teacher"][name] == getattr(spec, name)

@@ -153,10 +153,10 @@ def test_the_loss_sums_both_views_and_the_structure_of_the_first():
     assert report["cosine"].item() == pytest.approx(2 / 6)
 
 
-def test_the_invariant_loss_gives_both_terms_the_shares_of_512_samples():
+def test_the_invariant_loss_gives_both_terms_the_shares_of_the_paper_s_128_samples():
     objective = InheritanceObjective(Passing(), structure=True, scaling="invariant")
     loss, report = objective(BATCH)
-    assert loss.item() == pytest.approx(report["loss/instance"].item() + 255.5 * report["loss/structure"].item())
+    assert loss.item() == pytest.approx(report["loss/instance"].item() + 63.5 * report["loss/structure"].item())
 
 
 def test_without_structure_the_instance_term_is_all():

@@ -72,29 +72,25 @@ def test_the_regulariser_is_exactly_zero_at_step_0_and_is_not_after_the_weights_
     assert gradient.isfinite().all()
 
 
-def test_w_weighs_the_regulariser(settings):
-    stage = make_stage(settings)
+@pytest.mark.parametrize(("lambda_reg", "weight"), [(4e-4, 0.2048), (1e-3, 0.512), (1.0, 512.0)])
+@pytest.mark.parametrize("batch_size", [3, 8])
+def test_lambda_reg_weighs_the_means_512_times_at_every_batch_size(lambda_reg, weight, batch_size, settings):
+    stage = make_stage(settings, lambda_reg=lambda_reg)
     perturb(stage.objective.image)
-    batch = load(stage)
-    losses = []
-    for w in (0.0, 1.0, 3.0):
-        stage.objective.weight = w
-        loss, report = stage.module(batch)
-        losses.append(loss.item())
-        assert report["loss"] is loss
-    assert losses[0] == pytest.approx(report["loss/contrastive"].item())
+    batch = {name: value[:batch_size] for name, value in load(stage).items() if isinstance(value, torch.Tensor)}
+    loss, report = stage.module(batch)
+    assert report["loss"] is loss
     regulariser = report["loss/distill_instance"].item() + 255.5 * report["loss/distill_structure"].item()
-    assert losses[1] - losses[0] == pytest.approx(regulariser, rel=1e-3)
-    assert losses[2] - losses[0] == pytest.approx(3 * regulariser, rel=1e-3)
+    assert loss.item() - report["loss/contrastive"].item() == pytest.approx(weight * regulariser, rel=1e-3)
 
 
 def test_the_regulariser_is_as_published_with_reference_scaling(settings):
-    """Sums over the 8 samples and their 28 pairs."""
-    stage = make_stage(settings, scaling="reference")
+    """lambda_reg times sums over the 8 samples and their 28 pairs."""
+    stage = make_stage(settings, scaling="reference", lambda_reg=0.5)
     perturb(stage.objective.image)
     loss, report = stage.module(load(stage))
     sums = 8 * report["loss/distill_instance"].item() + 28 * report["loss/distill_structure"].item()
-    assert loss.item() - report["loss/contrastive"].item() == pytest.approx(sums, rel=1e-4)
+    assert loss.item() - report["loss/contrastive"].item() == pytest.approx(0.5 * sums, rel=1e-4)
 
 
 def test_the_teacher_takes_no_gradient_and_is_no_part_of_the_module(settings):
@@ -109,7 +105,7 @@ def test_the_teacher_takes_no_gradient_and_is_no_part_of_the_module(settings):
     assert all(parameter.grad is not None for parameter in stage.objective.image.vision.visual_projection.parameters())
 
 
-@pytest.mark.parametrize("more", [{"distill_weight": 0.0}, {"lock_image": True}])
+@pytest.mark.parametrize("more", [{"lambda_reg": 0.0}, {"lock_image": True}])
 def test_without_self_distillation_there_is_no_teacher(settings, more):
     stage = make_stage(settings, **more)
     assert stage.objective.teacher is None

@@ -16,7 +16,7 @@ T = TypeVar("T")
 EVAL_FORMAT = "keyclip-eval/1"
 DIRECTIONS = ("image_to_text", "text_to_image")
 RETRIEVAL_MEASURES = ("R@1", "R@5", "R@10", "mean_rank", "median_rank")
-_SEED_FOLDER = re.compile(r"^(.*/)?seed-\d+/")
+_SEED_FOLDER = re.compile(r"(^|/)seed-\d+/")
 _IMAGE = re.compile(r"data:image/(jpeg|png|webp|gif);base64,[A-Za-z0-9+/=]+")
 
 
@@ -31,8 +31,8 @@ class Run:
 
     @property
     def arm(self) -> str:
-        """What seeds share: ``proclip`` of ``seed-1/proclip``."""
-        return _SEED_FOLDER.sub("", self.name)
+        """What seeds share: ``proclip`` of ``seed-1/proclip``, ``vitb32/proclip`` of ``vitb32/seed-1/proclip``."""
+        return _SEED_FOLDER.sub(r"\1", self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """The paper's two tables with the arms as rows: retrieval at rank 1, and zero-shot accuracy over eleven sets.
 
-Published rows stand below where a set is among the results: ViT-L/14 tuned on CC3M, as ProCLIP (arXiv 2510.18795)
-reports them. Figures that this project does not know for certain are left empty.
+Published rows stand below where a set is among the results: ViT-L/14 tuned on CC3M, from ``tools.reporting.published``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from tools.reporting import published
 from tools.reporting.compare import Column, Reader, Table, caption_sets, make_table
 from tools.reporting.inputs import DIRECTIONS, Result
 
@@ -14,7 +14,7 @@ RETRIEVAL = {
     "flickr30k": "Flickr30k",
     "coco": "COCO",
     "sharegpt4v": "ShareGPT4V-1k",
-    "urban": "Urban-1k",
+    "urban1k": "Urban-1k",
     "docci": "DOCCI",
     "dci": "DCI",
     "xm3600": "XM3600",
@@ -32,30 +32,14 @@ ZERO_SHOT = {
     "flowers102": "Flowers102",
     "imagenet": "ImageNet",
 }
-AVERAGE = "average"
-SOURCE = "Published: ViT-L/14 tuned on 3 million pairs, as ProCLIP (arXiv 2510.18795) reports it."
-# arm -> set -> R@1 (image to text, text to image)
-PUBLISHED_RETRIEVAL: dict[str, dict[str, tuple[float, float]]] = {
-    "LLM2CLIP, published": {
-        "flickr30k": (0.924, 0.801), "coco": (0.655, 0.497), "urban": (0.836, 0.890), "docci": (0.851, 0.859),
-        "dci": (0.700, 0.744),
-    },
-    "ProCLIP, published": {
-        "flickr30k": (0.928, 0.811), "coco": (0.664, 0.519), "urban": (0.869, 0.923), "docci": (0.859, 0.869),
-        "dci": (0.712, 0.761),
-    },
-}  # fmt: skip
-PUBLISHED_ZERO_SHOT: dict[str, dict[str, float]] = {
-    "CLIP, published": {AVERAGE: 0.757},
-    "LLM2CLIP, published": {"imagenet": 0.528, AVERAGE: 0.544},
-    "ProCLIP, published": {"imagenet": 0.625, AVERAGE: 0.649},
-}
+SOURCE = f"Published: ViT-L/14 tuned on 3 million pairs, as reported by {published.SOURCE}."
+BASE_MODEL, DATA = "ViT-L/14", {"CLIP": "400M", "LLM2CLIP": "3M", "ProCLIP": "3M"}
 
 
 def retrieval(results: Sequence[Result]) -> Table:
     """R@1 of every retrieval set both ways, the paper's sets first and in its order."""
     columns: list[tuple[Column, Reader]] = []
-    published: dict[str, list[float | None]] = {arm: [] for arm in PUBLISHED_RETRIEVAL}
+    measures: list[str | None] = []
     for name in _in_order(caption_sets(results), RETRIEVAL):
         known = _known(name, RETRIEVAL)
         for place, way in enumerate(DIRECTIONS):
@@ -63,32 +47,34 @@ def retrieval(results: Sequence[Result]) -> Table:
             address = ("retrieval", name, f"{way}/R@1")
             title = RETRIEVAL[known] if known else name
             columns.append((Column(title, short, True, True, address=address), _recall(name, way)))
-            for arm, row in published.items():
-                values = PUBLISHED_RETRIEVAL[arm].get(known or "")
-                row.append(values[place] if values else None)
-    return _with_published(make_table(results, columns), published)
+            measures.append(f"{known}_{('i2t', 't2i')[place]}" if known else None)
+    return _with_published(make_table(results, columns), "retrieval_r1", measures)
 
 
 def zero_shot(results: Sequence[Result]) -> Table:
     """The accuracy of every classification set as papers report it, and the average."""
     names = _in_order(list(dict.fromkeys(n for result in results for n in result.zeroshot_sets)), ZERO_SHOT)
     columns: list[tuple[Column, Reader]] = []
-    keys: list[str | None] = []
+    measures: list[str | None] = []
     for name in names:
         known = _known(name, ZERO_SHOT)
         column = Column("", ZERO_SHOT[known] if known else name, True, True, address=("zeroshot", name, "accuracy"))
         columns.append((column, _accuracy(name)))
-        keys.append(known)
+        measures.append(known)
     if len(names) > 1:
         average = Column("", f"average of {len(names)}", True, True, address=("zeroshot", "", "accuracy"))
         columns.append((average, _average(names)))
-        keys.append(AVERAGE if set(keys) == set(ZERO_SHOT) else None)
-    published = {arm: [values.get(key) if key else None for key in keys] for arm, values in PUBLISHED_ZERO_SHOT.items()}
-    return _with_published(make_table(results, columns), published)
+        measures.append("avg" if set(measures) == set(ZERO_SHOT) else None)
+    return _with_published(make_table(results, columns), "zeroshot", measures)
 
 
-def _with_published(table: Table, published: Mapping[str, Sequence[float | None]]) -> Table:
-    rows = [(arm, tuple(row)) for arm, row in published.items() if any(value is not None for value in row)]
+def _with_published(table: Table, name: published.Name, measures: Sequence[str | None]) -> Table:
+    """The table with the paper's rows below; ``measures`` names the paper's column of each of its columns."""
+    known = {
+        f"{method}, published": published.find(name, BASE_MODEL, method, data).values for method, data in DATA.items()
+    }
+    found = [(arm, tuple(values.get(m) if m else None for m in measures)) for arm, values in known.items()]
+    rows = [(arm, row) for arm, row in found if any(value is not None for value in row)]
     return replace(table, rows=(*table.rows, *rows), references=tuple(arm for arm, _ in rows))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from store.errors import KeyclipError
 from tools.__main__ import main
+from trainer.__main__ import parse
 from trainer.run_folder import list_checkpoints, read_checkpoint_info
 
 
@@ -27,6 +28,10 @@ class Training:
     def __init__(self, stage: str, output: Path, *arguments: object) -> None:
         self.stage, self.output = stage, output
         self.words = [str(argument) for argument in (stage, "--output", output, *arguments)]
+
+    def check(self) -> None:
+        """Raises: ConfigError, SystemExit: the stage does not take these settings."""
+        parse(self.stage, self.words[1:])
 
 
 @dataclass(slots=True)

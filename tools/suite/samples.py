@@ -17,19 +17,21 @@ class Draws:
         are_all: whether every seed uses every sample of the shards.
     """
 
-    def __init__(self, output: Path, settings: SuiteSettings, shards: tuple[str, ...]) -> None:
+    def __init__(
+        self, output: Path, settings: SuiteSettings, shards: tuple[str, ...], num_drawn: int | None = None
+    ) -> None:
         """Raises: ConfigError: a listed key is not in the shards, or fewer samples are there than shall be drawn."""
-        self.output, self.seeds, self.num_drawn = output, settings.seeds, settings.finetune_samples
+        self.output, self.seeds, self.num_drawn = output, settings.seeds, num_drawn
         self.keys = ShardSamples(shards, settings.keys).keys
         self.are_all = settings.keys is None and self.num_drawn is None
         if self.num_drawn is not None and self.num_drawn > len(self.keys):
             raise ConfigError(f"finetune_samples is {self.num_drawn}; the shards hold {len(self.keys)}")
 
     def drawn(self, seed: int) -> np.ndarray:
-        """The keys of a seed's samples, in the shards' order."""
+        """The keys of a seed's samples, in the shards' order; a larger draw holds every smaller one of the seed."""
         if self.num_drawn is None:
             return self.keys
-        return self.keys[np.sort(np.random.default_rng(seed).choice(len(self.keys), self.num_drawn, replace=False))]
+        return self.keys[np.sort(np.random.default_rng(seed).permutation(len(self.keys))[: self.num_drawn])]
 
     def file(self, seed: int) -> Path:
         """The key list of a seed. A list in any case: the store holds vectors of other samples too."""

@@ -1,35 +1,51 @@
 """Settings that ``keyclip compare`` and ``keyclip demo`` share."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from store.command import read_settings
 from store.errors import ConfigError
-from tools.suite.arms import ARMS, ArmName
+from tools.suite import arms
 from trainer.config import require
+from trainer.recipes import recipe_settings
+
+ADAPTER = ("num_blocks", "expansion")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SuiteSettings:
     """What is trained, on how much, and what it is measured by."""
 
-    arms: tuple[ArmName, ...] = tuple(ARMS)
-    """Arms to compare. Those that begin with the same stage 1 share it; CLIP itself is evaluated once."""
+    arms: tuple[str, ...] = ("paper",)
+    """Arms to compare: clip, lit, llm2clip, stage1, no-distillation, no-structure, fixed, proclip; an arm with settings
+    of its own, as proclip@lambda_reg=2e-4 or proclip@num_blocks=12,stage2.layer_decay=1; or a group: paper (all eight),
+    table5 (components), table6 (base models, with several --clip), table7 (lambda_reg), table14 (data and adapter
+    scale, with several --finetune-samples), figure6 (embedders, with several --model). Those that begin with the same
+    stage 1 share it; CLIP itself is evaluated once."""
     seeds: tuple[int, ...] = (0,)
     """Each seed draws samples, initial weights and order anew; CLIP and embeddings are made once."""
     stage1_steps: int = 250
     """Optimiser steps of stage 1."""
     stage2_steps: int = 140
     """Optimiser steps of stage 2, the same for every arm."""
+    epochs: int | None = None
+    """Passes over the samples in both stages, in place of the steps: for data sizes, or the paper's 4."""
     recipe: str = "demo"
     """Recipe of both stages; see `python -m trainer --help`."""
+    num_blocks: int | None = None
+    """Residual blocks of the adapter in every arm; by default the recipe's."""
+    expansion: int | None = None
+    """Expansion of the adapter's blocks in every arm; by default the recipe's."""
     stage1_config: Path | None = None
     """Further settings of stage 1, YAML: they override the recipe's."""
     stage2_config: Path | None = None
     """Further settings of stage 2 in every arm, YAML: they override the recipe's."""
     ranks: int = 2
     """Processes that train together."""
-    finetune_samples: int | None = None
-    """Draw this many of the fine-tuning samples, others for each seed; by default all."""
+    finetune_samples: tuple[int, ...] = ()
+    """Draw this many of the fine-tuning samples, others for each seed; by default all. Several numbers compare data
+    sizes: every arm is trained at each, a larger draw holding the smaller ones."""
     keys: Path | None = None
     """Key list, one sample key a line: fine-tune on these samples only."""
     caption_fields: tuple[str, ...] = ("shortSV_captions", "raw_caption", "longSV_captions")
@@ -49,7 +65,27 @@ class SuiteSettings:
             require(bool(values), name, values, "at least one")
             if len(set(values)) < len(values):
                 raise ConfigError(f"{name} names one twice: {', '.join(map(str, values))}")
+        arms.expand(self.arms)
+        self._check_adapter()
         for name in ("ranks", "stage1_steps", "stage2_steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        require(self.finetune_samples is None or self.finetune_samples >= 1, "finetune_samples", self.finetune_samples,
-                "at least 1")  # fmt: skip
+        require(self.epochs is None or self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        if len(set(self.finetune_samples)) < len(self.finetune_samples) or min(self.finetune_samples, default=1) < 1:
+            raise ConfigError(f"finetune_samples is {self.finetune_samples}; expected numbers of at least 1, each once")
+
+    def adapter(self) -> dict[str, int]:
+        """The shape of the adapter that all arms share, as settings of both stages."""
+        from trainer.stage2 import Stage2Config
+
+        of_recipe = recipe_settings(self.recipe, "stage2")
+        default = {field.name: field.default for field in dataclasses.fields(Stage2Config)}
+        given = {name: getattr(self, name) for name in ADAPTER}
+        return {name: of_recipe.get(name, default[name]) if value is None else value for name, value in given.items()}
+
+    def _check_adapter(self) -> None:
+        """Raises: ConfigError: a settings file of one stage would give its arms an adapter of their own."""
+        for name in ADAPTER:
+            for file in filter(None, (self.stage1_config, self.stage2_config)):
+                if name in read_settings(file):
+                    flag = f"--{name.replace('_', '-')}"
+                    raise ConfigError(f"{str(file)!r} sets {name}, but all arms share one adapter; give {flag} instead")

@@ -142,9 +142,9 @@ def write_all(folder):
         for line in log_lines(300, 1)
     ]
     runs = [
-        write_run(folder / "runs/stage1", {**config, "stage": 1, "distill_weight": None}, stage1),
-        write_run(folder / "runs/llm2clip", {**config, "distill_weight": 0.0, "init": None}, log_lines(300, 2)),
-        write_run(folder / "runs/proclip", {**config, "distill_weight": 1.0, "init": "runs/stage1"}, log_lines(300, 3)),
+        write_run(folder / "runs/stage1", {**config, "stage": 1, "lambda_reg": None}, stage1),
+        write_run(folder / "runs/llm2clip", {**config, "lambda_reg": 0.0, "init": None}, log_lines(300, 2)),
+        write_run(folder / "runs/proclip", {**config, "lambda_reg": 4e-4, "init": "runs/stage1"}, log_lines(300, 3)),
     ]
     pictures = scene_pictures(40)
     results = [write_result(folder / "results", name, examples=examples_for(name, pictures)) for name in ARMS]

@@ -12,9 +12,10 @@ import psutil
 import pytest
 
 from tests.embedder.models import save_clip
-from tests.trainer.examples import make_store, write_shard
+from tests.trainer.examples import JOINT_DIM, add_field, make_store, write_shard
 from tools.__main__ import main
 from tools.suite.arms import ARMS
+from trainer.run_folder import find_checkpoint, read_checkpoint_info
 
 KEYS = [f"{i:09d}" for i in range(48)]
 ROOT = Path(__file__).parents[3]
@@ -64,6 +65,8 @@ def test_every_arm_has_a_result_on_every_set_and_part(compared):
     for name, file in (("CLIP", "results/clip"), ("stage 1 only", "seed-0/results/stage1")):
         result = json.loads((output / f"{file}.json").read_text())
         assert result["name"] == (name if name == "CLIP" else f"{name} (seed 0)")
+        trained = result["training"]
+        assert trained is None if name == "CLIP" else (trained["arm"], trained["recipe"]) == ("stage1", "demo")
         assert list(result["retrieval"]) == ["short", "short, six", "both", "both, six"]
         assert result["num_images"] == 24
         # of six images, the worst possible rank is 6; of 24, some rank is worse
@@ -80,6 +83,14 @@ def test_the_arms_of_a_seed_had_their_budgets_and_shared_stage_1(compared):
     ]
     steps = {run: len((output / "seed-0" / run / "log.jsonl").read_text().splitlines()) for run in ("stage1", "fixed")}
     assert steps == {"stage1": 3, "fixed": 2}
+
+
+def test_the_arms_share_an_adapter_and_their_checkpoints_say_which_arm_and_recipe_they_are(compared):
+    output, _ = compared
+    for arm, lambda_reg in (("stage1", None), ("fixed", 4e-4)):
+        info = read_checkpoint_info(find_checkpoint(output / "seed-0" / arm))
+        assert (info["arm"], info["recipe"], info["config"].get("lambda_reg")) == (arm, "demo", lambda_reg)
+        assert (info["adapter"]["num_blocks"], info["adapter"]["expansion"]) == (4, 2)
 
 
 def test_the_ledger_counts_what_was_read(compared):
@@ -118,6 +129,34 @@ def test_other_settings_are_refused(compared, capsys):
 
 
 @pytest.mark.slow
+def test_two_base_models_at_two_data_sizes_are_four_comparisons_in_one_report(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    output = tmp_path / "grid"
+    command = arguments(folder, output, "--arms", "clip", "stage1@num_blocks=1", "--finetune-samples", "8", "16")
+    at = command.index("--clip") + 1
+    command[at : at + 1] = [f"clip={folder / 'clip'}", f"again={folder / 'clip'}"]
+    make_store(tmp_path / "both.store", KEYS)
+    for field in ("short", "long"):
+        add_field(tmp_path / "both.store", f"again/{field}", KEYS, JOINT_DIM, kind="clip-text")
+    command[command.index(str(folder / "captions.store"))] = str(tmp_path / "both.store")
+    assert main(command) == 0
+    results = {str(path.relative_to(output)): json.loads(path.read_text()) for path in output.glob("**/results/*.json")}
+    points = [(base, size) for base in ("clip", "again") for size in (8, 16)]
+    arm, title = "stage1@num_blocks=1", "stage 1 only (num_blocks=1)"
+    expected = {f"{base}/results/clip.json": f"CLIP, {base}" for base in ("clip", "again")}
+    for base, size in points:
+        expected[f"{base}/{size}-samples/seed-0/results/{arm}.json"] = f"{title}, {base}, {size} samples (seed 0)"
+    assert {file: result["name"] for file, result in results.items()} == expected
+    trained = {file: result["training"]["datasets"] for file, result in results.items() if result["training"]}
+    for file, datasets in trained.items():
+        (dataset,) = datasets.values()
+        assert f"/{dataset['samples']}-samples/" in file
+    table = capsys.readouterr().out.split("Held-out results")[1]
+    assert all(result["name"].split(" (seed")[0] in table for result in results.values())
+
+
+@pytest.mark.slow
 def test_a_comparison_of_all_arms_and_two_seeds_that_is_killed_goes_on(folder, tmp_path):
     output = tmp_path / "all"
     command = [sys.executable, "-m", "tools", *arguments(folder, output, "--seeds", "0", "1")]
@@ -139,4 +178,4 @@ def test_a_comparison_of_all_arms_and_two_seeds_that_is_killed_goes_on(folder, t
     assert "standard deviation over seeds (2 seeds)" in table
     for seed in (0, 1):
         runs = {path.parent.name for path in output.glob(f"seed-{seed}/*/log.jsonl")}
-        assert runs == {*ARMS, "stage1-no-structure"} - {"clip"}
+        assert runs == {*ARMS, "stage1@structure=False"} - {"clip"}
