@@ -16,9 +16,21 @@ SHOWN = {
         ("mean_rank", "mean rank", False),
     ),
     "zeroshot": (("accuracy", "accuracy", True), ("top1", "top-1", True), ("top5", "top-5", True)),
+    "robustness": (("accuracy", "accuracy", True), ("top5", "top-5", True)),
+    "composition": (("accuracy", "accuracy", True),),
+    "fine_grained": (("accuracy", "accuracy", True),),
+    "linear_probe": (("accuracy", "accuracy", True), ("top1", "top-1", True), ("top5", "top-5", True)),
     "drift": (("mean_rank", "mean rank", False),),
 }
-TITLES = {"retrieval": "retrieval", "zeroshot": "zero-shot", "drift": "drift"}
+TITLES = {
+    "retrieval": "retrieval",
+    "zeroshot": "zero-shot",
+    "robustness": "robustness",
+    "composition": "composition",
+    "fine_grained": "fine-grained",
+    "linear_probe": "linear probe",
+    "drift": "drift",
+}
 
 
 def interval_table(found: Measurements, level: float) -> str:
