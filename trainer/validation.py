@@ -65,7 +65,8 @@ class Validation:
         """``{"eval/SET/...": value}`` on every rank. A collective call.
 
         Of a retrieval set R@1 both ways and the mean rank over both ways, languages averaged; of a classification set
-        the accuracy that papers report for it; of contrasts the mean share of right answers over their kinds. A ``locked`` tower encodes the images once, the first time.
+        the accuracy that papers report for it; of a set of contrasts the share of right answers, averaged over its
+        kinds. A ``locked`` tower encodes the images once, the first time.
         """
         began = time.perf_counter()
         text_side = _OnDevice(adapter, device)

@@ -12,7 +12,7 @@ from store.checked import read_json
 from store.errors import ConfigError
 from trainer.evalsets.annotations import read_text
 from trainer.evalsets.definition import Definition
-from trainer.evalsets.images import Images, find_images
+from trainer.evalsets.images import Images, find_images, wanted_images
 from trainer.metrics import nearer_to_true, pairs_matched
 
 SUGARCREPE = ("add_obj", "add_att", "replace_obj", "replace_att", "replace_rel", "swap_obj", "swap_att")
@@ -114,9 +114,8 @@ def mmvp(definition: Definition) -> Contrasts:
     expected = "MMVP-VLM's Questions.csv (columns Question ID, Type, Statement; two lines for each pair of images)"
     rows = list(csv.DictReader(io.StringIO(read_text(file, expected), newline="")))
     if not rows or not {"Question ID", "Type", "Statement"} <= set(rows[0]) or len(rows) % 2:
-        raise ConfigError(
-            f"{str(file)!r} has {len(rows)} lines, columns {list(rows[0] if rows else ())}; expected {expected}"
-        )
+        columns = ", ".join(map(str, rows[0] if rows else ()))
+        raise ConfigError(f"{str(file)!r} has {len(rows)} lines of columns {columns or 'none'}; expected {expected}")
     contrasts = Contrasts()
     for first, second in zip(rows[::2], rows[1::2], strict=True):
         kind, names, texts = first["Type"], [], {}
@@ -193,20 +192,12 @@ def open_contrasts(definition: Definition) -> ContrastSet:
     Raises:
         ConfigError: images are missing and the set does not say ``missing: skip``; says how many, and the first.
     """
-    contrasts = read_contrasts(definition)
-    images, found = find_images(_sources(definition), contrasts.images)
-    num_missing = int((~found).sum())
-    if num_missing:
-        if definition.missing == "error" or not found.any():
-            absent = contrasts.images[int(found.argmin())]
-            raise ConfigError(
-                f"{num_missing} of {len(found)} images of set {definition.name!r} are not in "
-                f"{', '.join(_sources(definition)[:3])}, first {absent!r}; check 'images', or leave them out with "
-                "'missing: skip'"
-            )
-        contrasts = contrasts.kept(found.tolist())
-        images, _ = find_images(_sources(definition), contrasts.images)
-    return ContrastSet(images, contrasts, num_missing)
+    contrasts, sources = read_contrasts(definition), _sources(definition)
+    images, found = wanted_images(definition, sources, contrasts.images)
+    if not found.all():
+        contrasts = contrasts.kept(found.tolist())  # which may leave out the other image of a pair too
+        images, _ = find_images(sources, contrasts.images)
+    return ContrastSet(images, contrasts, int((~found).sum()))
 
 
 def _sources(definition: Definition) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from store.errors import ConfigError
 from store.shards import expand_shards
 from trainer.evalsets.annotations import IMAGE_SUFFIXES, stem
+from trainer.evalsets.definition import Definition
 from trainer.images import BrokenImageError
 from trainer.samples import ShardSamples
 
@@ -92,6 +93,23 @@ def find_images(sources: Sequence[str], names: Sequence[str]) -> tuple[Images, n
     position = {key.decode(): i for i, key in enumerate(samples.keys)}
     places = [position.get(stem(name), position.get(PurePosixPath(stem(name)).name, -1)) for name in names]
     return ShardImages(samples, [place for place in places if place >= 0]), np.array(places) >= 0
+
+
+def wanted_images(definition: Definition, sources: Sequence[str], names: Sequence[str]) -> tuple[Images, np.ndarray]:
+    """:func:`find_images` for a set, which says what to do about images that are not there.
+
+    Raises:
+        ConfigError: images are missing and the set does not say ``missing: skip``, or all are; says how many, and the
+            first.
+    """
+    images, found = find_images(sources, names)
+    if not found.all() and (definition.missing == "error" or not found.any()):
+        raise ConfigError(
+            f"{int((~found).sum())} of {len(found)} images of set {definition.name!r} are not in "
+            f"{', '.join(sources[:3])}, first {names[int(found.argmin())]!r}; check 'images', or leave them out with "
+            "'missing: skip'"
+        )
+    return images, found
 
 
 def _is_shards(source: str) -> bool:

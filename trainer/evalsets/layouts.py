@@ -30,7 +30,7 @@ from store.errors import ConfigError
 from trainer.evalsets.annotations import Annotations, Caption
 from trainer.evalsets.contrasts import CONTRASTS, ContrastSet, open_contrasts, read_contrasts
 from trainer.evalsets.definition import Definition
-from trainer.evalsets.images import Images, find_images, shards_of
+from trainer.evalsets.images import Images, shards_of, wanted_images
 from trainer.evalsets.labels import LabelledSet, class_folders, class_shards, classes_of, number_folders
 from trainer.evalsets.long_captions import dci, docci, jsonl, sharegpt4v, urban1k, xm3600
 from trainer.evalsets.shards import lines_of, webdataset
@@ -140,15 +140,8 @@ def open_retrieval(definition: Definition) -> RetrievalSet:
     sources = definition.images
     if definition.layout in ("webdataset", "clip-benchmark"):
         sources = tuple(shards_of(sources, definition.split or "test"))
-    images, found = find_images(sources, annotations.images)
-    if not found.all():
-        absent = [name for name, there in zip(annotations.images, found, strict=True) if not there]
-        if definition.missing == "error" or not found.any():
-            raise ConfigError(
-                f"{len(absent)} of {len(found)} images of set {definition.name!r} are not in {', '.join(sources[:3])}, "
-                f"first {absent[0]!r}; check 'images', or leave them out with 'missing: skip'"
-            )
-        annotations = annotations.kept(found.tolist())
+    images, found = wanted_images(definition, sources, annotations.images)
+    annotations = annotations.kept(found.tolist())
     return RetrievalSet(images, annotations.captions, int((~found).sum()))
 
 
