@@ -58,6 +58,8 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("eval-captions",): ("tools.eval_captions", "captions and class prompts of evaluation sets as one file, for embed"),
     ("eval",): ("tools.eval", "retrieval, zero-shot classification and drift of a CLIP or a checkpoint"),
     ("eval-diff",): ("tools.eval_diff", "whether two arms differ by more than chance, query by query"),
+    ("mteb",): ("tools.mteb", "MTEB's image tasks for a checkpoint, texts from a store"),
+    ("clip-benchmark",): ("tools.clip_benchmark", "LAION's CLIP_benchmark for a checkpoint, texts from a store"),
     ("report",): ("tools.report", "one self-contained HTML file that compares runs"),
     ("compare",): ("tools.compare", "the paper's arms over seeds, with equal budgets, from one store"),
     ("import", "adapter"): ("tools.import_adapter", "an adapter of LLM2CLIP or ProCLIP as a run of stage 1"),

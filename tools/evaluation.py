@@ -1,5 +1,6 @@
 """Evaluates a model on the sets that are defined, and collects the entries of the result file."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,9 +118,10 @@ class Result:
         self.tables["linear_probe"][name] = entry | fitted
 
     def add_cka(self, name: str, image_IE: torch.Tensor, original_IE: torch.Tensor) -> None:
-        """How the image tower arranges a set's images, compared with the original one; not of fewer than 4 images."""
-        if len(image_IE) >= 4:
-            self.tables["cka"][name] = {"cka": linear_cka(image_IE, original_IE), "num_images": len(image_IE)}
+        """How the image tower arranges a set's images, compared with the original one; where that can be said."""
+        value = linear_cka(image_IE, original_IE) if len(image_IE) >= 4 else math.nan
+        if not math.isnan(value):
+            self.tables["cka"][name] = {"cka": value, "num_images": len(image_IE)}
 
     def entries(self) -> dict[str, Any]:
         """As they stand in the result file: means over the sets beside each set."""

@@ -12,7 +12,8 @@ def linear_cka(ours_IE: torch.Tensor, theirs_IF: torch.Tensor) -> float:
     ``[tr(KL) + 1'K1 1'L1 / ((n-1)(n-2)) - 2 / (n-2) 1'KL1] / (n (n-3))``. It does not grow with E / n as the plain one
     does. The sums are computed from the features, so that no matrix of n x n is held.
 
-    Neither rotating, reflecting or scaling the features nor adding a constant vector to all of them changes it.
+    Neither rotating, reflecting or scaling the features nor adding a constant vector to all of them changes it. It is
+    NaN where the images of a side are all alike, or all equally far from each other.
 
     Args:
         ours_IE: features of the images, one a row; the widths may differ.

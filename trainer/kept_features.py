@@ -5,6 +5,7 @@ FOLDER/WEIGHTS/SET-IMAGES.npy      (I, E) float32; WEIGHTS and IMAGES are hashes
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,14 @@ SAMPLED = 16  # images whose bytes go into the name of a file
 
 def weights_identity(tower: Tower) -> str:
     """A hash of a tower's weights and of how it prepares images: the same for the same features."""
-    digest = xxhash.xxh3_64(json.dumps(tower.model.processor_settings(tower.transform), sort_keys=True).encode())
-    for name, tensor in sorted(tower.model.state_dict().items()):
+    settings = json.dumps(tower.model.processor_settings(tower.transform), sort_keys=True)
+    return xxhash.xxh3_64_hexdigest(f"{settings} {tensors_identity(tower.model.state_dict())}".encode())
+
+
+def tensors_identity(tensors: Mapping[str, torch.Tensor]) -> str:
+    """A hash of named tensors, 16 hexadecimal digits."""
+    digest = xxhash.xxh3_64()
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
