@@ -62,6 +62,7 @@ class BenchmarkModel:
         identity: of all that its features follow from: image weights, adapter, and how the text vectors were made.
         tower: image tower, on ``device``, in evaluation mode.
         texts: text features by text.
+        lists_texts: whether the texts without a vector are only listed, so that no feature means anything.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -76,8 +77,8 @@ class BenchmarkModel:
         if config.embed_missing:
             encoder = load_embedder(store.open(config.store).field(config.field), config.embedder, device=config.device)
             embed = encoder.encode
-        self._write_texts = config.write_texts
-        self.texts = StoredTexts(join, model, embed=embed, collect=config.write_texts is not None)
+        self._write_texts, self.lists_texts = config.write_texts, config.write_texts is not None
+        self.texts = StoredTexts(join, model, embed=embed, collect=self.lists_texts)
         adapter = tensors_identity(model.adapter.state_dict() if model.adapter else {})
         parts = [weights_identity(self.tower), adapter, *join.made_by.values()]
         self.identity = f"{store.caption_hash(chr(10).join(parts)):016x}"
@@ -89,7 +90,7 @@ class BenchmarkModel:
     @torch.no_grad()
     def image_features(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         """L2-normalised features of :meth:`pixels`, (B, E) float32 on the device; not where texts are only listed."""
-        if self._write_texts:
+        if self.lists_texts:
             return constant_features(len(pixels_BCHW), self.tower.dim).to(self.device)
         return self.tower.model.normalized(self.tower.transform.normalize(pixels_BCHW.to(self.device)))
 

@@ -47,29 +47,34 @@ def run(config: Config) -> None:
         chosen = mteb.get_benchmark(config.benchmark) if config.benchmark else mteb.get_tasks(tasks=list(config.tasks))
     except (KeyError, ValueError) as error:
         raise ConfigError(f"MTEB has no such task or benchmark: {error}") from error
-    scores = evaluate(config, list(chosen))
+    model = BenchmarkModel(config)
+    scores = evaluate(model, list(chosen), config.output, config.batch)
     if config.write_texts:
+        model.write_texts()
         return
     if config.json:
-        print(json.dumps({"name": config.name, "scores": scores}))
+        print(json.dumps({"name": model.name, "scores": scores}))
         return
     width = max(map(len, scores))
     for task, score in scores.items():
         print(f"{task:{width}}  {score:.4f}")
 
 
-def evaluate(config: Config, tasks: list[Any]) -> dict[str, float]:
+def evaluate(model: BenchmarkModel, tasks: list[Any], output: Path | None = None, batch: int = 64) -> dict[str, float]:
     """The main score of each task, by its name, the mean over its splits and languages.
+
+    Args:
+        output: folder of mteb's results; without it, and where texts are only listed, none are kept.
+        batch: images encoded at a time.
 
     Raises:
         MissingKeysError: texts of a task have no vector.
     """
-    mteb, model = _mteb(), BenchmarkModel(config)
-    cache = None if config.write_texts or config.output is None else mteb.ResultCache(config.output)
+    mteb = _mteb()
+    cache = mteb.ResultCache(output) if output and not model.lists_texts else None
     results = mteb.evaluate(
-        mteb_model(model), tasks, cache=cache, encode_kwargs={"batch_size": config.batch}, co2_tracker=False
+        mteb_model(model), tasks, cache=cache, encode_kwargs={"batch_size": batch}, co2_tracker=False
     )
-    model.write_texts()
     return {result.task_name: float(result.get_score()) for result in results.task_results}
 
 

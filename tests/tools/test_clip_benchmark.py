@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from store.errors import ConfigError
 from tests.tools import benchmarked
 from tests.tools.benchmarked import CAPTIONS, LABELS, PICTURES, PROMPTS
 from tests.trainer.examples import write_tar
 from tools.benchmark_model import BenchmarkModel, ModelConfig
-from tools.clip_benchmark import open_clip_style
+from tools.clip_benchmark import open_clip_style, register, top_k_accuracy
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,20 +40,26 @@ def folder(tmp_path_factory):
     folder = benchmarked.make(tmp_path_factory.mktemp("clip_benchmark"))
     write_set(folder / "sets" / "animals", "classification", "cls", [str(i % 3) for i in range(12)])
     write_set(folder / "sets" / "photos", "retrieval", "txt", CAPTIONS)
+    write_set(folder / "sets" / "new", "retrieval", "txt", [f"new {i // 2}" for i in range(12)])
     return folder
 
 
 @pytest.fixture(scope="module")
 def results(folder):
-    """What CLIP_benchmark writes for both sets, each evaluated by a ``keyclip clip-benchmark`` command."""
+    """What CLIP_benchmark writes for two sets, each evaluated by a ``keyclip clip-benchmark`` command.
+
+    A third command lists the texts of a set that the store lacks.
+    """
     commands = []
-    for task, name in (("zeroshot_classification", "animals"), ("zeroshot_retrieval", "photos")):
+    listing = ["--write-texts", folder / "new.jsonl"]
+    tasks = (("classification", "animals", []), ("retrieval", "photos", []), ("retrieval", "new", listing))
+    for task, name, more in tasks:
         arguments = (
-            f"eval --dataset wds/{name} --dataset_root {folder}/sets/{{dataset}} --task {task} --no_amp "
-            f"--num_workers 0 --recall_k 1 5 --output {folder}/{name}.json"
+            f"eval --dataset wds/{name} --dataset_root {folder}/sets/{{dataset}} --task zeroshot_{task} "
+            f"--no_amp --num_workers 0 --recall_k 1 5 --output {folder}/{name}.json"
         )
         settings = ["--clip", folder / "clip", "--checkpoint", folder / "run", "--store", folder / "eval.store",
-                    "--field", "clip/caption", "--device", "cpu", "--arguments", arguments]  # fmt: skip
+                    "--field", "clip/caption", "--device", "cpu", "--arguments", arguments, *more]  # fmt: skip
         commands.append(json.dumps(["clip-benchmark", *map(str, settings)]))
     done = subprocess.run(
         [sys.executable, "-m", "tests.tools.clip_benchmark_standins", *commands],
@@ -80,6 +87,22 @@ def test_retrieval_has_the_recalls_of_the_vectors(folder, results):
         for way, by_query in (("text", scores), ("image", scores.T)):
             found = (by_query.topk(k, dim=1).indices == own[:, None]).any(dim=1).double().mean().item()
             assert results["photos"]["metrics"][f"{way}_retrieval_recall@{k}"] == pytest.approx(found, abs=1e-4)
+
+
+def test_texts_without_a_vector_are_listed_once_each(folder, results):
+    rows = [json.loads(line)["caption"] for line in (folder / "new.jsonl").read_text().splitlines()]
+    assert rows == [f"new {i}" for i in range(6)]
+
+
+def test_what_clip_benchmark_needs_and_is_not_there_is_told(monkeypatch, folder):
+    monkeypatch.setitem(sys.modules, "clip_benchmark.models", None)
+    with pytest.raises(ConfigError, match=r"CLIP_benchmark cannot be imported .*pip install 'keyclip\[clip-benchmark"):
+        register(BenchmarkModel(ModelConfig(**benchmarked.options(folder))))
+
+
+def test_the_share_among_the_first_k_by_hand():
+    scores = torch.tensor([[0.1, 0.9, 0.5], [0.7, 0.2, 0.1]])
+    assert top_k_accuracy(scores, torch.tensor([2, 0]), (1, 2)) == [0.5, 1.0]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """A checkpoint as an mteb model, on tasks in mteb's format that are made here: the scores of the same vectors."""
 
 import json
+import sys
 
 import mteb
 import pytest
@@ -17,7 +18,7 @@ from tests.tools import benchmarked
 from tests.tools.benchmarked import CAPTIONS, LABELS, PICTURES, PROMPTS
 from tools.__main__ import main
 from tools.benchmark_model import BenchmarkModel, ModelConfig
-from tools.mteb import Config, evaluate, mteb_model
+from tools.mteb import mteb_model
 
 
 def metadata(name, kind, category, main_score):
@@ -149,20 +150,37 @@ def test_a_text_without_a_vector_is_refused_with_the_remedy(model):
         model.texts.features(["other"])
 
 
-def test_texts_are_listed_embedded_once_and_then_found(folder, tmp_path, capsys):
-    listing = Config(**benchmarked.options(folder), tasks=("a",), write_texts=tmp_path / "mteb.jsonl")
-    evaluate(listing, [NewTexts(), TextToImage()])
-    rows = [json.loads(line) for line in (tmp_path / "mteb.jsonl").read_text().splitlines()]
+@pytest.fixture
+def known(monkeypatch):
+    """mteb knows the tasks that are made here by their names, as it knows its own."""
+    for task in (*TASKS, NewTexts):
+        monkeypatch.setitem(sys.modules["mteb.get_tasks"]._TASKS_REGISTRY, task.metadata.name, task)
+
+
+def command(folder, *settings):
+    base = ["--clip", folder / "clip", "--checkpoint", folder / "run", "--store", folder / "eval.store"]
+    return main(["mteb", *map(str, [*base, "--field", "clip/caption", "--device", "cpu", *settings])])
+
+
+def test_texts_are_listed_embedded_once_and_then_found(tmp_path, known, capsys):
+    """By commands, on a store of their own."""
+    folder = benchmarked.make(tmp_path)
+    texts, results = tmp_path / "mteb.jsonl", tmp_path / "results"
+    tasks = ("--tasks", "LocalNew", "LocalT2I")
+    assert command(folder, *tasks, "--output", results) == 1
+    assert "list them with --write-texts" in capsys.readouterr().err
+    assert command(folder, *tasks, "--write-texts", texts) == 0
+    rows = [json.loads(line) for line in texts.read_text().splitlines()]
     assert [row["caption"] for row in rows] == ["a text that nobody has embedded"]
     assert "1 texts without a vector in" in capsys.readouterr().out
-    folder_of_copy = tmp_path / "copy"
-    folder_of_copy.mkdir()
-    benchmarked.make(folder_of_copy)
-    benchmarked.embed_file(folder_of_copy, tmp_path / "mteb.jsonl")
-    config = Config(**benchmarked.options(folder_of_copy), tasks=("a",), output=tmp_path / "results")
-    found = evaluate(config, [NewTexts()])
-    assert found.keys() == {"LocalNew"}
-    assert len(list((tmp_path / "results").rglob("LocalNew.json"))) == 1
+    benchmarked.embed_file(folder, texts)
+    capsys.readouterr()
+    assert command(folder, *tasks, "--output", results, "--json", True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["name"], list(told["scores"])) == ("run", ["LocalNew", "LocalT2I"])
+    assert len(list(results.rglob("Local*.json"))) == 2
+    assert command(folder, *tasks, "--output", results) == 0  # from mteb's results
+    assert capsys.readouterr().out.startswith(f"LocalNew  {told['scores']['LocalNew']:.4f}\n")
 
 
 def test_texts_may_be_embedded_each_time_by_the_fields_own_model(folder, model):

@@ -1,5 +1,7 @@
 """Linear probes: a planted problem is solved, and what chooses the regularisation is the validation part alone."""
 
+import sys
+
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -94,3 +96,9 @@ def test_a_probe_without_two_classes_or_without_validation_is_refused():
         fit_probe(one, one, 3, "top1")
     with pytest.raises(ConfigError, match="3 classes and 0 images"):
         fit_probe(planted(9, 0), planted(0, 0), 3, "top1")
+
+
+def test_scikit_learn_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    with pytest.raises(ConfigError, match=r"needs scikit-learn, which is not installed; pip install 'keyclip\[probe"):
+        fit_probe(planted(9, 0), planted(9, 1), 3, "top1")

@@ -7,7 +7,7 @@ import pytest
 
 from store.errors import ConfigError
 from tests.trainer.examples import encoded, picture, write_tar
-from trainer.evalsets.definition import Definition
+from trainer.evalsets.definition import Definition, read_definitions
 from trainer.evalsets.labels import class_folders, class_shards, classes_of
 from trainer.evalsets.layouts import is_classification, open_classification, texts_of
 from trainer.zeroshot import Classes, find_classes, label_positions, shipped_classes
@@ -240,6 +240,17 @@ def test_a_clip_benchmark_set_brings_its_own_names_and_templates(clip_benchmark)
     found = open_classification(definition)
     assert found.labels.tolist() == [0, 1, 2]
     assert [found.images.key(i) for i in range(3)] == ["s0000000", "s0000001", "s0000002"]
+
+
+def test_a_clip_benchmark_set_has_its_train_split_beside_the_test_split(clip_benchmark):
+    labelled_shard(clip_benchmark / "train" / "0.tar", ["2", "2", "0"], "cls")
+    (clip_benchmark / "train" / "nshards.txt").write_text("1\n")
+    (clip_benchmark.parent / "sets.yaml").write_text(
+        "sets: {animals: {layout: clip-benchmark, images: wds_animals, train: {split: train}}}"
+    )
+    (definition,) = read_definitions(clip_benchmark.parent / "sets.yaml")
+    assert open_classification(definition).labels.tolist() == [0, 1, 2]
+    assert open_classification(definition.train).labels.tolist() == [2, 2, 0]
 
 
 def test_classes_of_a_file_are_put_into_the_order_of_the_sets_own_numbers(clip_benchmark, classes_file):
