@@ -56,7 +56,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("vectors", "export", "lance"): ("tools.vectors.export_lance", "fields as a Lance dataset"),
     ("prompts",): ("tools.prompts", "class prompts of a zero-shot task as keyed captions, for embed"),
     ("eval-captions",): ("tools.eval_captions", "captions and class prompts of evaluation sets as one file, for embed"),
-    ("eval",): ("tools.eval", "retrieval, zero-shot classification and drift of a CLIP or a checkpoint"),
+    ("eval",): ("tools.eval", "retrieval, classification, composition, probes and drift of a CLIP or a checkpoint"),
     ("eval-diff",): ("tools.eval_diff", "whether two arms differ by more than chance, query by query"),
     ("mteb",): ("tools.mteb", "MTEB's image tasks for a checkpoint, texts from a store"),
     ("clip-benchmark",): ("tools.clip_benchmark", "LAION's CLIP_benchmark for a checkpoint, texts from a store"),

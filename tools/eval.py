@@ -1,4 +1,4 @@
-"""``keyclip eval``: retrieval, zero-shot classification and drift, from embeddings that sit in the store."""
+"""``keyclip eval``: retrieval, classification, composition, probes and drift, with texts from the store."""
 
 import base64
 import dataclasses
@@ -132,6 +132,9 @@ def run(config: Config) -> None:
     else:
         print(f"{text_table([result])}\n\nwith {100 * level:.0f} % intervals, recalls and accuracies in %:")
         print(interval_table(found, level))
+        if found_cka := result["cka"]:
+            values = ", ".join(f"{name} {entry['cka']:.3f}" for name, entry in found_cka.items())
+            print(f"\nCKA of tuned and original image features: {values}")
 
 
 def evaluate(config: Config) -> dict[str, Any]:

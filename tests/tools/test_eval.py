@@ -528,6 +528,15 @@ def test_cka_compares_the_tuned_images_with_the_original_ones(folder, others, ch
     assert entry["cka"] < 0.999
 
 
+def test_all_tables_and_cka_are_printed(folder, others, checkpoint, capsys):
+    run_eval(folder, "printed", "--sets", folder / "others.yaml", "--checkpoint", checkpoint)
+    out = capsys.readouterr().out
+    headings = [line.split("  ")[0] for line in out.split("with 95 % intervals")[1].splitlines()]
+    for heading in ("retrieval", "zero-shot", "robustness", "composition", "fine-grained", "drift", "sugar/swap_att"):
+        assert heading in headings
+    assert f"CKA of tuned and original image features: photos {others[1]['cka']['photos']['cka']:.3f}" in out
+
+
 def test_features_are_kept_for_each_set_and_tower_and_used_again(folder, others, checkpoint):
     files = sorted((folder / "kept").glob("*/*.npy"))
     assert len(files) == 2 * 6  # five sets and a train split, of two towers

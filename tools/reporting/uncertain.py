@@ -92,7 +92,7 @@ def _tables(sets: Mapping[str, Sequence[str]], cell: Callable[[str, str, str, bo
         names = [name for name in sets.get(kind, []) if name != ALL]
         if not names:
             continue
-        whole = [ALL] if len(names) > 1 and ALL in sets[kind] else []
+        whole = [ALL] if sum("/" not in name for name in names) > 1 and ALL in sets[kind] else []
         lines = [[TITLES[kind], *(heading for _, heading, _ in measures)]]
         for name in [*names, *whole]:
             lines.append([name or "mean", *(cell(kind, name, measure, percent) for measure, _, percent in measures)])
