@@ -1,7 +1,9 @@
 """Decoder LLMs as caption embedders, with LLM2Vec semantics.
 
-The decoder runs bidirectionally (only padding is masked), a chat template stands around the caption, batches are
-padded on the left, and the vector is the mean of the last states over the caption and the tokens that close it.
+The decoder runs bidirectionally (only padding is masked), a chat template surrounds the caption, batches are padded on
+the left, and the vector is the mean of the last states over the caption and the tokens that close it. How captions with
+leading blanks or too many tokens are treated, and the one difference from LLM2Vec (special tokens that a caption spells
+out), is told by :class:`~embedder.tokens.CaptionTokenizer`.
 """
 
 import importlib.util

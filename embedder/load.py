@@ -47,7 +47,13 @@ def load_encoder(options: ModelOptions, local_rank: int = 0) -> Encoder:
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     return Encoder(
         network,
-        CaptionTokenizer(tokenizer, provenance.template, provenance.max_length, lower_case),
+        CaptionTokenizer(
+            tokenizer,
+            provenance.template,
+            provenance.max_length,
+            lower_case,
+            like_llm2vec=kind == "llm" and provenance.pooling.startswith("mean"),
+        ),
         provenance,
         short_name=folder.short_name,
         device=device,
