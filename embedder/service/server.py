@@ -17,5 +17,5 @@ def serve(config: ServeConfig, on_listening: Callable[[str], None]) -> None:
         ConfigError: the address cannot be listened at, or a setting does not fit.
     """
     config.token()  # before the model is loaded
-    app = create_app(config, load_encoder(config.model_options()))
+    app = create_app(config, load_encoder(config))
     run_app(app, config.host, config.port, config.grace_seconds, on_listening)
