@@ -90,7 +90,7 @@ class ModelFolder:
             yield
         except (KeyclipError, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
-        except BaseException as error:  # noqa: BLE001 - the tokenizers library's panics are no Exceptions
+        except BaseException as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise ConfigError(
                 f"model {self.model!r} in {str(self.path)!r} cannot be loaded from its {files}: {lines[0]}; "
@@ -111,9 +111,7 @@ class ModelFolder:
         return "llm" if is_decoder and not is_encoder else "sentence"
 
 
-def find_model(
-    model: str, revision: str | None = None, with_code: bool = False, at_hand: bool = False
-) -> ModelFolder:
+def find_model(model: str, revision: str | None = None, with_code: bool = False, at_hand: bool = False) -> ModelFolder:
     """The folder of ``model``: a local path, else a hub id, downloaded (without code files) into the hub's cache.
 
     ``at_hand``: take what the cache has, and download nothing.

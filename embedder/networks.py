@@ -5,12 +5,12 @@ Shapes: B captions, L tokens after padding, D width of the vectors.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from embedder.folder import ModelFolder
 from embedder.pooling import pool

@@ -47,12 +47,13 @@ class TargetField:
         return self._writer.commit(block, keys, vectors, hashes)
 
     def _find(self) -> store.Field | None:
-        if self._reader is None:
-            try:
-                self._reader = self._store.field(self._name)
-            except FieldNotFoundError:
-                return None
-        return self._reader
+        with self._lock:
+            if self._reader is None:
+                try:
+                    self._reader = self._store.field(self._name)
+                except FieldNotFoundError:
+                    return None
+            return self._reader
 
 
 @dataclass(frozen=True, slots=True)

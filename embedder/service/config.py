@@ -18,7 +18,7 @@ class ServeConfig(ModelOptions):
     """Serve one model over HTTP.
 
     POST /v1/embeddings answers as OpenAI's API does; POST /v1/fields/FIELD/captions embeds keyed captions and answers
-    when they are committed to the store. GET /healthz, /metrics (Prometheus), /docs (OpenAPI).
+    when they are committed to the store. GET /healthz, /metrics (Prometheus), /docs and /openapi.json.
 
     Requests share batches of the model. SIGTERM finishes and commits what was accepted, then the service ends.
 
@@ -32,7 +32,7 @@ class ServeConfig(ModelOptions):
     port: int = 8000
     """Port to listen at; 0 takes a free one and prints it."""
     token_file: Path | None = None
-    """File whose first line is the bearer token that every request (except /healthz) must bring."""
+    """File whose first line is the bearer token that requests must bring, except to /healthz, /docs and /openapi.json."""
     max_request_bytes: int = 16 * 2**20
     """Larger request bodies are refused."""
     max_captions: int = 2048
@@ -42,7 +42,7 @@ class ServeConfig(ModelOptions):
     linger_ms: float = 2.0
     """How long an idle model waits for more requests to share a batch, in milliseconds."""
     max_connections: int = 1000
-    """Connections at the same time, at most; further ones are closed at once. Never more than file descriptors allow."""
+    """Connections at the same time, at most, and as file descriptors allow; further ones are closed at once."""
     request_seconds: int = 60
     """How long a request may take to arrive, headers and body; later it is answered with 408 and closed."""
     grace_seconds: int = 600
@@ -54,10 +54,8 @@ class ServeConfig(ModelOptions):
 
     def __post_init__(self) -> None:
         ModelOptions.__post_init__(self)
-        self.require_at_least_1(
-            "max_request_bytes", "max_captions", "max_pending_tokens", "max_connections", "request_seconds"
-        )
-        self.require_at_least_1("grace_seconds")
+        self.require_at_least_1("max_request_bytes", "max_captions", "max_pending_tokens", "max_connections")
+        self.require_at_least_1("request_seconds", "grace_seconds")
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"--port must be 0 to 65535, not {self.port}")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from embedder.load import load_encoder
 from embedder.service.app import create_app
 from embedder.service.config import ServeConfig
-from embedder.service.listening import run_app
+from embedder.service.listening import Limits, run_app
 
 
 def serve(config: ServeConfig, on_listening: Callable[[str], None]) -> None:
@@ -18,4 +18,5 @@ def serve(config: ServeConfig, on_listening: Callable[[str], None]) -> None:
     """
     config.token()  # before the model is loaded
     app = create_app(config, load_encoder(config))
-    run_app(app, config.host, config.port, config.grace_seconds, on_listening)
+    limits = Limits(config.max_connections, config.request_seconds)
+    run_app(app, config.host, config.port, config.grace_seconds, on_listening, limits)

@@ -103,6 +103,8 @@ def test_a_weight_file_that_was_cut_short_is_named_by_the_command(tmp_path, clip
     store = tmp_path / "s.store"
     assert main(["embed", "--model", str(folder), "--store", str(store), "--device", "cpu", *arguments]) == 1
     said = capsys.readouterr().err
-    assert said.startswith(f"keyclip: error: model 'clip' in {str(folder)!r} cannot be loaded from its model.safetensors")
+    assert said.startswith(
+        f"keyclip: error: model 'clip' in {str(folder)!r} cannot be loaded from its model.safetensors"
+    )
     assert said.count("\n") == 1
     assert not store.exists()

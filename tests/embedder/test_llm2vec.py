@@ -14,7 +14,16 @@ MAX_LENGTH = 512
 # merges of blanks: a caption's leading blanks and the header's line breaks share tokens
 BLANKS = ["\n\n  a photo", "\n\n\n two", "  \n\n dogs", "    run", "\t\tfast", "a  b  c"] * 20
 
-ODD_BLANKS = [" a dog", "   a dog", "\n a dog", "\n\n\n  two dogs", "\t\ta dog", "a dog \n ", "\u00a0 a dog", "  a  b  "]
+ODD_BLANKS = [
+    " a dog",
+    "   a dog",
+    "\n a dog",
+    "\n\n\n  two dogs",
+    "\t\ta dog",
+    "a dog \n ",
+    "\u00a0 a dog",
+    "  a  b  ",
+]
 TEXT = "a photo of a red cube to the left of a blue ball, seen from above"
 
 

@@ -44,7 +44,9 @@ def data(model, tmp_path):
 
 
 def import_sidecar(data, path, model, **flags):
-    return run("vectors", "import", "sidecar", data / "00000_text_embeddings.tar", store=data / path, model=model, **flags)
+    return run(
+        "vectors", "import", "sidecar", data / "00000_text_embeddings.tar", store=data / path, model=model, **flags
+    )
 
 
 def embed(data, path, model, **flags):
