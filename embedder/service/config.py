@@ -32,7 +32,7 @@ class ServeConfig(ModelOptions):
     port: int = 8000
     """Port to listen at; 0 takes a free one and prints it."""
     token_file: Path | None = None
-    """File whose first line is the bearer token that requests must bring, except to /healthz, /docs and /openapi.json."""
+    """File whose first line is the bearer token that requests must bring (not to /healthz, /docs, /openapi.json)."""
     max_request_bytes: int = 16 * 2**20
     """Larger request bodies are refused."""
     max_captions: int = 2048
