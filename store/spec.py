@@ -12,8 +12,8 @@ UNKNOWN = "unknown"
 """Revision and pooling that an import records where it is not told how the vectors were made."""
 UNKNOWN_REMEDY = (
     f"{UNKNOWN!r} is what an import records that finds no files of its model: import again into a field of another "
-    "name, with --model as the model's folder, or with --revision, --template, --pooling and --max-length as keyclip store "
-    "info shows them"
+    "name, with --model as the model's folder, or with --revision, --template, --pooling and --max-length as keyclip "
+    "store info shows them"
 )
 StoredDtype = Literal["float32", "float16", "bfloat16", "int8"]
 
