@@ -45,7 +45,8 @@ def embed(config: EmbedConfig, encoder: Encoder | None = None) -> Report:
         try:
             report = _embed(config, ranks, encoder)
         except KeyclipError as error:
-            log.error("%s", error)
+            if logs:  # without a file the log would go to stderr, where the command prints the error
+                log.error("%s", error)
             raise
         log.info("%s", report)
         if logs:
@@ -55,7 +56,7 @@ def embed(config: EmbedConfig, encoder: Encoder | None = None) -> Report:
 
 def _embed(config: EmbedConfig, ranks: Ranks, encoder: Encoder | None) -> Report:
     reader = Reader(config, ranks)
-    encoder = encoder or load_encoder(config.model_options(), local_rank=ranks.local_rank)
+    encoder = encoder or load_encoder(config, local_rank=ranks.local_rank)
     opened = open_store(config.store_path(), config.backend)
     targets = open_targets(opened, encoder, config.field_prefix, config.caption_fields, config.dtype)
     made = encoder.provenance
@@ -85,7 +86,7 @@ def _embed_chunks(
         window, vectors = item
         for job in window.jobs:
             block, report = job.block, job.block.target.report
-            block.target.writer.commit(block.name, block.keys, vectors[job.rows], block.hashes)
+            block.target.field.commit(block.name, block.keys, vectors[job.rows], block.hashes)
             report.embedded += len(job.rows)
             report.truncated += sum(window.tokens[row].truncated for row in job.rows)
             progress.advance(len(job.rows))

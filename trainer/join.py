@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike
 
 import store
 from store.errors import ConfigError, MissingKeysError, StaleCaptionError
+from store.spec import UNKNOWN, UNKNOWN_REMEDY
 
 KEYS_AT_ONCE = 100_000
 
@@ -140,4 +141,7 @@ def _made_by(spec: store.FieldSpec) -> dict[str, str]:
 def differences(ours: dict[str, str], theirs: dict[str, str]) -> str:
     """The clauses that differ; the model's name alone does not count, since a copy of a folder is the same model."""
     names = [name for name in ours if name != "model" and ours[name] != theirs[name]]
-    return "; ".join(f"{name} {ours[name]!r} and {theirs[name]!r}" for name in names)
+    clauses = [f"{name} {ours[name]!r} and {theirs[name]!r}" for name in names]
+    if "revision" in names and UNKNOWN in (ours["revision"], theirs["revision"]):
+        clauses.append(UNKNOWN_REMEDY)
+    return "; ".join(clauses)

@@ -18,19 +18,22 @@ class ImportConfig:
     store: str
     """The store that receives the vectors; made where there is none."""
     model: str | None = None
-    """The model that made the vectors: a hub id or folder name. Default: as the file says, if keyclip exported it."""
+    """The model that made the vectors: its folder, or its hub id. Its own files (of a hub id: in the hub's cache, where
+    keyclip embed puts them) tell what is not given of the next five settings, so that keyclip embed can add to the same
+    fields. Default: as the file says, if keyclip exported it."""
     revision: str | None = None
     """Revision or fingerprint of the model's weights. Training takes fields together only if it is the same. Default:
-    as the file says, else "unknown"."""
+    as the file says, else as the model's files say, else "unknown"."""
     kind: Kind | None = None
-    """What the model is. Default: as the file says, else llm."""
+    """What the model is. Default: as the file says, else as the model's files say, else llm."""
     template: str | None = None
-    """Text around the caption, with {caption} in it. Default: as the file says, else none."""
+    """Text around the caption, with {caption} in it. Default: as the file says, else as the model's files say, else
+    none."""
     pooling: str | None = None
-    """How token states became a vector: mean, mean-text, last, cls, max or eos. Default: as the file says, else
-    "unknown"."""
+    """How token states became a vector: mean, mean-text, last, cls, max or eos. Default: as the file says, else as the
+    model's files say, else "unknown"."""
     max_length: int | None = None
-    """Tokens a caption could have. Default: as the file says, else 512."""
+    """Tokens a caption could have. Default: as the file says, else as the model's files say, else 512."""
     normalize: bool | None = None
     """Whether the vectors have length 1. Default: as the file says, else as the first vectors have."""
     field_prefix: str | None = None

@@ -21,7 +21,7 @@ class Config(ImportConfig):
 
     Example:
         keyclip vectors import sidecar 'cc3m/*_text_embeddings.tar' --store cc3m.store
-            --model microsoft/LLM2CLIP-Llama-3-8B-Instruct-CC-Finetuned --pooling mean-text --field-prefix llama
+            --model microsoft/LLM2CLIP-Llama-3-8B-Instruct-CC-Finetuned --field-prefix llama --dtype float16
     """
 
     sidecars: tyro.conf.Positional[tuple[str, ...]]
