@@ -6,6 +6,7 @@ import mmap
 import os
 import stat
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from store.files import DISK_FULL, full_disk_is_told, has_room, store_full, writ
 from store.on_lmdb import layout
 from store.on_lmdb.forking import GATE
 from store.on_lmdb.layout import ValueHeader
-from store.on_lmdb.pages import Pages, map_file, read_metas
+from store.on_lmdb.pages import Pages, map_file, open_file, read_metas
 
 T = TypeVar("T")
 
@@ -45,11 +46,14 @@ class Environment:
         self.cut_off: set[tuple[bytes, bytes]] = set()
         """Sub-database and key of large values beyond the file's end, which LMDB must not touch."""
         if not create:
-            self._require_sound(read_metas(map_file(folder / "data.mdb"))[1])
+            self._open_file()
+            self._require_sound(read_metas(map_file(self._file))[1])
         self.writable = create or (os.access(folder / "data.mdb", os.W_OK) and self._can_lock())
         self._lmdb = self._open(create)
         try:
-            if not create:
+            if create:
+                self._open_file()
+            else:
                 self.cut_off = self.check_pages().cut_off
             self._databases = {name: self._lmdb.open_db(name, create=create) for name in layout.DATABASES}
         except lmdb.Error as error:
@@ -62,6 +66,11 @@ class Environment:
         self._mapped: mmap.mmap | None = None
         self._map: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._map_lock = threading.Lock()
+
+    def _open_file(self) -> None:
+        """Open data.mdb for our own map, once: its folder may be moved or replaced."""
+        self._file = open_file(self.folder / "data.mdb")
+        weakref.finalize(self, os.close, self._file)
 
     def _open(self, create: bool) -> Any:
         engine = {"lib_version": 0} if create else {}  # LMDB's data format 1; of a file that exists LMDB sees its own
@@ -128,7 +137,7 @@ class Environment:
         for _ in range(_LOOKS):
             transaction = self.begin_read()  # keeps the pages
             try:
-                data = map_file(self.folder / "data.mdb")
+                data = map_file(self._file)
                 metas, problems = read_metas(data)
                 meta = next((meta for meta in metas if meta.transaction == transaction.id()), None)
                 if meta is not None:
@@ -221,9 +230,9 @@ class Environment:
         stands at a page stays while a read transaction holds it; the array itself never becomes invalid.
         """
         if end > len(self._map):
-            with self._map_lock, (self.folder / "data.mdb").open("rb") as file:
+            with self._map_lock:
                 if end > len(self._map):
-                    self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    self._mapped = mmap.mmap(self._file, 0, access=mmap.ACCESS_READ)
                     whole_pages = len(self._mapped) // self.page_bytes * self.page_bytes
                     self._map = np.frombuffer(self._mapped, np.uint8, count=whole_pages)
         return self._map

@@ -29,6 +29,7 @@ _BRANCH, _LEAF, _OVERFLOW, _META = 1, 2, 4, 8
 _LARGE, _TREE = 1, 2
 """Flags of a node: its value has pages of its own; its value is a tree."""
 _INTEGER_KEYS = 8
+_KEY_BYTES = {layout.BLOCKS: 4, layout.VALUES: 8, layout.INDEX: 4}
 _PAGE_SIZES = [2**bits for bits in range(9, 17)]
 _PAGE = struct.Struct("<Q4H")
 _OVERFLOW_PAGE = struct.Struct("<Q2HI")
@@ -64,22 +65,25 @@ class Entry(NamedTuple):
     """First page of a large value; 0 for a small one, which is in its tree's page."""
 
 
-def map_file(file: Path) -> NDArray[np.uint8]:
-    """The bytes of a file, mapped.
+def open_file(file: Path) -> int:
+    """A descriptor of a data.mdb, for reading.
 
     Raises:
         DamagedFieldError: it is empty, or no regular file.
         FileNotFoundError: it is not there.
     """
-    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for its other end
-    try:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or not status.st_size:
-            what = "is empty" if stat.S_ISREG(status.st_mode) else "is no regular file"
-            raise DamagedFieldError(f"{str(file)!r} {what}; restore it from a copy, or drop the field")
-        return np.frombuffer(mmap.mmap(handle, 0, access=mmap.ACCESS_READ), np.uint8)
-    finally:
-        os.close(handle)
+    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for its other end
+    status = os.fstat(handle)
+    if stat.S_ISREG(status.st_mode) and status.st_size:
+        return handle
+    os.close(handle)
+    what = "is empty" if stat.S_ISREG(status.st_mode) else "is no regular file"
+    raise DamagedFieldError(f"{str(file)!r} {what}; restore it from a copy, or drop the field")
+
+
+def map_file(handle: int) -> NDArray[np.uint8]:
+    """The bytes of an open file, mapped; they stay valid when it is closed."""
+    return np.frombuffer(mmap.mmap(handle, 0, access=mmap.ACCESS_READ), np.uint8)
 
 
 def read_metas(data: NDArray[np.uint8]) -> tuple[list[Meta], list[str]]:
@@ -133,8 +137,7 @@ class Pages:
             if name in trees:
                 for _ in self.entries(trees[name], name, deep or name != layout.VALUES):
                     pass
-        self._check_free()
-        self._check_use()
+        self.check_free()
 
     def trees(self) -> dict[bytes, Tree]:
         """The sub-databases."""
@@ -154,7 +157,8 @@ class Pages:
         """The entries of a sub-database, in order."""
         large_only = name in (layout.VALUES, layout.INDEX)
         for key, flags, start, size, page in self._leaves(tree, ordered=bytes):
-            if flags not in ((_LARGE,) if large_only else (0, _LARGE)):
+            wrong = name in _KEY_BYTES and len(key) != _KEY_BYTES[name]
+            if wrong or flags not in ((_LARGE,) if large_only else (0, _LARGE)):
                 self.problems.append(f"page {page} has an entry of a wrong kind")
             elif flags == 0:
                 yield Entry(key, start, size, 0)
@@ -246,8 +250,12 @@ class Pages:
         self.problems.append(f"page {number} is damaged")
         return _LEAF, []
 
-    def _check_free(self) -> None:
-        """The lists of free pages, from which a writer takes."""
+    def check_free(self) -> None:
+        """Visit the lists of free pages, from which a writer takes; then no page may have been met twice."""
+        self._check_lists()
+        self._check_use()
+
+    def _check_lists(self) -> None:
         if self._meta.free.flags != _INTEGER_KEYS:
             self.problems.append("the flags of its tree of free pages are wrong")
             return

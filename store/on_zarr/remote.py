@@ -92,6 +92,14 @@ class RemoteBucket(Bucket):
                 versions[name] = str(next((entry[tag] for tag in _VERSION_TAGS if entry.get(tag)), ""))
         return Listing(versions)
 
+    def folders(self, folder: str) -> list[str]:
+        with self._filesystem() as filesystem:
+            try:
+                found = filesystem.ls(self._path(folder), detail=True)
+            except FileNotFoundError:
+                return []
+        return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in found if entry["type"] == "directory")
+
     def remove(self, folder: str, first: str) -> None:
         with self._filesystem() as filesystem:
             with contextlib.suppress(FileNotFoundError):
