@@ -37,8 +37,8 @@ class EmbedConfig:
     """Embed only the sample keys listed in this file, one a line."""
     field_prefix: str | None = None
     """First part of the field names PREFIX/CAPTION_FIELD. Default: the model's short name."""
-    backend: Literal["lmdb", "zarr"] = "lmdb"
-    """Backend of a store that this command makes."""
+    backend: Literal["lmdb", "zarr"] | None = None
+    """Backend of a store that this command makes, lmdb by default; a store that exists must have it."""
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float16"
     """How vectors are stored."""
     missing: Literal["error", "skip"] = "error"

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import store
 from embedder.encoder import Encoder
 from embedder.report import FieldReport
 from embedder.text import CAPTION
-from store.errors import StoreExistsError, StoreNotFoundError
 from store.spec import StoredDtype
 
 
@@ -21,17 +19,6 @@ class Target:
     reader: store.Field
     writer: store.Writer
     report: FieldReport
-
-
-def open_store(path: str, backend: Literal["lmdb", "zarr"]) -> store.Store:
-    """Open the store for adding, or make it. Several processes may do so at once."""
-    try:
-        return store.open(path, mode="a")
-    except StoreNotFoundError:
-        try:
-            return store.create(path, backend=backend)
-        except StoreExistsError:  # another rank was faster
-            return store.open(path, mode="a")
 
 
 def field_name(encoder: Encoder, prefix: str | None, caption_field: str) -> str:

@@ -44,8 +44,8 @@ class ServeConfig:
     """How long an idle model waits for more requests to share a batch, in milliseconds."""
     grace_seconds: int = 600
     """How long SIGTERM waits for accepted requests."""
-    backend: Literal["lmdb", "zarr"] = "lmdb"
-    """Backend of a store that this command makes."""
+    backend: Literal["lmdb", "zarr"] | None = None
+    """Backend of a store that this command makes, lmdb by default; a store that exists must have it."""
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float16"
     """How vectors of fields that this service makes are stored."""
     kind: Literal["auto", "sentence", "clip-text", "llm"] = "auto"
