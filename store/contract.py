@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from store.batch import Batch, hash_keys, join_keys, make_batch
 from store.dtypes import OUTPUTS, STORAGE, decode, default_output, has_scales
-from store.errors import DamagedFieldError, InvalidVectorsError, MissingKeysError, ReadOnlyError
+from store.errors import DamagedFieldError, FieldNotFoundError, InvalidVectorsError, MissingKeysError, ReadOnlyError
 from store.keytable import ABSENT, Places
 from store.snapshot import Snapshot
 from store.spec import FieldInfo, FieldSpec
@@ -261,6 +261,12 @@ class Damage:
     """One clause."""
 
 
+def named(fields: Iterable[str]) -> str:
+    """A clause that names the fields of a store."""
+    names = ", ".join(map(repr, fields))
+    return f"there are {names}" if names else "it has no fields yet"
+
+
 class Store(ABC):
     """A place that holds fields. Safe to pickle, to fork and to use from threads."""
 
@@ -327,13 +333,11 @@ class Store(ABC):
     def drop_field(self, name: str) -> None:
         """Remove a field and give its space back at once. Raises FieldNotFoundError, ReadOnlyError."""
 
+    def not_found(self, name: str, there: Iterable[str]) -> FieldNotFoundError:
+        """The error for a field that is not there; ``there``: the names of those that are."""
+        return FieldNotFoundError(f"the store {self.path!r} has no field {name!r:.200}; {named(there)}")
+
     def require_writable(self) -> None:
         """Raises ReadOnlyError if the store was opened for reading."""
         if self.mode != "a":
             raise ReadOnlyError(f"the store {self.path!r} was opened for reading; open it with mode='a' to write")
-
-
-def named(fields: Iterable[str]) -> str:
-    """A clause that names the fields of a store."""
-    names = ", ".join(map(repr, fields))
-    return f"there are {names}" if names else "it has no fields yet"

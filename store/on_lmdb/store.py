@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from store.batch import check_name
-from store.contract import Backend, Damage, Progress, Store, named
+from store.batch import check_name, is_name
+from store.contract import Backend, Damage, Progress, Store
 from store.dtypes import has_scales, row_bytes
-from store.errors import DamagedFieldError, FieldNotFoundError
+from store.errors import DamagedFieldError
 from store.files import remove_durably, write_flushed
 from store.naming import folder_name, shown_name
 from store.on_lmdb import layout, upkeep
@@ -64,9 +64,9 @@ class LmdbStore(Store):
         return LmdbWriter(self.path, self._folder(check_name(name, "field")), name, spec)
 
     def _existing(self, name: str) -> Path:
-        folder = self._folder(name)
-        if not folder.exists():
-            raise FieldNotFoundError(f"the store {self.path!r} has no field {name!r}; {named(self.survey())}")
+        folder = self._folder(name) if is_name(name) else None
+        if folder is None or not folder.exists():
+            raise self.not_found(name, self.survey())
         if not (folder / "data.mdb").exists():
             raise lost_record(folder, "its data.mdb is not there")
         return folder

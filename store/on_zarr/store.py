@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from store.batch import check_name
+from store.batch import check_name, is_name
 from store.checked import InvalidDataError
-from store.contract import Backend, Damage, Progress, Store, named
+from store.contract import Backend, Damage, Progress, Store
 from store.dtypes import has_scales, row_bytes
-from store.errors import DamagedFieldError, FieldNotFoundError
+from store.errors import DamagedFieldError
 from store.naming import folder_name, shown_name
 from store.on_zarr import documents, upkeep
 from store.on_zarr.bucket import Bucket
@@ -59,10 +59,9 @@ class ZarrStore(Store):
         return ZarrWriter(self._bucket, folder, name, spec, self.path)
 
     def _existing(self, name: str) -> str:
-        folder = f"fields/{folder_name(name)}"
-        if self._bucket.read([f"{folder}/{DOCUMENT}"])[0] is None:
-            there = named(map(_shown, self._folders()))
-            raise FieldNotFoundError(f"the store {self.path!r} has no field {name!r}; {there}")
+        folder = f"fields/{folder_name(name)}" if is_name(name) else None
+        if folder is None or self._bucket.read([f"{folder}/{DOCUMENT}"])[0] is None:
+            raise self.not_found(name, map(_shown, self._folders()))
         return folder
 
     def verify(self, progress: Progress | None = None) -> list[Damage]:
