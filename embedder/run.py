@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 import store
-
 from embedder.captions import Chunk
 from embedder.config import EmbedConfig
 from embedder.encoder import Encoder

@@ -116,7 +116,7 @@ def _read_meta(data: NDArray[np.uint8], number: int, page_bytes: int) -> Meta | 
 
 
 class Pages:
-    """The trees of one state of a file. What is wrong is collected in ``problems``; sound pages are read all the same."""
+    """The trees of one state of a file. What is wrong is collected in ``problems``; sound pages are read anyway."""
 
     def __init__(self, data: NDArray[np.uint8], meta: Meta) -> None:
         self.problems: list[str] = []
@@ -179,7 +179,7 @@ class Pages:
     def _claim(self, first: int, size: int, deep: bool, page: int) -> bool:
         """Whether a large value can be where page ``page`` says; notes its pages as used."""
         count = self._run(size)
-        inside = NUM_METAS <= first and first + count <= self._meta.last_page + 1
+        inside = first >= NUM_METAS and first + count <= self._meta.last_page + 1
         if inside and deep and first < self._num_pages:
             start = first * self._page_bytes
             own, _, flags, pages = _OVERFLOW_PAGE.unpack_from(self._data[start : start + _OVERFLOW_PAGE.size])

@@ -161,7 +161,7 @@ class BlockRecord:
         if "/" in self.data or self.data.startswith(".") or len(bytes.fromhex(self.content_digest)) != 16:
             raise ValueError("its names are no names")
         chunks = {"vectors": self.num_chunks, **dict.fromkeys(self.checksums.keys() - {"vectors"}, bool(self.count))}
-        if {name: len(sums) for name, sums in self.checksums.items()} != chunks or not _ARRAYS <= set(self.checksums):
+        if {name: len(sums) for name, sums in self.checksums.items()} != chunks or not set(self.checksums) >= _ARRAYS:
             raise ValueError("its checksums are not one a chunk")
 
     def pack(self) -> bytes:
