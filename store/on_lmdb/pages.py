@@ -146,7 +146,7 @@ class Pages:
             self.problems.append("the flags of its main tree are wrong")
         for key, flags, start, size, _ in self._leaves(self._meta.main, ordered=bytes):
             if flags == _TREE and size == _TREE_RECORD.size:
-                record = _TREE_RECORD.unpack_from(self._data[start : start + size])
+                record = _TREE_RECORD.unpack_from(self._data[start : start + size].tobytes())
                 found[key] = Tree(record[7], record[1])
                 if record[1]:
                     self.problems.append(f"the flags of its tree {key.decode(errors='replace')!r} are wrong")
@@ -182,7 +182,8 @@ class Pages:
         inside = first >= NUM_METAS and first + count <= self._meta.last_page + 1
         if inside and deep and first < self._num_pages:
             start = first * self._page_bytes
-            own, _, flags, pages = _OVERFLOW_PAGE.unpack_from(self._data[start : start + _OVERFLOW_PAGE.size])
+            header = self._data[start : start + _OVERFLOW_PAGE.size].tobytes()
+            own, _, flags, pages = _OVERFLOW_PAGE.unpack_from(header)
             inside = (own, flags) == (first, _OVERFLOW) and count <= pages <= self._meta.last_page + 1 - first
             count = pages
         if inside:
@@ -283,7 +284,6 @@ class Pages:
             self.problems.append(f"the number of its last page, {self._meta.last_page}, is wrong")
 
 
-def _rank(key: bytes | None, ordered: type) -> bytes | int:
-    """What LMDB compares of a key."""
-    key = key or b""
-    return int.from_bytes(key, "little") if ordered is int else key
+def _rank(key: bytes, ordered: type) -> bytes:
+    """What LMDB compares of a key: its bytes, or a little-endian number."""
+    return key[::-1] if ordered is int else key

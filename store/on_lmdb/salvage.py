@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,13 +83,15 @@ class Remains:
         """A block as it was committed. Raises DamagedBlockError if not all of it is intact."""
         block, spec, size = self.blocks[number], self.record.spec, self.record.rows_per_chunk
         head = self._payload(block.head(number), block.pages[0])
-        rows, scales = [], []
+        rows: list[NDArray[Any]] = []
+        scales = [np.empty(0, np.float32)]
         for part, page in enumerate(block.pages[1:], start=1):
             count = min(size, block.count - (part - 1) * size)
             payload = self._payload(layout.chunk_header(spec, number, part, count), page)
             kind = np.dtype(STORAGE[spec.dtype])
             rows.append(payload[: count * spec.dim * kind.itemsize].view(kind).reshape(count, spec.dim))
-            scales.append(payload[layout.scales_at(spec, count) :].view("<f4") if has_scales(spec.dtype) else [])
+            if has_scales(spec.dtype):
+                scales.append(payload[layout.scales_at(spec, count) :].view("<f4"))
         keys = split_keys(head[8 * block.count :].tobytes())
         batch = Batch(
             block=block.name,
@@ -97,7 +100,7 @@ class Remains:
             hashes=hash_keys(keys),
             caption_hashes=head[: 8 * block.count].view("<u8"),
             rows=np.concatenate(rows) if rows else np.empty((0, spec.dim), STORAGE[spec.dtype]),
-            scales=np.concatenate([np.empty(0, np.float32), *scales]) if has_scales(spec.dtype) else None,
+            scales=np.concatenate(scales) if has_scales(spec.dtype) else None,
         )
         if batch.content_digest != block.content_digest:
             raise DamagedBlockError("its keys or captions are not those that were committed")

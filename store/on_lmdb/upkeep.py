@@ -36,22 +36,23 @@ def verify(folder: Path, progress: Progress | None = None) -> list[Damage]:
 def repair(folder: Path, progress: Progress | None = None) -> list[Damage]:
     """Drop what is damaged and make the index anew if need be; returns the damage."""
 
-    def work(transaction: Any) -> list[Damage]:
-        found = list(_check(transaction, env, progress))
-        if found:
-            _rebuild(transaction, env, {number for _, number in found if number is not None})
-        return [damage for damage, _ in found]
-
     try:
         env = _openable(folder)
         if env is not None and _is_sound(env):
-            return env.write(work)
+            return env.write(lambda transaction: _repair(transaction, env, progress))
         damages = salvage.mend(folder, progress)
     except DamagedFieldError as error:
         return [_lost(folder, error)]
     if env is not None:
         _mark(env)  # whoever has the old file open
     return damages
+
+
+def _repair(transaction: Any, env: Environment, progress: Progress | None) -> list[Damage]:
+    found = list(_check(transaction, env, progress))
+    if found:
+        _rebuild(transaction, env, {number for _, number in found if number is not None})
+    return [damage for damage, _ in found]
 
 
 def _openable(folder: Path) -> Environment | None:

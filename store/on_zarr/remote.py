@@ -59,7 +59,7 @@ class RemoteBucket(Bucket):
             return []
         with self._filesystem() as filesystem:
             paths = [self._path(key) for key in keys]
-            # Asked to read an object in pieces, s3fs first asks how large it is, and lists what begins like an absent one.
+            # To read an object in pieces, s3fs first asks how large it is, and lists what begins like an absent one.
             whole = {"max_concurrency": 1} if "s3" in filesystem.protocol else {}
             found = filesystem.cat(paths, on_error="return", recursive=False, **whole)
             if isinstance(found, bytes):  # fsspec unpacks an answer of one
