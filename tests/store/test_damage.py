@@ -69,15 +69,15 @@ def require_no_surprise(folder, backend, seed, count, blocks=BLOCKS):
 
 
 def test_damaged_pages_of_lmdb_give_errors_and_no_crash(tmp_path):
-    require_no_surprise(tmp_path, "pages", "few", 80)
+    require_no_surprise(tmp_path, "pages", "few", 60)
 
 
 def test_edited_documents_of_zarr_give_errors(tmp_path):
-    require_no_surprise(tmp_path, "zarr", "few", 100)
+    require_no_surprise(tmp_path, "zarr", "few", 80)
 
 
 def test_an_edited_store_json_gives_errors(tmp_path):
-    require_no_surprise(tmp_path, "store.json", "few", 60)
+    require_no_surprise(tmp_path, "store.json", "few", 40)
 
 
 @pytest.mark.slow
