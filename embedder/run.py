@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+import store
 from embedder.captions import Chunk
 from embedder.config import EmbedConfig
 from embedder.encoder import Encoder
@@ -20,7 +21,7 @@ from embedder.ranks import Ranks
 from embedder.reading import Reader
 from embedder.recent import Recent
 from embedder.report import Report
-from embedder.targets import Target, open_store, open_targets
+from embedder.targets import Target, open_targets
 from embedder.window import Window, windows
 from store.errors import KeyclipError
 
@@ -57,7 +58,7 @@ def embed(config: EmbedConfig, encoder: Encoder | None = None) -> Report:
 def _embed(config: EmbedConfig, ranks: Ranks, encoder: Encoder | None) -> Report:
     reader = Reader(config, ranks)
     encoder = encoder or load_encoder(config, local_rank=ranks.local_rank)
-    opened = open_store(config.store_path(), config.backend)
+    opened = store.open_or_create(config.store_path(), config.backend)
     targets = open_targets(opened, encoder, config.field_prefix, config.caption_fields, config.dtype)
     made = encoder.provenance
     log.info("%s %s (%s) on %s: %s", made.kind, made.model, made.revision, encoder.device, [t.name for t in targets])

@@ -10,8 +10,7 @@ import store
 from embedder.encoder import Encoder
 from embedder.report import FieldReport
 from embedder.text import CAPTION
-from store.contract import Backend
-from store.errors import ConfigError, FieldNotFoundError, StoreExistsError, StoreNotFoundError
+from store.errors import FieldNotFoundError
 from store.spec import StoredDtype
 
 
@@ -64,27 +63,6 @@ class Target:
     name: str
     field: TargetField
     report: FieldReport
-
-
-def open_store(path: str, backend: Backend | None) -> store.Store:
-    """Open the store for adding, or make it, as LMDB unless a backend is given. Several processes may do so at once.
-
-    Raises:
-        ConfigError: there is a store of another backend than the one that is asked for.
-    """
-    try:
-        opened = store.open(path, mode="a")
-    except StoreNotFoundError:
-        try:
-            return store.create(path, backend=backend or "lmdb")
-        except StoreExistsError:  # another rank was faster
-            opened = store.open(path, mode="a")
-    if backend not in (None, opened.backend):
-        raise ConfigError(
-            f"the store {path!r} is there already, as {opened.backend}; leave out --backend {backend}, or name another "
-            "store (keyclip store convert turns one backend into the other)"
-        )
-    return opened
 
 
 def field_name(encoder: Encoder, prefix: str | None, caption_field: str) -> str:

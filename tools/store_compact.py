@@ -6,7 +6,7 @@ import tyro
 
 import store
 from store.transfer import copy
-from tools.stores import open_or_create, print_copied, progress_bar
+from tools.stores import print_copied, progress_bar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,5 +30,5 @@ class Config:
 def run(config: Config) -> None:
     """Compact and say what was copied."""
     source = store.open(config.source)
-    output = open_or_create(config.output, source.backend)
+    output = store.open_or_create(config.output, source.backend)
     print_copied(copy([source], output, progress=progress_bar(config.json)), config.json)

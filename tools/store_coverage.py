@@ -63,7 +63,7 @@ class Config:
 def run(config: Config) -> int:
     """Print what is covered."""
     opened = store.open(config.store)
-    fields = [opened.field(name) for name in config.fields or opened.fields()]
+    fields = [opened.field(name) for name in config.fields or opened.survey()]
     if not fields:
         raise ConfigError(f"the store {opened.path!r} has no fields yet; run `keyclip embed`")
     found = cover(fields, _chunks(config, [field.spec.caption_field for field in fields]), progress_bar(config.json))
@@ -105,7 +105,7 @@ def _chunks(config: Config, caption_fields: list[str]) -> Iterator[Chunk]:
 
 
 def _show(coverage: Coverage) -> None:
-    print(f"{coverage.field}: {coverage.num_vectors:,} vectors, for the captions {coverage.caption_field!r}")
+    print(f"{printable(coverage.field)}: {coverage.num_vectors:,} vectors, for the captions {coverage.caption_field!r}")
     with_caption = coverage.num_covered + len(coverage.missing) + len(coverage.changed)
     unknown = f" ({coverage.num_unknown:,} of unknown captions)" if coverage.num_unknown else ""
     print(f"  {coverage.num_covered:>12,} of {with_caption:,} captions have their vector{unknown}")

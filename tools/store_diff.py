@@ -40,7 +40,7 @@ class Config:
 def run(config: Config) -> int:
     """Print the differences."""
     a, b = store.open(config.a), store.open(config.b)
-    in_a, in_b = set(a.fields()), set(b.fields())
+    in_a, in_b = set(a.survey()), set(b.survey())
     if absent := [name for name in config.fields if name not in in_a | in_b]:
         there = ", ".join(map(repr, sorted(in_a | in_b)))
         raise FieldNotFoundError(f"neither store has a field {absent[0]!r}; there are {there or 'none'}")
@@ -55,7 +55,7 @@ def run(config: Config) -> int:
         print(json.dumps({"same": same, "only_in_a": only_a, "only_in_b": only_b, "fields": fields}))
     else:
         for name, place in [(name, a.path) for name in only_a] + [(name, b.path) for name in only_b]:
-            print(f"{name}: only in {place}")
+            print(printable(f"{name}: only in {place}"))
         for one in found:
             _show(one)
         print("the stores are the same" if same else "the stores differ")
@@ -64,9 +64,9 @@ def run(config: Config) -> int:
 
 def _show(one: FieldDifference) -> None:
     cosine = "" if one.least_cosine is None else f", least cosine {one.least_cosine:.6f}"
-    print(f"{one.field}: {one.num_shared:,} keys in both, {one.num_identical:,} vectors identical{cosine}")
+    print(f"{printable(one.field)}: {one.num_shared:,} keys in both, {one.num_identical:,} vectors identical{cosine}")
     for clause in one.spec:
-        print(f"  {clause}")
+        print(f"  {printable(clause)}")
     for keys, what in (
         (one.only_in_a, "keys only in the first"),
         (one.only_in_b, "keys only in the second"),

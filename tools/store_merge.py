@@ -7,7 +7,7 @@ import tyro
 import store
 from store.contract import Backend
 from store.transfer import copy
-from tools.stores import open_or_create, print_copied, progress_bar
+from tools.stores import print_copied, progress_bar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,8 +24,8 @@ class Config:
     """Folders or URLs of the stores."""
     output: str
     """The store to write to; made if it is not there."""
-    backend: Backend = "lmdb"
-    """Backend of a new output."""
+    backend: Backend | None = None
+    """Backend of a new output, lmdb by default; an output that exists must have it."""
     fields: tuple[str, ...] = ()
     """Fields to copy; all by default."""
     json: bool = False
@@ -35,5 +35,5 @@ class Config:
 def run(config: Config) -> None:
     """Merge and say what was copied."""
     sources = [store.open(source) for source in config.sources]
-    output = open_or_create(config.output, config.backend)
+    output = store.open_or_create(config.output, config.backend)
     print_copied(copy(sources, output, fields=config.fields, progress=progress_bar(config.json)), config.json)

@@ -64,7 +64,7 @@ def run(config: Config) -> None:
 
 def _show(field: store.Field, stats: Stats) -> None:
     near, dead = stats.near_duplicates, stats.dead_dimensions
-    print(f"{field.name}: {stats.num_vectors:,} vectors of {field.spec.dim} {field.spec.dtype}\n")
+    print(f"{printable(field.name)}: {stats.num_vectors:,} vectors of {field.spec.dim} {field.spec.dtype}\n")
     print(f"  length            {stats.norm_mean:.4g} on average, ", end="")
     print(f"{stats.norm_min:.4g} to {stats.norm_max:.4g}, deviation {stats.norm_std:.3g}")
     print(f"  zero vectors      {stats.num_zero:,}")

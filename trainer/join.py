@@ -39,25 +39,25 @@ class Join:
     def __init__(self, path: Path, fields: Sequence[str]) -> None:
         """Raises: StoreNotFoundError, FieldNotFoundError; ConfigError: no field named, or not all of one model."""
         if not fields:
-            there = ", ".join(store.open(path).fields())
+            there = ", ".join(map(repr, store.open(path).survey()))
             raise ConfigError(f"no field of store {str(path)!r} is named; there are {there}")
         self.path, self.fields = path, tuple(fields)
         opened = store.open(path)
         self._fields = [opened.field(name) for name in fields]
-        infos = opened.fields()
-        dims = {name: infos[name].dim for name in fields}
+        specs = {field.name: field.spec for field in self._fields}
+        dims = {name: spec.dim for name, spec in specs.items()}
         if len(set(dims.values())) > 1:
             raise ConfigError(f"fields of store {str(path)!r} differ in width ({dims}); name fields of one model")
-        self.dim = infos[fields[0]].dim
-        self.dtype = np.dtype("float16" if all(infos[name].spec.dtype == "float16" for name in fields) else "float32")
-        self.made_by = _made_by(infos[fields[0]].spec)
+        self.dim = specs[fields[0]].dim
+        self.dtype = np.dtype("float16" if all(spec.dtype == "float16" for spec in specs.values()) else "float32")
+        self.made_by = _made_by(specs[fields[0]])
         for name in fields:
-            if differing := differences(self.made_by, _made_by(infos[name].spec)):
+            if differing := differences(self.made_by, _made_by(specs[name])):
                 raise ConfigError(
                     f"fields {fields[0]!r} and {name!r} of store {str(path)!r} are not of one model ({differing}); "
                     "name fields of one model"
                 )
-        self._caption_fields = [infos[name].spec.caption_field for name in fields]
+        self._caption_fields = [specs[name].caption_field for name in fields]
 
     def covered(self, keys: Sequence[str] | np.ndarray, missing: Missing) -> np.ndarray:
         """Which keys, given as text or as (n,) UTF-8 byte strings, have a vector in every field: (n,) bool.

@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
+import store
 from embedder.encoder import Encoder
 from embedder.service import schema
 from embedder.service.batching import Batcher, ClosedError, OverloadedError
@@ -22,7 +23,6 @@ from embedder.service.guard import LOOPBACK_NAMES, Guard, Measure
 from embedder.service.leaving import GiveUp
 from embedder.service.metrics import Metrics
 from embedder.service.page import api_page
-from embedder.targets import open_store
 from store.errors import (
     ConfigError,
     InvalidKeysError,
@@ -66,7 +66,7 @@ def create_app(config: ServeConfig, encoder: Encoder) -> FastAPI:
     batcher = Batcher(encoder, metrics, config.max_pending_tokens, config.linger_ms / 1000)
     fields = None
     if config.store is not None:
-        fields = FieldWriter(encoder, batcher, open_store(config.store, config.backend), config.dtype)
+        fields = FieldWriter(encoder, batcher, store.open_or_create(config.store, config.backend), config.dtype)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -40,8 +40,8 @@ class ImportConfig:
     """First part of the field names PREFIX/CAPTION_FIELD. Default: the model's short name."""
     dtype: StoredDtype | None = None
     """How numbers are stored. Default: as in the file, bit by bit (float64 becomes float32)."""
-    backend: Backend = "lmdb"
-    """Backend of a store that this command makes."""
+    backend: Backend | None = None
+    """Backend of a store that this command makes, lmdb by default; a store that exists must have it."""
     keys: Path | None = None
     """Import only the sample keys listed in this file, one a line."""
     block_size: int = 10_000

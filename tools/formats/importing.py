@@ -26,7 +26,6 @@ from tools.formats.columns import Column, Rows, Source, VectorFile
 from tools.formats.config import ImportConfig
 from tools.formats.learning import learn, unknown_model
 from tools.formats.report import FieldCounts, ImportReport
-from tools.stores import open_or_create
 
 HELD_BYTES = 2**29
 """Vectors of one file that are held in memory between check and commit; of larger files they are read twice."""
@@ -122,7 +121,7 @@ class _Importer:
 
     def _commit(self, job: _Job, batch: Batch, counts: FieldCounts) -> None:
         if job.field not in self._writers:
-            self._store = self._store or open_or_create(self._config.store, self._config.backend)
+            self._store = self._store or store.open_or_create(self._config.store, self._config.backend)
             self._writers[job.field] = self._store.writer(job.field, job.spec)
         self._report.num_blocks += self._writers[job.field].commit_batch(batch)
         counts.imported += len(batch)
