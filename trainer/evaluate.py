@@ -19,7 +19,8 @@ from trainer.images import BrokenImageError
 from trainer.join import Join
 from trainer.lora import Lora, merge_lora
 from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
-from trainer.towers import ImageTower, Tower, load_image_tower
+from trainer.tower_base import ImageTower, Tower
+from trainer.towers import load_image_tower
 
 BATCH = 128
 CAPTIONS = 16_384  # caption vectors in memory at a time

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from trainer.towers import ImageTower
+from trainer.tower_base import ImageTower
 
 # what stands before the blocks: patch, class and position embeddings, and the norm after them
 _EARLY = ("embed", "cls_token", "reg_token", "conv1", "pre_layrnorm", "ln_pre", "norm_pre")

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from store.errors import CheckpointError, ConfigError
-from trainer.towers import ImageTower
+from trainer.tower_base import ImageTower
 
 _A, _B = ".lora_A.default.weight", ".lora_B.default.weight"
 

@@ -20,7 +20,7 @@ from trainer.loader import BROKEN, NO_VECTOR
 from trainer.order import Source, generator
 from trainer.samples import ShardSamples, broken_message
 from trainer.sharing import batch_dtype, empty_batch
-from trainer.towers import Tower
+from trainer.tower_base import Tower
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,8 @@ from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tenso
 from trainer.stage import PRECISIONS, Stage
 from trainer.streaming import PairStream, is_streamed
 from trainer.teacher import Teacher
-from trainer.towers import ImageTower, load_image_tower
+from trainer.tower_base import ImageTower
+from trainer.towers import load_image_tower
 from trainer.validation import make_validation
 
 

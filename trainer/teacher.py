@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from trainer.lora import Lora, trained_weights
-from trainer.towers import ImageTower
+from trainer.tower_base import ImageTower
 
 ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2**-6, torch.float16: 2**-9}
 """Equal weights give normalised features that differ by at most this, by precision.
@@ -24,7 +24,7 @@ half precision, and 84 in float32.
 class Teacher:
     """A copy of a plain image tower in the precision that the student computes in.
 
-    Equal weights give equal features up to ``ROUNDING``, step for step, since the weights of both are rounded alike. The
+    Equal weights give equal features up to ``ROUNDING``, step for step, since both weights are rounded alike. The
     average itself is float32 whatever the precision: at momentum 0.9996 a bfloat16 average would lose every update to
     rounding. In float32 it is the copy's own weights.
 

@@ -23,7 +23,7 @@ from trainer.gather import gather_rows
 from trainer.images import BrokenImageError
 from trainer.join import Join
 from trainer.metrics import accuracy, class_ranks, rank_summary, retrieval_ranks
-from trainer.towers import Tower
+from trainer.tower_base import Tower
 from trainer.zeroshot import class_vectors
 
 

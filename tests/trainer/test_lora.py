@@ -8,7 +8,8 @@ import torch
 from store.errors import CheckpointError, ConfigError
 from tests.embedder.models import save_siglip
 from trainer.lora import Lora, add_lora, merge_lora, trained_weights, weight_changes
-from trainer.towers import Tower, load_image_tower
+from trainer.tower_base import Tower
+from trainer.towers import load_image_tower
 
 LORA = Lora(rank=3, alpha=6.0)
 
@@ -46,7 +47,7 @@ def move(tower: Tower) -> None:
 
 
 def test_the_tower_starts_as_it_was(folder):
-    """Up to rounding: torch may compute with weights that require a gradient by another kernel than with frozen ones."""
+    """Up to rounding: torch may choose another kernel for weights that require a gradient than for frozen ones."""
     with torch.no_grad():
         ours, original = with_lora(folder).model, load_image_tower(str(folder)).model
         torch.testing.assert_close(ours.normalized(pixels()), original.normalized(pixels()), atol=1e-5, rtol=0)

@@ -8,7 +8,8 @@ import torch
 from tests.embedder.models import save_siglip
 from trainer.lora import Lora, add_lora, trained_weights
 from trainer.teacher import ROUNDING, Teacher
-from trainer.towers import ImageTower, load_image_tower
+from trainer.tower_base import ImageTower
+from trainer.towers import load_image_tower
 
 
 @pytest.fixture
