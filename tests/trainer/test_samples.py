@@ -3,6 +3,7 @@
 import gc
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,7 +132,7 @@ def test_shards_are_closed_with_the_samples(two_shards):
         samples = ShardSamples(two_shards)
         for i in range(len(samples)):
             samples.image(i)
-        assert sum(os.readlink(f"/proc/self/fd/{fd}") in two_shards for fd in own_descriptors()) == 2
+        assert sum(str(Path(f"/proc/self/fd/{fd}").readlink()) in two_shards for fd in own_descriptors()) == 2
         del samples
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
