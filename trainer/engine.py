@@ -13,40 +13,42 @@ import torch.distributed as dist
 from torch import nn
 
 from store.errors import ConfigError
+from store.ranks import Ranks
 from trainer.config import RunConfig
 from trainer.master_weights import start_master_weights
+from trainer.rendezvous import PortInUseError, forget_meeting, num_local_ranks, prepare_environment
 
 
 def start_ranks(config: RunConfig) -> tuple[int, int, torch.device]:
-    """Join the ranks that the launcher started (one rank without a launcher): rank, number of ranks, device."""
+    """Join the ranks that the launcher started (one rank without a launcher): rank, number of ranks, device.
+
+    Raises:
+        ConfigError: the launcher's variables do not fit each other; PortInUseError: the port to meet at is taken.
+    """
     import deepspeed
     from deepspeed.utils import logger
 
     logger.setLevel(logging.WARNING)
-    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
-        os.environ.setdefault(name, value)
-    if os.environ["WORLD_SIZE"] == "1":
-        os.environ.setdefault("MASTER_PORT", str(_free_port()))
     cuda = torch.cuda.is_available()
     # DeepSpeed would compile an operation for inference on CPUs under a lock file: a process killed in there leaves the
     # lock behind, and every later start waits for it for ever
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if not dist.is_initialized():
-        deepspeed.init_distributed("nccl" if cuda else "gloo", verbose=False)
-    local_rank = int(os.environ["LOCAL_RANK"])
-    local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", dist.get_world_size())))
-    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // max(1, local_ranks)))
+        prepare_environment()
+        try:
+            deepspeed.init_distributed("nccl" if cuda else "gloo", auto_mpi_discovery=False, verbose=False)
+        except RuntimeError as error:  # torch's DistNetworkError
+            if "EADDRINUSE" not in str(error):
+                raise
+            raise PortInUseError(os.environ["MASTER_PORT"]) from error
+    ranks = Ranks.from_environment()
+    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // num_local_ranks(dist.get_world_size())))
+    device = torch.device("cuda", ranks.local_rank) if cuda else torch.device("cpu")
     if cuda:
-        torch.cuda.set_device(local_rank)
-    return dist.get_rank(), dist.get_world_size(), torch.device("cuda", local_rank) if cuda else torch.device("cpu")
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        torch.cuda.set_device(device)
+    dist.barrier()
+    forget_meeting(ranks)
+    return dist.get_rank(), dist.get_world_size(), device
 
 
 def stop_ranks() -> None:
