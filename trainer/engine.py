@@ -124,11 +124,30 @@ def make_engine(module: nn.Module, config: RunConfig, ranks: int, lr_scale: Call
         settings[config.precision] = {"enabled": True}
     if config.precision == "fp16" and not get_accelerator().is_fp16_supported():
         raise ConfigError("precision fp16 is beyond this device; use fp32 or bf16")
-    trained = {p: p.detach().to("cpu", torch.float32, copy=True) for p in module.parameters() if p.requires_grad}
+    exact = float32_copies(module, config.precision)
     engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
-    if config.precision != "fp32":
-        start_master_weights(engine, trained)
+    if exact:
+        start_master_weights(engine, exact)
     return engine
+
+
+def float32_copies(module: nn.Module, precision: str) -> dict[nn.Parameter, torch.Tensor]:
+    """The trained weights on the CPU, before DeepSpeed rounds them; none in fp32, where it does not."""
+    if precision == "fp32":
+        return {}
+    return {p: p.detach().to("cpu", torch.float32, copy=True) for p in module.parameters() if p.requires_grad}
+
+
+def gradient_norm(engine: Any) -> torch.Tensor | None:
+    """Norm of the whole gradient before the step, where DeepSpeed does not say it: in float32 without ZeRO.
+
+    None elsewhere, and between micro-batches.
+    """
+    if engine.zero_optimization() or engine.fp16_enabled() or engine.bfloat16_enabled():
+        return None
+    if not engine.is_gradient_accumulation_boundary():
+        return None
+    return nn.utils.get_total_norm([p.grad for p in engine.module.parameters() if p.grad is not None])
 
 
 def learning_rate_at(step: int, config: RunConfig, total_steps: int) -> float:
@@ -137,3 +156,15 @@ def learning_rate_at(step: int, config: RunConfig, total_steps: int) -> float:
         return config.learning_rate * (step + 1) / config.warmup_steps
     progress = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def length_sentence(config: RunConfig, step: int, planned: int, total_steps: int) -> str:
+    """What another length than planned means for the steps from ``step`` on, a line; empty where it is the same."""
+    if planned == total_steps:
+        return ""
+    before, now = (learning_rate_at(step, config, steps) for steps in (planned, total_steps))
+    return (
+        f"the run was planned for {planned} steps and goes on to {total_steps}: the learning rate of each further step "
+        f"is that of a run of {total_steps} steps from the start, so that of step {step + 1} is {now:.3g} in place of "
+        f"{before:.3g}\n"
+    )

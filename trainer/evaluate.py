@@ -98,7 +98,7 @@ def _part(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tens
 
 
 @torch.no_grad()
-def image_features(tower: Tower, samples: Images, device: torch.device) -> torch.Tensor:
+def image_features(tower: Tower, samples: Images, device: torch.device, show_progress: bool = True) -> torch.Tensor:
     """Normalised features of every image: (I, E) float32 on the CPU, in the samples' order.
 
     Raises:
@@ -114,7 +114,9 @@ def image_features(tower: Tower, samples: Images, device: torch.device) -> torch
             raise samples.broken(position, error) from error
 
     with ThreadPoolExecutor() as decoders:
-        for start in tqdm(range(0, len(samples), BATCH), "images", unit="batch", leave=False):
+        for start in tqdm(
+            range(0, len(samples), BATCH), "images", unit="batch", leave=False, disable=not show_progress
+        ):
             positions = range(start, min(start + BATCH, len(samples)))
             payloads = [samples.image(i) for i in positions]
             batch = np.stack(list(decoders.map(pixels, positions, payloads)))

@@ -24,9 +24,10 @@ from store.errors import CheckpointError, ConfigError
 
 LOG, EVALUATIONS = "log.jsonl", "evaluations.jsonl"
 CHECKPOINT_FORMAT = "keyclip-checkpoint/1"
-# Settings that may differ when a run goes on: they change speed or bookkeeping, not which samples a step trains on.
+# Settings that may differ when a run goes on: they change speed, bookkeeping or the length, not which samples a step
+# trains on.
 MAY_DIFFER = {
-    "output", "workers", "threads", "log_every", "wandb_project",
+    "output", "epochs", "max_steps", "workers", "threads", "log_every", "wandb_project",
     "checkpoint_every", "checkpoint_minutes", "keep_checkpoints",
     "eval_every", "eval_sets", "eval_store", "eval_field",
     "accumulation",  # other ranks may need it; like their number it changes what InfoNCE compares
