@@ -15,6 +15,7 @@ from tqdm import tqdm
 from store.errors import CheckpointError, ConfigError, MissingKeysError
 from trainer.adapter import Adapter
 from trainer.evalsets.images import Images
+from trainer.identity import require_own_features, require_teacher, require_tower
 from trainer.images import BrokenImageError
 from trainer.join import Join
 from trainer.lora import Lora, merge_lora
@@ -35,19 +36,24 @@ class Model:
         adapter: maps caption vectors to the joint space; None for CLIP itself, whose text features are stored.
         checkpoint: where the weights come from; None for CLIP itself.
         embedder: what made the vectors that the adapter was trained on; None for CLIP itself.
+        clip: the CLIP that the image tower is, or was before it was tuned; a folder or hub id.
     """
 
     tower: Tower
     adapter: Adapter | None
     checkpoint: Path | None
     embedder: dict[str, str] | None
+    clip: str = ""
 
     def original(self) -> "Model":
         """The same image tower beside CLIP's own text features: what the drift probe looks at."""
-        return Model(self.tower, None, None, None)
+        return Model(self.tower, None, None, None, self.clip)
 
     def require_fit(self, join: Join) -> None:
-        """Raises: ConfigError: the join's vectors are not of the model that the text side takes, or not as wide."""
+        """Raises: ConfigError: the join's vectors are not of the model that the text side takes, or not as wide.
+
+        The text features of CLIP itself are those of its own weights.
+        """
         if self.embedder is not None:
             join.require_made_by(self.embedder, f"the adapter of {str(self.checkpoint)!r}")
         elif join.dim != self.tower.dim:
@@ -55,6 +61,8 @@ class Model:
                 f"field {join.fields[0]!r} of store {str(join.path)!r} is {join.dim} wide, the image features are "
                 f"{self.tower.dim}; name a field of this CLIP's own text features"
             )
+        else:
+            require_own_features(self.clip, join.made_by, f"field {join.fields[0]!r} of store {str(join.path)!r}")
 
 
 def load_model(clip: str, checkpoint: Path | None) -> Model:
@@ -62,11 +70,12 @@ def load_model(clip: str, checkpoint: Path | None) -> Model:
 
     Raises:
         CheckpointError: no checkpoint there, of another stage, or made with a CLIP of another shape.
+        ConfigError: made with a CLIP of other weights.
     """
     tower = load_image_tower(clip)
     tower.model.eval().requires_grad_(False)
     if checkpoint is None:
-        return Model(tower, None, None, None)
+        return Model(tower, None, None, None, clip)
     folder = find_checkpoint(checkpoint)
     info, weights = read_checkpoint_info(folder), read_tensors(folder, "model")
     if info["stage"] not in ("stage1", "stage2"):
@@ -78,12 +87,14 @@ def load_model(clip: str, checkpoint: Path | None) -> Model:
             f"the adapter of {str(folder)!r} ends in {info['adapter']['dim_out']} dimensions, CLIP {clip!r} in "
             f"{tower.dim}; give the CLIP that it was trained with"
         )
+    require_teacher(clip, info.get("teacher"), f"the adapter of {str(folder)!r}", "give that one")
+    require_tower(clip, info.get("clip_revision"), f"the checkpoint {str(folder)!r}")
     if image := _part(weights, "image."):
         try:
             _load_image(tower.model, image, info.get("lora"))
         except (RuntimeError, CheckpointError) as error:
             raise CheckpointError(f"the image tower of {str(folder)!r} does not fit CLIP {clip!r}: {error}") from error
-    return Model(tower, adapter, folder, info["embedder"])
+    return Model(tower, adapter, folder, info["embedder"], clip)
 
 
 def _load_image(tower: ImageTower, weights: dict[str, torch.Tensor], lora: dict[str, Any] | None) -> None:

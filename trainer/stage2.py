@@ -11,7 +11,7 @@ from store.errors import CheckpointError, ConfigError
 from trainer.adapter import Adapter
 from trainer.config import require
 from trainer.contrastive import ContrastiveObjective
-from trainer.identity import require_teacher
+from trainer.identity import require_teacher, revision_of
 from trainer.join import Join
 from trainer.layers import layer_scale
 from trainer.lora import Lora, add_lora
@@ -122,6 +122,7 @@ class Stage2(Stage):
             "adapter": shape,
             "embedder": data.join.made_by,
             "clip": config.clip,
+            "clip_revision": revision_of(config.clip),
             "lora": self.lora.to_dict() if self.lora is not None else None,
             "datasets": describe(data.sources),
         }
