@@ -13,13 +13,13 @@ from torch import nn
 from tqdm import tqdm
 
 from store.errors import CheckpointError, ConfigError, MissingKeysError
-from trainer.adapter import Adapter
+from trainer.adapter import Adapter, restored_adapter
 from trainer.evalsets.images import Images
 from trainer.identity import require_own_features, require_teacher, require_tower
 from trainer.images import BrokenImageError
 from trainer.join import Join
 from trainer.lora import Lora, merge_lora
-from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
+from trainer.run_folder import entry, find_checkpoint, read_checkpoint_info, read_tensors
 from trainer.tower_base import ImageTower, Tower
 from trainer.towers import load_image_tower
 
@@ -72,29 +72,36 @@ def load_model(clip: str, checkpoint: Path | None) -> Model:
         CheckpointError: no checkpoint there, of another stage, or made with a CLIP of another shape.
         ConfigError: made with a CLIP of other weights.
     """
-    tower = load_image_tower(clip)
-    tower.model.eval().requires_grad_(False)
     if checkpoint is None:
-        return Model(tower, None, None, None, clip)
+        return Model(_frozen(load_image_tower(clip)), None, None, None, clip)
     folder = find_checkpoint(checkpoint)
     info, weights = read_checkpoint_info(folder), read_tensors(folder, "model")
-    if info["stage"] not in ("stage1", "stage2"):
-        raise CheckpointError(f"{str(folder)!r} is a checkpoint of {info['stage']}; expected stage1 or stage2")
-    adapter = Adapter(**info["adapter"]).eval().requires_grad_(False)
-    adapter.load_state_dict(_part(weights, "adapter."))
-    if info["adapter"]["dim_out"] != tower.dim:
-        raise CheckpointError(
-            f"the adapter of {str(folder)!r} ends in {info['adapter']['dim_out']} dimensions, CLIP {clip!r} in "
-            f"{tower.dim}; give the CLIP that it was trained with"
-        )
+    if (stage := entry(info, "stage", folder)) not in ("stage1", "stage2"):
+        raise CheckpointError(f"{str(folder)!r} is a checkpoint of {stage}; expected stage1 or stage2")
+    adapter = restored_adapter(
+        entry(info, "adapter", folder), _part(weights, "adapter."), f"checkpoint {str(folder)!r}"
+    )
+    embedder = entry(info, "embedder", folder)
     require_teacher(clip, info.get("teacher"), f"the adapter of {str(folder)!r}", "give that one")
     require_tower(clip, info.get("clip_revision"), f"the checkpoint {str(folder)!r}")
+    tower = _frozen(load_image_tower(clip))
+    if adapter.projection.out_features != tower.dim:
+        raise CheckpointError(
+            f"the adapter of {str(folder)!r} ends in {adapter.projection.out_features} dimensions, CLIP {clip!r} in "
+            f"{tower.dim}; give the CLIP that it was trained with"
+        )
     if image := _part(weights, "image."):
         try:
             _load_image(tower.model, image, info.get("lora"))
         except (RuntimeError, CheckpointError) as error:
-            raise CheckpointError(f"the image tower of {str(folder)!r} does not fit CLIP {clip!r}: {error}") from error
-    return Model(tower, adapter, folder, info["embedder"], clip)
+            reason = " ".join(str(error).split())[:300]  # torch names every weight, a line each
+            raise CheckpointError(f"the image tower of {str(folder)!r} does not fit CLIP {clip!r}: {reason}") from error
+    return Model(tower, adapter, folder, embedder, clip)
+
+
+def _frozen(tower: Tower) -> Tower:
+    tower.model.eval().requires_grad_(False)
+    return tower
 
 
 def _load_image(tower: ImageTower, weights: dict[str, torch.Tensor], lora: dict[str, Any] | None) -> None:

@@ -87,7 +87,7 @@ class _Run:
             tqdm.write(begin_sentences(self.stage.name, first, self.total_steps, self.plan, sources, self.ranks))
             if first:
                 newest = run_folder.find_checkpoint(self.config.output)
-                planned = run_folder.read_checkpoint_info(newest)["total_steps"]
+                planned = run_folder.entry(run_folder.read_checkpoint_info(newest), "total_steps", newest)
                 tqdm.write(length_sentence(self.config, first, planned, self.total_steps), end="")
         bar = progress_bar(self.stage.name, first, self.total_steps, self.rank)
         log = TrainingLog(self.config, self.rank, first, self.plan, sources)

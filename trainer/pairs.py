@@ -112,7 +112,7 @@ class PairDataset:
 
     @property
     def source(self) -> Source:
-        return Source(self.name, self.samples.shard_sizes, self.weight, self.samples.counts)
+        return Source(self.name, self.samples.shard_sizes, self.weight, self.samples.counts, keys=self.samples.keys)
 
     def image(self, sample: int, random: np.random.Generator) -> np.ndarray | None:
         """As :meth:`Pairing.image`."""

@@ -205,7 +205,7 @@ class VectorDataset:
         """Keys that stand together in the store are read together."""
         whole, rest = divmod(len(self.keys), KEYS_READ_TOGETHER)
         sizes = [KEYS_READ_TOGETHER] * whole + [rest] * (rest > 0)
-        return Source(self.name, sizes, self.weight, self.left_out)
+        return Source(self.name, sizes, self.weight, self.left_out, keys=self.keys)
 
 
 class Stage1(Stage):

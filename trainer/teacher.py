@@ -8,6 +8,7 @@ import copy
 import torch
 import torch.nn.functional as F
 
+from store.errors import CheckpointError
 from trainer.lora import Lora, trained_weights
 from trainer.tower_base import ImageTower
 
@@ -76,10 +77,12 @@ class Teacher:
 
     @torch.no_grad()
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Restore :meth:`state`."""
+        """Restore :meth:`state`. Raises: CheckpointError: it is of another tower."""
         if self.average is None:
             return
         shown = dict(self.model.named_parameters())
         for name, average in self.average.items():
+            if name not in state or state[name].shape != average.shape:
+                raise CheckpointError(f"the checkpoint's teacher has no {name!r} of shape {tuple(average.shape)}")
             average.copy_(state[name])
             shown[name].copy_(average)

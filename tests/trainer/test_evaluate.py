@@ -171,9 +171,7 @@ def test_an_adapter_of_stage_1_beside_another_clip_of_its_shape_is_refused(clip_
     teacher = EMBEDDER | {"model": "clip", "revision": fingerprint(clip_folder)}
     make_checkpoint(tmp_path, clip_folder, "stage1", teacher=teacher)
     load_model(str(clip_folder), tmp_path / "stage1")
-    with pytest.raises(
-        ConfigError, match=r"text space of 'clip' \(xxh3:.* is another model .*: give that one"
-    ):
+    with pytest.raises(ConfigError, match=r"text space of 'clip' \(xxh3:.* is another model .*: give that one"):
         load_model(str(other_clip), tmp_path / "stage1")
 
 
