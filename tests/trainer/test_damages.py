@@ -18,7 +18,7 @@ from trainer.export import export_folder, load_adapter
 from trainer.run_folder import prepare, save_checkpoint, trim_log
 from trainer.stage2 import Stage2, Stage2Config
 
-WRONG = (None, True, -1, 10**40, 0.5, "text", [], {}, [[]], {"x": 1})
+WRONG = (None, True, -1, 10**40, "text", {}, [[]])
 
 
 def damaged_json(text: str, depth: int = 2) -> Iterator[str]:
