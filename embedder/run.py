@@ -17,13 +17,13 @@ from embedder.logs import log, log_to
 from embedder.pipeline import Worker, ahead
 from embedder.plan import plan
 from embedder.progress import Progress
-from embedder.ranks import Ranks
 from embedder.reading import Reader
 from embedder.recent import Recent
 from embedder.report import Report
 from embedder.targets import Target, open_targets
 from embedder.window import Window, windows
 from store.errors import KeyclipError
+from store.ranks import Ranks
 
 # A window of this many batches leaves little padding: its batches are cut from captions sorted by length.
 _WINDOW_BATCHES = 16

@@ -11,10 +11,10 @@ from tqdm import tqdm
 import store
 from embedder.captions import Chunk
 from embedder.config import EmbedConfig
-from embedder.ranks import Ranks
 from embedder.reading import Reader
 from store.errors import ConfigError
 from store.keylist import write_key_list
+from store.ranks import Ranks
 from tools.querying.coverage import Coverage, cover
 from tools.stores import printable, progress_bar
 
