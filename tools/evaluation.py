@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -141,7 +142,7 @@ class Result:
             self.languages[name] = found.languages
         for kind, queries in (("retrieval", found.queries), ("drift", drift.queries)):
             self.queries[kind] |= {key: entry | {"part": part} for key, entry in queries.items()}
-        self.sets[name] = {
+        self.sets[name] = self.sets.get(name, {}) | {
             "num_images": len(images),
             "num_captions": sum(len(part.keys) for part in texts),
             "num_languages": len(texts),
@@ -158,11 +159,11 @@ class Result:
         label_I: torch.Tensor,
         primary: str,
     ) -> None:
-        """A classification set."""
+        """A classification set; a retrieval set of the same images may have the same name."""
         on_device = image_IE.to(self.device), images, class_NE.to(self.device)
         entry, self.queries["zeroshot"][name] = measure_accuracy(*on_device, label_I, primary)
         self.zeroshot[name] = entry
-        self.sets[name] = {"num_images": len(images), "num_classes": len(class_NE)}
+        self.sets[name] = self.sets.get(name, {}) | {"num_images": len(images), "num_classes": len(class_NE)}
 
     def entries(self) -> dict[str, Any]:
         """As they stand in the result file: means over the sets beside each set."""
@@ -224,6 +225,16 @@ def evaluate_set(
 def _texts(name: str, captions: Sequence[Caption], language: str, join: Join, model: Model) -> Texts:
     keys = [f"{name}/{caption.key}" for caption in captions]
     return Texts(caption_features(join, keys, model.adapter)[0], [c.images for c in captions], keys, language)
+
+
+def files_of_sets(definitions: Iterable[Definition]) -> list[Path | str]:
+    """The files and folders that sets are read from, as they are named: what an output must not replace."""
+    return [
+        place
+        for definition in definitions
+        for place in (*definition.annotations, *definition.images, definition.only, definition.classes)
+        if place is not None
+    ]
 
 
 def chosen(definitions: Sequence[Definition], names: Sequence[str]) -> list[Definition]:
