@@ -138,8 +138,8 @@ def _write(shard: Path, number: int, samples: Sequence[Sample], skip_broken: boo
                 if not skip_broken:
                     reason = error.strerror if isinstance(error, OSError) else error
                     raise DamagedShardError(
-                        f"the image {str(sample.image)!r} cannot be packed: {reason}; mend it, or leave such images out "
-                        "with --broken skip"
+                        f"the image {str(sample.image)!r} cannot be packed: {reason}; mend it, or leave such images "
+                        "out with --broken skip"
                     ) from error
                 counts["broken"] += 1
                 continue

@@ -92,7 +92,7 @@ def test_broken_images_stop_or_are_counted(photos, tmp_path, capsys):
     assert "a.jpg' cannot be packed" in capsys.readouterr().err
     assert pack("--folder", photos, "--output", tmp_path / "others", "--broken", "skip") == 0
     assert "1 images are left out" in capsys.readouterr().out
-    assert [key for key, _ in read(tmp_path / "others" / "00000.tar")][0] == "000000001"
+    assert next(key for key, _ in read(tmp_path / "others" / "00000.tar")) == "000000001"
 
 
 @pytest.mark.parametrize(
