@@ -10,6 +10,9 @@ from pathlib import Path
 
 from store.errors import StoreFullError
 
+UNFINISHED = ".unfinished-"
+"""How the names of files and folders begin that are not in their place yet."""
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers that mean: no room."""
 
@@ -64,6 +67,46 @@ def write_flushed(path: Path, data: bytes | memoryview) -> None:
         os.fsync(file.fileno())
 
 
+def unfinished_file(folder: Path) -> Path:
+    """A new empty file in ``folder``, to be moved to its place in the same folder when it is whole."""
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=folder)
+    try:
+        os.fchmod(handle, 0o666 & ~_umask())
+    finally:
+        os.close(handle)
+    return Path(name)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all, durably; an older one stays until then.
+
+    Raises:
+        StoreFullError: no space left on the disk.
+    """
+    with full_disk_is_told(path):
+        part = unfinished_file(path.parent)
+        try:
+            write_flushed(part, data)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        flush(path.parent)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Take ``size`` bytes of the disk for a file, so that a full disk is noticed now and not in the middle of the work.
+
+    Raises:
+        OSError: no space left; nothing is raised where the file system cannot tell.
+    """
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, max(size, 1))
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
+
+
 def move_new(source: Path, target: Path) -> bool:
     """Move a folder to a place where nothing is, durably; False if something is there, ``source`` then stays.
 
@@ -89,7 +132,7 @@ def make_folder(target: Path, fill: Callable[[Path], None]) -> bool:
         StoreFullError: no space left on the disk.
     """
     with full_disk_is_told(target):
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
+        unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=target.parent))
         try:
             unfinished.chmod(0o777 & ~_umask())
             fill(unfinished)

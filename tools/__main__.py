@@ -12,6 +12,7 @@ from store.command import exit_status, run_command
 
 # command words -> (module, what it does)
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
+    ("data", "pack"): ("tools.data_pack", "a folder or table of images and captions into shards"),
     ("data", "check"): ("tools.data_check", "broken images, repeated keys and missing captions in shards"),
     ("data", "index"): ("tools.data_index", "keys, sizes and captions of shards"),
     ("data", "captions"): ("tools.data_captions", "captions from a keyed table for the samples of shards"),

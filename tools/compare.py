@@ -94,7 +94,7 @@ def run(config: Config) -> None:
     ledger, report = config.output / "reuse.json", config.output / "report.html"
     write_json(ledger, embeddings.as_json(uses))
     print(f"\nHeld-out results ({time.monotonic() - start:.0f} s in all):\n")
-    largest.chain.keyclip("report", *runs, *results, ledger, "--output", report)
+    largest.chain.keyclip("report", *runs, *results, ledger, "--output", report, "--overwrite", True)
     print(f"\n{embeddings.text(uses)}\n\nreport: {report}")
 
 

@@ -24,6 +24,7 @@ from typing_extensions import TypedDict
 
 from store.checked import InvalidDataError, parse_json, read_json
 from store.errors import CheckpointError, ConfigError
+from store.files import write_whole
 from trainer.adapter import AdapterShape
 
 LOG, EVALUATIONS = "log.jsonl", "evaluations.jsonl"
@@ -119,13 +120,7 @@ def differing_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> dic
 
 def write_json(file: Path, value: Any) -> None:
     """Write a json file that is there whole or not at all."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(value, stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
+    write_whole(file, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def trim_log(run: Path, step: int, name: str = LOG) -> dict[str, Any] | None:
@@ -146,9 +141,7 @@ def trim_log(run: Path, step: int, name: str = LOG) -> dict[str, Any] | None:
         if row["step"] <= step:
             kept.append(line if line.endswith(b"\n") else line + b"\n")
             last = row
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_bytes(b"".join(kept))
-    temporary.replace(file)
+    write_whole(file, b"".join(kept))
     return last
 
 

@@ -142,7 +142,7 @@ def test_the_counts_of_the_texts_are_told(folder, tmp_path, capsys):
     )
     assert capsys.readouterr().out == f"animals          4\n4 texts in {tmp_path / 'a.jsonl'}\n"
     animals = ["--sets", str(folder / "sets.yaml"), "--only", "animals", "--output", str(tmp_path / "a.jsonl")]
-    assert main(["eval-captions", *animals, "--json"]) == 0
+    assert main(["eval-captions", *animals, "--json", "--overwrite"]) == 0
     told = {"sets": {"animals": 4}, "num_texts": 4, "output": str(tmp_path / "a.jsonl")}
     assert json.loads(capsys.readouterr().out) == told
     assert main(["eval-captions", "--sets", str(folder / "sets.yaml"), "--output", str(tmp_path / "a.txt")]) == 1
@@ -159,7 +159,7 @@ def test_a_set_that_cannot_be_read_leaves_the_older_texts_and_nothing_else(tmp_p
     assert json.loads(output.read_bytes()) == {"key": "good/1#0", "caption": "half a pair \ud83d"}
     before = output.read_bytes()
     write_lines(tmp_path / "bad.jsonl", [{"image": "1.jpg", "caption": "x"}, {"image": "2.jpg", "caption": None}])
-    assert main(command) == 1
+    assert main([*command, "--overwrite"]) == 1
     assert "a caption of image '2.jpg' is None; expected text" in capsys.readouterr().err
     assert [file.name for file in output.parent.iterdir()] == ["eval.jsonl"]
     assert output.read_bytes() == before

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from embedder.captions import shard_rows
 from store.errors import ConfigError, InvalidKeysError, MisalignedError, VectorFileError
+from store.files import reserve
 from store.keylist import is_listable
 from store.shards import expand_shards
 from store.spec import StoredDtype
@@ -23,7 +24,7 @@ from tools.formats.captions import hash_rows
 from tools.formats.columns import Column, Rows, Source, VectorFile, Vectors, unknown_captions
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import Selection, bar, exported_dtype, key_parts
-from tools.formats.outputs import Output, digest, unwritten, write_bytes, writing
+from tools.formats.records import Output, digest, unwritten, write_bytes, writing
 from tools.formats.report import ExportReport
 
 _STORED: dict[torch.dtype, StoredDtype] = {
@@ -114,12 +115,17 @@ def _read(features: torch.Tensor, number: int, rows: Rows) -> Vectors:
 
 
 def export_dpt(
-    config: ExportConfig, selection: Selection, keys: Sequence[str] | None, dtype: str | None
+    config: ExportConfig,
+    selection: Selection,
+    keys: Sequence[str] | None,
+    dtype: str | None,
+    inputs: Sequence[Path | str | None] = (),
 ) -> ExportReport:
     """Write the fields' vectors as one tensor, [n, d] for a single field, and their keys beside it.
 
     Args:
         keys: the rows' keys, in order; by default those of the first field.
+        inputs: files that the keys were read from, which are never replaced.
 
     Raises:
         KeyclipError: fields of different widths, a missing vector, or a file in the way.
@@ -136,7 +142,7 @@ def export_dpt(
     lines = "".join(f"{key}\n" for key in rows).encode()
     made_from = {"layout": "dpt", "fields": selection.made_from, "dtype": number.name, "keys": digest(lines)}
     names, features = Output(keys_file(config.output), made_from), Output(config.output, made_from)
-    todo = unwritten([names, features], config.overwrite)
+    todo = unwritten([names, features], config.overwrite, [selection.path, config.keys, *inputs])
     if names in todo:
         write_bytes(names, lines)
     if features in todo:
@@ -154,6 +160,9 @@ def _save(path: Path, selection: Selection, keys: Sequence[str], number: np.dtyp
     if not len(keys):
         raise ConfigError("there is no key to export; the fields are empty, or the key list has none of their keys")
     gathered = np.memmap(path.with_name("gathered"), number, "w+", shape=shape)
+    reserve(path.with_name("gathered"), gathered.nbytes)  # a disk that fills up under a mapping would end the process
+    path.touch()
+    reserve(path, gathered.nbytes)
     done = 0
     with bar(config, len(keys), " keys") as progress:
         for some, columns in selection.vectors(keys, number.name):

@@ -1,0 +1,84 @@
+"""``python -m tests.hostile --cases 10000 --seed 1``: run cases in several processes and show each that fails."""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.hostile.known import known
+
+PRELOADED = ("trainer.evaluate", "embedder.run", "tools.eval", "tools.report", "transformers", "webdataset",
+             "pyarrow.parquet", "tyro", "pydantic", "yaml", "zarr")  # fmt: skip
+
+
+def main() -> int:
+    """Exit status 1 if a case fails that is not known."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=500)
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--hang-seconds", type=float, default=60)
+    parser.add_argument("--show", type=int, default=200, help="failures to show in full")
+    options = parser.parse_args()
+    os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as place:
+        world = Path(place, "world")
+        build = f"from pathlib import Path; from tests.hostile.world import build; build(Path({str(world)!r}))"
+        # a process of its own: what it starts (threads, open stores) must not be in the processes that fork
+        subprocess.run([sys.executable, "-c", build], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        shares = [
+            range(options.first + worker, options.first + options.cases, options.workers)
+            for worker in range(options.workers)
+        ]
+        failures = _run(world, Path(place), options.seed, shares, options.hang_seconds)
+    new = [failure for failure in failures if not known(failure)]
+    for failure in new[: options.show]:
+        print(failure, "\n")
+    counts = Counter((" ".join(f.split("keyclip ", 1)[1].split()[:3]), f.splitlines()[2].strip()[:60]) for f in new)
+    for (words, what), count in counts.most_common():
+        print(f"{count:5} {words}: {what}")
+    print(
+        f"{options.cases} cases in {time.monotonic() - start:.0f} s: {len(new)} failures, {len(failures) - len(new)} known"
+    )
+    return 1 if new else 0
+
+
+def _run(world: Path, place: Path, seed: int, shares: list[range], hang_seconds: float) -> list[str]:
+    """The failures as text, from one forked process for each share."""
+    import importlib
+
+    from tests.hostile.running import run_cases
+
+    for module in PRELOADED:
+        importlib.import_module(module)
+    children = []
+    for number, share in enumerate(shares):
+        reading, writing = os.pipe()
+        if (child := os.fork()) == 0:
+            folder = place / f"worker-{number}"
+            folder.mkdir()
+            with os.fdopen(writing, "wb") as stream:
+                for failure in run_cases(world, folder, seed, share, hang_seconds):
+                    if failure is not None:
+                        stream.write(str(failure).encode("utf-8", "backslashreplace") + b"\0")
+                        stream.flush()
+            os._exit(0)
+        os.close(writing)
+        children.append((child, reading))
+    failures: list[str] = []
+    for child, reading in children:
+        with os.fdopen(reading, "rb") as stream:
+            failures += [text for text in stream.read().decode("utf-8", "replace").split("\0") if text]
+        if os.waitpid(child, 0)[1]:
+            failures.append("case ?: keyclip ?\n  ?\n  the process that runs the cases has failed")
+    return failures
+
+
+if __name__ == "__main__":
+    sys.exit(main())
