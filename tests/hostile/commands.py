@@ -108,7 +108,7 @@ CALLS_AS_TEXT: dict[str, tuple[str, ...]] = {
     "eval-diff": ("--ours run-result.json --theirs clip-result.json",),
     "report": ("run run-result.json clip-result.json --output out/r.html --markdown out/r.md",),
     "import adapter": tuple(
-        f"--weights adapter.{kind} --store e.store --field clip/caption --output out/a" for kind in ("safetensors",)
+        f"--weights adapter.{kind} --store e.store --field clip/caption --output out/a" for kind in ("safetensors", "pt")
     ),
     "export": (
         "--clip clip --checkpoint run --output out/x",
@@ -120,7 +120,6 @@ CALLS_AS_TEXT: dict[str, tuple[str, ...]] = {
     "demo-download": ("--output out/d --table out/d.csv --urls 3",),
 }  # fmt: skip
 _FAILING: dict[str, tuple[str, ...]] = {
-    "import adapter": ("--weights adapter.pt --store e.store --field clip/caption --output out/a",),
     "compare": (
         "--output out/c --clip clip --finetune-shards @list.txt --test-shards shards/00000.tar --store a.store "
         "--embedder llm --caption-fields short --eval-captions a=short --finetune-samples 999",

@@ -49,6 +49,8 @@ def guarded(path: str, kind: str, batches: Batches) -> Batches:
         while True:
             with damage_is_told(path, kind):
                 batch = next(iterator, None)
+                if batch is not None:
+                    batch.validate(full=True)
             if batch is None:
                 return
             yield batch

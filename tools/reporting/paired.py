@@ -31,6 +31,9 @@ from trainer.uncertainty import (
 
 WAYS = ("image_to_text", "text_to_image")
 ALL = ""  # the mean of all sets
+_MOST_BYTES = 2**29  # of packed ranks: 134 million queries
+_MOST_CLASSES = 2**24
+_MOST_DRAWS = 10**11
 
 Measures = dict[str, Measured]
 Measurements = dict[str, dict[str, Measures]]
@@ -44,9 +47,41 @@ def pack(values: np.ndarray | torch.Tensor | Sequence[int]) -> str:
 def unpack(text: str) -> np.ndarray:
     """What :func:`pack` packed: (n,) int64. Raises: ValueError: damaged."""
     try:
-        return np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), dtype="<i4").astype(np.int64)
+        unpacking = zlib.decompressobj()
+        data = unpacking.decompress(base64.b64decode(text, validate=True), _MOST_BYTES)
+        if not unpacking.eof:
+            raise ValueError("they are cut short or too many")
+        return np.frombuffer(data, dtype="<i4").astype(np.int64)
     except (zlib.error, ValueError) as error:
         raise ValueError(f"packed ranks are damaged: {error}") from error
+
+
+def require_sound(result: Mapping[str, Any]) -> None:
+    """Look at the packed ranks of a result whose types were checked.
+
+    Raises:
+        ValueError: they are damaged, do not fit each other, or would take too long to draw from.
+    """
+    if "queries" not in result:
+        return
+    if "bootstrap" not in result:
+        raise ValueError("there are ranks, but not how they are drawn")
+    resamples = result["bootstrap"]["resamples"]
+    for kind, sets in result["queries"].items():
+        for name, entry in (sets or {}).items():
+            zeroshot = kind == "zeroshot"
+            packed = [entry] if zeroshot else [entry[way] for way in WAYS]
+            for part in packed:
+                ranks, groups = unpack(part["ranks"]), unpack(part["labels" if zeroshot else "groups"])
+                bound = _MOST_CLASSES if zeroshot else entry["num_images"]
+                if not len(ranks) or len(ranks) != len(groups) or ranks.min() < 1 or not _within(groups, bound):
+                    raise ValueError(f"those of set {name!r} do not fit each other")
+                if resamples * max(len(ranks), 0 if zeroshot else bound) > _MOST_DRAWS:
+                    raise ValueError(f"{resamples} resamples of set {name!r} would take hours")
+
+
+def _within(numbers: np.ndarray, bound: int) -> bool:
+    return bool(numbers.min() >= 0 and numbers.max() < bound)
 
 
 def measurements(result: Mapping[str, Any]) -> Measurements:

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from store.errors import ConfigError, FormatVersionError
+from store.checked import InvalidDataError
+from store.errors import ConfigError, FormatVersionError, KeyclipError
 from tests.tools.reporting.fixtures import directions, log_lines, result, transparent_pixel, write_result, write_run
 from tools.reporting.inputs import load, load_result, load_run
 
@@ -28,7 +29,7 @@ def test_a_last_line_that_was_cut_off_is_left_out_but_not_one_in_the_middle(tmp_
     log.write_text(log.read_text() + '{"step": 3, "lo')
     assert len(load_run(folder).log) == 2
     log.write_text('{"step": 1, "lo\n' + log.read_text())
-    with pytest.raises(ConfigError, match=r"line 1 of '.*log.jsonl' is not a json object with a step"):
+    with pytest.raises(InvalidDataError, match=r"line 1 of '.*log.jsonl', a json object with a step, is not as expec"):
         load_run(folder)
 
 
@@ -41,8 +42,12 @@ def test_a_logged_nan_is_read(tmp_path):
     ("name", "text", "message"),
     [
         ("config.json", None, r"no such file: '.*config.json'; '.*run' is no training run"),
-        ("config.json", "[1]", r"'.*config.json' must hold one json object"),
-        ("config.json", "{", r"'.*config.json' is not json"),
+        (
+            "config.json",
+            "[1]",
+            r"'.*config.json' is not as expected: input should be an object; '.*run' is no training run",
+        ),
+        ("config.json", "{", r"'.*config.json' is not as expected: invalid JSON: EOF.*'.*run' is no training run"),
         ("log.jsonl", None, r"no such file: '.*log.jsonl'; the run '.*run' has logged nothing; train it first"),
         ("log.jsonl", "", r"'.*log.jsonl' holds no step; let the run log at least once"),
         ("log.jsonl", "7", r"'.*log.jsonl' holds no step"),
@@ -51,7 +56,7 @@ def test_a_logged_nan_is_read(tmp_path):
 def test_a_damaged_run_names_the_file_and_the_remedy(tmp_path, name, text, message):
     folder = write_run(tmp_path / "run")
     (folder / name).unlink() if text is None else (folder / name).write_text(text)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(KeyclipError, match=message):
         load_run(folder)
 
 
@@ -80,7 +85,8 @@ def test_another_format_version_is_refused(tmp_path):
 def test_other_json_is_no_result(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=r"'.*x.json' is no evaluation result"):
+    expected = r"'.*x.json' is (no evaluation result|not as expected: input should be an object; give a run folder)"
+    with pytest.raises(KeyclipError, match=expected):
         load_result(path)
 
 
@@ -89,12 +95,13 @@ def test_a_result_that_lacks_a_measure_names_it(tmp_path):
     del data["retrieval"]["long"]["text_to_image"]["R@5"]
     path = tmp_path / "x.json"
     path.write_text(json.dumps(data))
-    with pytest.raises(ConfigError, match=r"'.*x.json' lacks 'R@5'; evaluate again"):
+    missing = r"'.*x.json' is not as expected: at 'retrieval.long.text_to_image.R@5', field required; evaluate again"
+    with pytest.raises(InvalidDataError, match=missing):
         load_result(path)
 
 
 def test_a_value_of_the_wrong_kind_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"cannot be understood \(invalid literal for int.*'many'"):
+    with pytest.raises(InvalidDataError, match="at 'num_images', input should be a valid integer; evaluate again"):
         load_result(write_result(tmp_path, num_images="many"))
 
 
@@ -104,7 +111,9 @@ def test_a_value_of_the_wrong_kind_is_refused(tmp_path):
 def test_only_embedded_pictures_are_accepted(tmp_path, image):
     hit = {"key": "k7", "score": 0.5, "correct": True, "image": image}
     example = {"query": "a star", "key": "k7", "rank": 1, "retrieved": [hit]}
-    with pytest.raises(ConfigError, match="the image of 'k7' is not a data URI"):
+    with pytest.raises(
+        InvalidDataError, match="the image of 'k7' is not a data URI|image', input should be a valid str"
+    ):
         load_result(write_result(tmp_path, examples=[example]))
 
 
