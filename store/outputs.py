@@ -80,7 +80,7 @@ class Outputs:
             target = Path(os.path.realpath(place))
             if target in self._parts:
                 raise ConfigError(f"two outputs would be written to {str(place)!r}; give each its own file")
-            if target.exists():
+            if os.path.lexists(target):
                 self._require_free(place, target, kind)
                 self._there.add(target)
             self._make_folder(target.parent)
@@ -169,7 +169,7 @@ class Outputs:
         for part in self._parts.values():
             flush(part)
         for target, part in self._parts.items():
-            if target not in self._there and target.exists():
+            if target not in self._there and os.path.lexists(target):
                 raise OutputExistsError(f"{str(target)!r} has appeared while it was being made; give another path")
             part.replace(target)
             flush(target.parent)
