@@ -90,6 +90,8 @@ def read_weights(file: Path) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: the file cannot be read, or would run code.
     """
+    if not file.is_file():
+        raise CheckpointError(f"{str(file)!r} cannot be read as weights: it is not a file")
     try:
         if file.suffix == ".safetensors":
             return load_file(file)

@@ -62,10 +62,12 @@ def _run(
         if not module.startswith(("lance", "__main")):  # lance starts threads
             with contextlib.suppress(ImportError):
                 importlib.import_module(module)
-    children = []
+    children: list[tuple[int, int]] = []
     for number, share in enumerate(shares):
         reading, writing = os.pipe()
         if (child := os.fork()) == 0:
+            for _, other in children:
+                os.close(other)
             folder = place / f"worker-{number}"
             folder.mkdir()
             with os.fdopen(writing, "wb") as stream:

@@ -24,7 +24,7 @@ PATHS = (
     "z.store", "a.store/store.json", "clip", "clip/model.safetensors", "run", "run/log.jsonl", "clip-result.json",
     "table.csv", "table.parquet", "vectors/features.dpt", "vectors/rows.lance", "adapter.pt", "pipe", "loop", "zero",
     "null", "dangling", "n" * 300, "d/" * 40 + "x", "keys.txt/x", "null/x", "pipe/x", "out/x.parquet", "out/x.jsonl",
-    "out/x.html", "out/x.dpt", "../outside", "images/0.jpg", "sets.yaml", "list.txt",
+    "out/x.html", "out/x.dpt", "out/../out/y", "images/0.jpg", "sets.yaml", "list.txt",
 )  # fmt: skip
 
 

@@ -107,7 +107,7 @@ def test_what_is_no_file_is_refused_and_stays(tmp_path, make):
     else:
         place = tmp_path / "a\0b"
     before = names(tmp_path)
-    with pytest.raises(ConfigError, match="give the path of a file|cannot be written"):
+    with pytest.raises(ConfigError, match=r"give the path of a file|cannot be written"):
         write(place, overwrite=True)
     assert names(tmp_path) == before
     if make == "device":

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 import store
+from store.checked import parse_json
 from store.errors import VectorFileError
 from tools.formats.columns import Column, Rows, Vectors, stored_as, unknown_captions
 from tools.formats.exporting import Selection
@@ -39,6 +40,10 @@ def damage_is_told(path: str, kind: str) -> Iterator[None]:
     except (pa.ArrowException, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise VectorFileError(f"{path!r} cannot be read as {kind}: {reason:.200}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # what libraries in Rust raise, which is no Exception
+            raise
+        raise VectorFileError(f"{path!r} cannot be read as {kind}: it is damaged") from error
 
 
 def guarded(path: str, kind: str, batches: Batches) -> Batches:
@@ -112,8 +117,9 @@ def read_made_by(path: str, schema: pa.Schema) -> dict[str, store.FieldSpec]:
     """
     record = (schema.metadata or {}).get(MADE_BY, b"{}")
     try:
-        return {name: store.FieldSpec.from_dict(spec) for name, spec in json.loads(record).items()}
-    except (ValueError, AttributeError, TypeError) as error:
+        specs = parse_json(record, dict[str, dict[str, Any]], "it")
+        return {name: store.FieldSpec.from_dict(spec) for name, spec in specs.items()}
+    except (ValueError, TypeError) as error:
         raise VectorFileError(f"the record in {path!r} of how its vectors were made cannot be read: {error}") from error
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from store.checked import InvalidDataError, check, parse_json
 from store.errors import ConfigError, FormatVersionError
+from store.files import read_text
 from tools.reporting.embeddings import FORMAT as REUSE_FORMAT
 from tools.reporting.embeddings import FieldUse, from_json
 from tools.reporting.paired import require_sound
@@ -17,6 +18,7 @@ EVAL_FORMAT = "keyclip-eval/1"
 DIRECTIONS = ("image_to_text", "text_to_image")
 RETRIEVAL_MEASURES = ("R@1", "R@5", "R@10", "mean_rank", "median_rank")
 _SEED_FOLDER = re.compile(r"^(.*/)?seed-\d+/")
+_MOST_BYTES = 2**31
 _IMAGE = re.compile(r"data:image/(jpeg|png|webp|gif);base64,[A-Za-z0-9+/=]+")
 
 
@@ -243,9 +245,6 @@ def _object(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def _text(path: Path, remedy: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"no such file: {str(path)!r}; {remedy}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{str(path)!r} cannot be read ({error}); {remedy}") from error
+    if "\0" in str(path) or not path.exists():
+        raise ConfigError(f"no such file: {str(path)!r}; {remedy}")
+    return read_text(path, repr(str(path)), _MOST_BYTES)

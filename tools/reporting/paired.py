@@ -11,7 +11,7 @@ The set ``""`` is the mean of all sets; parts of sets (``--parts``) do not count
 
 import base64
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,17 +67,25 @@ def require_sound(result: Mapping[str, Any]) -> None:
     if "bootstrap" not in result:
         raise ValueError("there are ranks, but not how they are drawn")
     resamples = result["bootstrap"]["resamples"]
-    for kind, sets in result["queries"].items():
+    for sets in result["queries"].values():
         for name, entry in (sets or {}).items():
-            zeroshot = kind == "zeroshot"
-            packed = [entry] if zeroshot else [entry[way] for way in WAYS]
-            for part in packed:
-                ranks, groups = unpack(part["ranks"]), unpack(part["labels" if zeroshot else "groups"])
-                bound = _MOST_CLASSES if zeroshot else entry["num_images"]
-                if not len(ranks) or len(ranks) != len(groups) or ranks.min() < 1 or not _within(groups, bound):
+            for values, groups, lowest in _packed(entry):
+                numbers, of = unpack(values), unpack(groups)
+                bound = entry.get("num_images", _MOST_CLASSES)
+                if not len(numbers) or len(numbers) != len(of) or numbers.min() < lowest or not _within(of, bound):
                     raise ValueError(f"those of set {name!r} do not fit each other")
-                if resamples * max(len(ranks), 0 if zeroshot else bound) > _MOST_DRAWS:
+                if resamples * max(len(numbers), entry.get("num_images", 0)) > _MOST_DRAWS:
                     raise ValueError(f"{resamples} resamples of set {name!r} would take hours")
+
+
+def _packed(entry: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """What a set's entry has packed: ranks (or answers), their groups or classes, and the least that they can be."""
+    if "kinds" in entry:
+        yield from ((answers["right"], answers["groups"], 0) for answers in entry["kinds"].values())
+    elif "labels" in entry:
+        yield entry["ranks"], entry["labels"], 1
+    else:
+        yield from ((entry[way]["ranks"], entry[way]["groups"], 1) for way in WAYS)
 
 
 def _within(numbers: np.ndarray, bound: int) -> bool:

@@ -87,12 +87,31 @@ class ZeroshotQueries(TypedDict):
     labels: str
 
 
+class Answers(TypedDict):
+    """Packed answers, 1 where right, and the group that each is drawn with."""
+
+    right: str
+    groups: str
+
+
+class ContrastQueries(TypedDict):
+    """The questions of a set of contrasts, by their kind."""
+
+    images: Annotated[str, Field(pattern="^[0-9a-f]{1,16}$")]
+    num_images: Annotated[int, Field(ge=1, le=2**26)]
+    kinds: dict[str, Answers]
+
+
 class Queries(TypedDict):
     """The ranks of all queries, by set."""
 
     retrieval: NotRequired[dict[str, RetrievalQueries] | None]
     drift: NotRequired[dict[str, RetrievalQueries] | None]
     zeroshot: NotRequired[dict[str, ZeroshotQueries] | None]
+    robustness: NotRequired[dict[str, ZeroshotQueries] | None]
+    linear_probe: NotRequired[dict[str, ZeroshotQueries] | None]
+    composition: NotRequired[dict[str, ContrastQueries] | None]
+    fine_grained: NotRequired[dict[str, ContrastQueries] | None]
 
 
 class ResultFile(TypedDict):
