@@ -39,10 +39,19 @@ class Case:
         return f"case {self.number}: keyclip {words:.600}\n  {'; '.join(self.did)}"
 
 
+def command_of(seed: int, number: int) -> str:
+    """The words of a case's command."""
+    return " ".join(_start(seed, number)[1])
+
+
+def _start(seed: int, number: int) -> tuple[Random, tuple[str, ...]]:
+    random = Random(f"hostile {seed} {number}")
+    return random, random.choice(_WORDS)
+
+
 def make_case(seed: int, number: int, folder: Path) -> Case:
     """Case ``number`` of a seed; ``folder`` is a copy of the sound world, and is damaged."""
-    random = Random(f"hostile {seed} {number}")
-    words = random.choice(_WORDS)
+    random, words = _start(seed, number)
     call = random.choice([call for call in _CALLS if call.words == words])
     case = Case(number, call.argv, call.changes)
     for name in ("pipe", "loop", "zero", "null", "dangling"):
