@@ -70,10 +70,17 @@ def full_disk_is_told(place: object) -> Iterator[None]:
         yield
     except StoreFullError:
         raise
-    except OSError as error:
-        if error.errno not in DISK_FULL:
+    except Exception as error:
+        if not is_full(error):
             raise
         raise store_full(place) from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that there is no room; libraries in Rust say it in words alone."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in DISK_FULL
+    return any(f"(os error {number})" in str(error) for number in DISK_FULL)
 
 
 def has_room(path: Path, size: int) -> bool:
@@ -160,7 +167,7 @@ def move_new(source: Path, target: Path) -> bool:
     return True
 
 
-def make_folder(target: Path, fill: Callable[[Path], None]) -> bool:
+def make_folder(target: Path, fill: Callable[[Path], object]) -> bool:
     """Make a folder whose content appears all at once: ``fill`` gets an empty folder, moved to ``target`` afterwards.
 
     Returns:

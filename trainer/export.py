@@ -12,11 +12,10 @@ import json
 import os
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from store.errors import CheckpointError, ConfigError
-from store.files import make_folder, store_full
+from store.files import make_folder
 from trainer.adapter import Adapter
 from trainer.evaluate import load_model
 from trainer.run_folder import write_json
@@ -36,13 +35,8 @@ def export_folder(clip: str, checkpoint: Path, output: Path) -> None:
     if os.path.lexists(output):
         raise ConfigError(exists)
     output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        if not make_folder(output, lambda folder: _fill(folder, clip, checkpoint)):
-            raise ConfigError(exists)
-    except SafetensorError as error:
-        if "os error 28" in str(error) or "os error 122" in str(error):
-            raise store_full(output) from error
-        raise
+    if not make_folder(output, lambda folder: _fill(folder, clip, checkpoint)):
+        raise ConfigError(exists)
 
 
 def _fill(folder: Path, clip: str, checkpoint: Path) -> None:
