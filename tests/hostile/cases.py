@@ -5,6 +5,7 @@ import importlib
 import inspect
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Sequence
@@ -81,7 +82,8 @@ def inputs_of(argv: Sequence[str], folder: Path) -> list[Path]:
 def _file_in(place: Path, random: Random) -> Path:
     """The place, or a file below it."""
     if place.is_dir() and not place.is_symlink():
-        files = [path for path in sorted(place.rglob("*")) if path.is_file() and not path.is_symlink()]
+        files = [path for path in place.rglob("*") if path.is_file() and not path.is_symlink()]
+        files.sort(key=lambda path: (re.sub(r"[0-9a-f]{8,}", "", str(path)), path.stat().st_size))  # names at random
         return random.choice(files) if files else place
     return place
 

@@ -95,7 +95,7 @@ CALLS_AS_TEXT: dict[str, tuple[str, ...]] = {
     "vectors import lance": ("vectors/rows.lance --store new.store",),
     "vectors export sidecar": (f"{_VECTORS} {_DATA}",),
     "vectors export merged": (f"{_VECTORS} --shards @list.txt",),
-    "vectors export dpt": (f"{_VECTORS}.dpt", f"{_VECTORS}.dpt --row-keys keys.txt", f"{_VECTORS}.dpt --shards @list.txt"),
+    "vectors export dpt": tuple(f"{_VECTORS}.dpt {more}" for more in ("", "--row-keys keys.txt", "--shards @list.txt")),
     "vectors export clip-retrieval": ("z.store --field llm/short --output out/v",),
     "vectors export parquet": (f"{_VECTORS} --keys keys.txt",),
     "vectors export lance": (_VECTORS,),
@@ -108,7 +108,8 @@ CALLS_AS_TEXT: dict[str, tuple[str, ...]] = {
     "eval-diff": ("--ours run-result.json --theirs clip-result.json",),
     "report": ("run run-result.json clip-result.json --output out/r.html --markdown out/r.md",),
     "import adapter": tuple(
-        f"--weights adapter.{kind} --store e.store --field clip/caption --output out/a" for kind in ("safetensors", "pt")
+        f"--weights adapter.{kind} --store e.store --field clip/caption --output out/a"
+        for kind in ("safetensors", "pt")
     ),
     "export": (
         "--clip clip --checkpoint run --output out/x",

@@ -69,8 +69,7 @@ def text_column(path: str, name: str, schema: pa.Schema, batches: Batches) -> li
     Raises:
         VectorFileError: there is no such column, or it is not text.
     """
-    if name not in schema.names:
-        raise VectorFileError(f"{path!r} has no column {name!r}; there are {', '.join(schema.names)}")
+    _require_one(path, name, schema)
     kind = schema.field(name).type
     if not _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
         raise VectorFileError(f"column {name!r} of {path!r} is of type {kind}; expected text")
@@ -132,8 +131,7 @@ def with_made_by(schema: pa.Schema, selection: Selection) -> pa.Schema:
 def _vector_column(
     path: str, schema: pa.Schema, batches: Batches, keys: Sequence[str], caption_field: str, name: str
 ) -> Column:
-    if name not in schema.names:
-        raise VectorFileError(f"{path!r} has no column {name!r}; there are {', '.join(schema.names)}")
+    _require_one(path, name, schema)
     kind = schema.field(name).type
     if not _is_vector(kind):
         raise VectorFileError(f"column {name!r} of {path!r} is of type {kind}; expected lists of float numbers")
@@ -152,10 +150,16 @@ def _vector_column(
 
 def caption_hashes(schema: pa.Schema, batches: Batches, name: str, count: int) -> NDArray[np.uint64]:
     """The column of caption hashes, where there is one of that name: (n,); else all are unknown."""
-    if name not in schema.names or schema.field(name).type != pa.uint64():
+    if schema.names.count(name) != 1 or schema.field(name).type != pa.uint64():
         return unknown_captions(count)
     parts = [batch.column(0).fill_null(store.UNKNOWN_CAPTION).to_numpy() for batch in batches([name])]
     return np.concatenate(parts)
+
+
+def _require_one(path: str, name: str, schema: pa.Schema) -> None:
+    if (count := schema.names.count(name)) != 1:
+        has = "no column" if not count else f"{count} columns"
+        raise VectorFileError(f"{path!r} has {has} {name!r}; there are {', '.join(schema.names)}")
 
 
 class _RowReader:

@@ -18,7 +18,6 @@ EVAL_FORMAT = "keyclip-eval/1"
 DIRECTIONS = ("image_to_text", "text_to_image")
 RETRIEVAL_MEASURES = ("R@1", "R@5", "R@10", "mean_rank", "median_rank")
 _SEED_FOLDER = re.compile(r"^(.*/)?seed-\d+/")
-_MOST_BYTES = 2**31
 _IMAGE = re.compile(r"data:image/(jpeg|png|webp|gif);base64,[A-Za-z0-9+/=]+")
 
 
@@ -247,4 +246,4 @@ def _object(path: Path, remedy: str) -> dict[str, Any]:
 def _text(path: Path, remedy: str) -> str:
     if "\0" in str(path) or not path.exists():
         raise ConfigError(f"no such file: {str(path)!r}; {remedy}")
-    return read_text(path, repr(str(path)), _MOST_BYTES)
+    return read_text(path, repr(str(path)))
