@@ -158,6 +158,8 @@ def _value(case: Case, call: Call, folder: Path, random: Random) -> None:
     at = random.randrange(len(call.words), len(case.argv)) if len(case.argv) > len(call.words) else len(case.argv)
     if at < len(case.argv) and case.argv[at].startswith("--"):
         at += 1
+    if call.kept and case.argv[at - 1] == call.kept:
+        at -= 2
     values = flag_values(random)
     case.argv[at : at + 1] = values
     case.did.append(f"word {at} is {values!r:.100}")
@@ -166,17 +168,21 @@ def _value(case: Case, call: Call, folder: Path, random: Random) -> None:
 def _flag(case: Case, call: Call, folder: Path, random: Random) -> None:
     """A further flag, or one again."""
     config = importlib.import_module(COMMANDS[call.words][0]).Config
-    names = [name for name in inspect.signature(config).parameters if name not in ("workers", "pipe")]
+    names = [name for name in inspect.signature(config).parameters if name not in ("workers", *_kept(call))]
     flag = "--" + random.choice(names).replace("_", "-")
     values = flag_values(random)
     case.argv += [flag, *values]
     case.did.append(f"{flag} {values!r:.100}")
 
 
+def _kept(call: Call) -> tuple[str, ...]:
+    return (call.kept.removeprefix("--").replace("-", "_"),)
+
+
 def _settings(case: Case, call: Call, folder: Path, random: Random) -> None:
     """A settings file."""
     config = importlib.import_module(COMMANDS[call.words][0]).Config
-    names = list(inspect.signature(config).parameters)
+    names = [name for name in inspect.signature(config).parameters if name not in _kept(call)]
     if random.random() < 0.5:
         text = random.choice(YAML_TEXTS)
     else:

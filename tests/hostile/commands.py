@@ -17,6 +17,8 @@ class Call:
     changes: tuple[str, ...] = ("out", "cache")
     """Files and folders that the call may change."""
     fails: bool = False
+    kept: str = ""
+    """A flag that stays as it is: without it the call would train for minutes."""
 
     @property
     def argv(self) -> list[str]:
@@ -147,5 +149,6 @@ def calls() -> list[Call]:
         name = " ".join(words)
         changes = ("out", "cache", *_CHANGES.get(name, ("new.store",) if name.startswith("vectors import") else ()))
         for fails, texts in ((False, CALLS_AS_TEXT), (True, _FAILING)):
-            found += [Call(words, tuple(text.split()), changes, fails) for text in texts.get(name, ())]
+            kept = "--finetune-samples" if name == "compare" else ""
+            found += [Call(words, tuple(text.split()), changes, fails, kept) for text in texts.get(name, ())]
     return found

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from store.checked import InvalidDataError
 from store.errors import ConfigError, FormatVersionError, KeyclipError
 from tests.tools.reporting.fixtures import directions, log_lines, result, transparent_pixel, write_result, write_run
 from tools.reporting.inputs import load, load_result, load_run
+from tools.reporting.paired import pack, unpack
 
 
 def test_a_run_has_its_config_and_its_log_in_order_of_steps(tmp_path):
@@ -112,7 +115,7 @@ def test_only_embedded_pictures_are_accepted(tmp_path, image):
     hit = {"key": "k7", "score": 0.5, "correct": True, "image": image}
     example = {"query": "a star", "key": "k7", "rank": 1, "retrieved": [hit]}
     with pytest.raises(
-        InvalidDataError, match="the image of 'k7' is not a data URI|image', input should be a valid str"
+        InvalidDataError, match=r"the image of 'k7' is not a data URI|image', input should be a valid str"
     ):
         load_result(write_result(tmp_path, examples=[example]))
 
@@ -137,3 +140,71 @@ def test_absent_inputs_are_named(tmp_path):
         load([tmp_path / "nowhere.json"])
     with pytest.raises(ConfigError, match="nothing to report; name run folders"):
         load([])
+
+
+def test_pipes_devices_and_deep_nesting_are_refused_and_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(ConfigError, match=r"pipe.json' cannot be read: it is a pipe or a device"):
+        load([tmp_path / "pipe.json"])
+    with pytest.raises(ConfigError, match="'/dev/zero' cannot be read: it is a pipe or a device"):
+        load([Path("/dev/zero")])
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(InvalidDataError, match=r"deep.json' is not as expected: .*recursion limit"):
+        load([tmp_path / "deep.json"])
+
+
+@pytest.mark.parametrize("value", ["5", "10" * 300, '{"a": 1}', "null", '"x"'])
+@pytest.mark.parametrize("name", ["step", "epoch", "samples"])
+def test_a_log_whose_positions_are_no_numbers_is_refused(tmp_path, name, value):
+    folder = write_run(tmp_path / "run")
+    lines = [f'{{"step": 1, "{name}": {value}}}' if name != "step" else f'{{"step": {value}}}', '{"step": 2}']
+    (folder / "log.jsonl").write_text("\n".join(lines))
+    if value == "5":
+        assert load_run(folder).log[0]["step"] in (1, 2)
+        return
+    with pytest.raises(InvalidDataError, match=f"line 1 of '.*log.jsonl', .*at '{name}.*; remove that line"):
+        load_run(folder)
+
+
+PACKED = pack([1, 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"groups": pack([0, 1, 2**31 - 1])}, "those of set 'photos' do not fit each other"),
+        ({"groups": pack([0, -1, 2])}, "those of set 'photos' do not fit each other"),
+        ({"groups": pack([0, 1])}, "those of set 'photos' do not fit each other"),
+        ({"ranks": pack([0, 1, 1])}, "those of set 'photos' do not fit each other"),
+        ({"ranks": pack([])}, "those of set 'photos' do not fit each other"),
+        ({"ranks": "eJx0"}, "packed ranks are damaged"),
+        ({"ranks": 3}, "at 'queries.retrieval.photos.image_to_text.ranks', input should be a valid string"),
+    ],
+)
+def test_ranks_that_do_not_fit_each_other_are_refused_before_anything_is_drawn(tmp_path, change, message):
+    way = {"ranks": PACKED, "groups": pack([0, 1, 2])}
+    entry = {"images": "0f", "texts": "ab", "num_images": 3, "image_to_text": way | change, "text_to_image": way}
+    draws = {"resamples": 10, "level": 0.95, "seed": 0}
+    with pytest.raises(InvalidDataError, match=message):
+        load_result(write_result(tmp_path, bootstrap=draws, queries={"retrieval": {"photos": entry}}))
+
+
+@pytest.mark.parametrize(
+    ("draws", "place"),
+    [
+        ({"resamples": 10**9, "level": 0.95, "seed": 0}, "bootstrap.resamples"),
+        ({"resamples": 10, "level": 2, "seed": 0}, "bootstrap.level"),
+        ({"resamples": 10, "level": 0.9, "seed": -1}, "bootstrap.seed"),
+        (3, "bootstrap"),
+    ],
+)
+def test_impossible_draws_are_refused(tmp_path, draws, place):
+    with pytest.raises(InvalidDataError, match=f"at '{place}'"):
+        load_result(write_result(tmp_path, bootstrap=draws, queries={}))
+
+
+def test_packed_ranks_that_unpack_to_more_than_there_can_be_are_refused_on_the_way(monkeypatch):
+    monkeypatch.setattr("tools.reporting.paired._MOST_BYTES", 8)
+    assert unpack(pack([1, 2])).tolist() == [1, 2]
+    with pytest.raises(ValueError, match="they are cut short or too many"):
+        unpack(pack([1] * 10_000))
