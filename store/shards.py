@@ -98,7 +98,7 @@ class CheckedTarInfo(tarfile.TarInfo):
         except tarfile.ReadError:
             raise
         except (tarfile.HeaderError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
-            if isinstance(error, tarfile.EOFHeaderError):
+            if isinstance(error, cast(Any, tarfile).EOFHeaderError):
                 raise
             raise tarfile.ReadError(f"a member's header cannot be read: {error}") from error
         if not 0 <= info.size <= _MAX_MEMBER_BYTES:
