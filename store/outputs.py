@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from store.errors import ConfigError, OutputExistsError, StoreFullError
-from store.files import DISK_FULL, flush, reserve, store_full, unfinished_file
+from store.files import flush, full_disk_is_told, is_full, reserve, store_full, unfinished_file
 
 ROOM = 2**16
 """Bytes of the disk that a claim reserves."""
@@ -80,7 +80,7 @@ class Outputs:
             target = Path(os.path.realpath(place))
             if target in self._parts:
                 raise ConfigError(f"two outputs would be written to {str(place)!r}; give each its own file")
-            if target.exists():
+            if os.path.lexists(target):
                 self._require_free(place, target, kind)
                 self._there.add(target)
             self._make_folder(target.parent)
@@ -89,7 +89,7 @@ class Outputs:
         except (ConfigError, OutputExistsError):
             raise
         except (OSError, ValueError) as error:  # ValueError: a NUL or half a surrogate pair in the path
-            if isinstance(error, OSError) and error.errno in DISK_FULL:
+            if is_full(error):
                 raise store_full(place) from error
             reason = error.strerror if isinstance(error, OSError) else error
             raise ConfigError(f"{str(place)!r} cannot be written: {reason}") from error
@@ -116,11 +116,11 @@ class Outputs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with _full_disk_is_told(self._parts):
+            with full_disk_is_told(next(iter(self._parts), "the outputs")):
                 self._close(quietly=error is not None)
                 if error is None:
                     self._finish()
-            if isinstance(error, OSError) and not isinstance(error, StoreFullError) and error.errno in DISK_FULL:
+            if error is not None and not isinstance(error, StoreFullError) and is_full(error):
                 raise store_full(next(iter(self._parts), "the outputs")) from error
         finally:
             for part in self._parts.values():
@@ -169,7 +169,7 @@ class Outputs:
         for part in self._parts.values():
             flush(part)
         for target, part in self._parts.items():
-            if target not in self._there and target.exists():
+            if target not in self._there and os.path.lexists(target):
                 raise OutputExistsError(f"{str(target)!r} has appeared while it was being made; give another path")
             part.replace(target)
             flush(target.parent)
@@ -204,13 +204,3 @@ def is_in(target: Path, source: str, alone: bool = False) -> bool:
         return False
     target = Path(os.path.realpath(target))
     return not alone and (place in target.parents or target in place.parents)
-
-
-@contextlib.contextmanager
-def _full_disk_is_told(parts: dict[Path, Path]) -> Any:
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, StoreFullError) or error.errno not in DISK_FULL:
-            raise
-        raise store_full(next(iter(parts), "the outputs")) from error

@@ -1,7 +1,7 @@
 """Evaluates a model on the sets that are defined, and collects the entries of the result file."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from store.checked import InvalidDataError, read_json
@@ -37,13 +36,8 @@ def export_folder(clip: str, checkpoint: Path, output: Path) -> None:
     if os.path.lexists(output):
         raise ConfigError(exists)
     output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        if not make_folder(output, lambda folder: _fill(folder, clip, checkpoint)):
-            raise ConfigError(exists)
-    except SafetensorError as error:
-        if "os error 28" in str(error) or "os error 122" in str(error):
-            raise store_full(output) from error
-        raise
+    if not make_folder(output, lambda folder: _fill(folder, clip, checkpoint)):
+        raise ConfigError(exists)
 
 
 def _fill(folder: Path, clip: str, checkpoint: Path) -> None:

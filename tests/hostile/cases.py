@@ -5,6 +5,7 @@ import importlib
 import inspect
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Sequence
@@ -39,10 +40,19 @@ class Case:
         return f"case {self.number}: keyclip {words:.600}\n  {'; '.join(self.did)}"
 
 
+def command_of(seed: int, number: int) -> str:
+    """The words of a case's command."""
+    return " ".join(_start(seed, number)[1])
+
+
+def _start(seed: int, number: int) -> tuple[Random, tuple[str, ...]]:
+    random = Random(f"hostile {seed} {number}")
+    return random, random.choice(_WORDS)
+
+
 def make_case(seed: int, number: int, folder: Path) -> Case:
     """Case ``number`` of a seed; ``folder`` is a copy of the sound world, and is damaged."""
-    random = Random(f"hostile {seed} {number}")
-    words = random.choice(_WORDS)
+    random, words = _start(seed, number)
     call = random.choice([call for call in _CALLS if call.words == words])
     case = Case(number, call.argv, call.changes)
     for name in ("pipe", "loop", "zero", "null", "dangling"):
@@ -72,7 +82,8 @@ def inputs_of(argv: Sequence[str], folder: Path) -> list[Path]:
 def _file_in(place: Path, random: Random) -> Path:
     """The place, or a file below it."""
     if place.is_dir() and not place.is_symlink():
-        files = [path for path in sorted(place.rglob("*")) if path.is_file() and not path.is_symlink()]
+        files = [path for path in place.rglob("*") if path.is_file() and not path.is_symlink()]
+        files.sort(key=lambda path: (re.sub(r"[0-9a-f]{8,}", "", str(path)), path.stat().st_size))  # names at random
         return random.choice(files) if files else place
     return place
 
@@ -147,6 +158,8 @@ def _value(case: Case, call: Call, folder: Path, random: Random) -> None:
     at = random.randrange(len(call.words), len(case.argv)) if len(case.argv) > len(call.words) else len(case.argv)
     if at < len(case.argv) and case.argv[at].startswith("--"):
         at += 1
+    if call.kept and case.argv[at - 1] == call.kept:
+        at -= 2
     values = flag_values(random)
     case.argv[at : at + 1] = values
     case.did.append(f"word {at} is {values!r:.100}")
@@ -155,17 +168,21 @@ def _value(case: Case, call: Call, folder: Path, random: Random) -> None:
 def _flag(case: Case, call: Call, folder: Path, random: Random) -> None:
     """A further flag, or one again."""
     config = importlib.import_module(COMMANDS[call.words][0]).Config
-    names = [name for name in inspect.signature(config).parameters if name not in ("workers", "pipe")]
+    names = [name for name in inspect.signature(config).parameters if name not in ("workers", *_kept(call))]
     flag = "--" + random.choice(names).replace("_", "-")
     values = flag_values(random)
     case.argv += [flag, *values]
     case.did.append(f"{flag} {values!r:.100}")
 
 
+def _kept(call: Call) -> tuple[str, ...]:
+    return (call.kept.removeprefix("--").replace("-", "_"),)
+
+
 def _settings(case: Case, call: Call, folder: Path, random: Random) -> None:
     """A settings file."""
     config = importlib.import_module(COMMANDS[call.words][0]).Config
-    names = list(inspect.signature(config).parameters)
+    names = [name for name in inspect.signature(config).parameters if name not in _kept(call)]
     if random.random() < 0.5:
         text = random.choice(YAML_TEXTS)
     else:

@@ -172,6 +172,10 @@ class _Rebuilt:
         return torch._utils._rebuild_tensor_v2, (self._storage, 0, (8, 2, 12), strides, False, OrderedDict())
 
 
+_PAX_NAMES = ("size", "path", "mtime", "GNU.sparse.size", "GNU.sparse.map", "hdrcharset", "GNU.sparse.major")
+_PAX_VALUES = ("-1", "9" * 25, "x", "1.0", "nan", "BINARY", "\0", "1,2,3", "")
+
+
 def _tar(data: bytes, random: Random) -> bytes:
     stream = io.BytesIO(data)
     with tarfile.open(fileobj=stream) as tar:
@@ -179,7 +183,8 @@ def _tar(data: bytes, random: Random) -> bytes:
     changed = bytearray(data)
     at = random.choice(starts)
     sizes = (
-        b"\x80" + b"\xff" * 11, b"\xff" * 12, b"-0000000001\0", b"77777777777\0", b"\x80" + bytes(7) + b"\x01" + bytes(3),
+        b"\x80" + b"\xff" * 11, b"\xff" * 12, b"-0000000001\0", b"77777777777\0",
+        b"\x80" + bytes(7) + b"\x01" + bytes(3),
         b"99999999999\0", b"           \0", b"\x80\x00\x00\x00\x7f" + b"\xff" * 7, b"0x10       \0",
     )  # fmt: skip
     act = random.randrange(4)
@@ -193,10 +198,7 @@ def _tar(data: bytes, random: Random) -> bytes:
         member = tarfile.TarInfo(
             random.choice(("../x.jpg", "/x.json", "a" * 300 + ".jpg", "\udcff.jpg", "a\nb.json", "."))
         )
-        member.pax_headers = {
-            random.choice(("size", "path", "mtime", "GNU.sparse.size", "GNU.sparse.map", "hdrcharset", "GNU.sparse.major")):
-            random.choice(("-1", "9" * 25, "x", "1.0", "nan", "BINARY", "\0", "1,2,3", ""))
-        }  # fmt: skip
+        member.pax_headers = {random.choice(_PAX_NAMES): random.choice(_PAX_VALUES)}
         header = member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
         return bytes(changed[:at]) + header + bytes(changed[at:])
     checksum = sum(changed[at : at + 512]) - sum(changed[at + 148 : at + 156]) + 8 * ord(" ")

@@ -13,7 +13,8 @@ NUMBERS = (
 )  # fmt: skip
 TEXTS = (
     "", " ", "a", "-", "--", "=", "a=b=c", "=x", "x=", "*", "[", "~", "/", "..", ".", "{", "{0..99999999999}",
-    "{a,b}{c,d}" * 30, "{0..9}" * 12, "@", "@list.txt", "@keys.txt", "@nothing", "@out", "x" * 5000, "a\\b", "\u202eabc",
+    "{a,b}{c,d}" * 30, "{0..9}" * 12, "@", "@list.txt", "@keys.txt", "@nothing", "@out", "x" * 5000, "a\\b",
+    "\u202eabc",
     "\x1b[31mred", "\udcff\udcfe", "a\nb", "a\rb", "\t", "%s%n", "%ff", "{caption}", "{}", "{0.__class__}",
     f"$({_TOUCH})", f"`{_TOUCH}`", f"; {_TOUCH}", f"| {_TOUCH}", f"pipe:{_TOUCH}", f"shards/00000.tar; {_TOUCH}",
     "file:///nothing", "http://127.0.0.1:9/x.tar", "memory://x", "nothing/at/all", "\N{GRINNING FACE}", "cuda:99",
@@ -24,7 +25,7 @@ PATHS = (
     "z.store", "a.store/store.json", "clip", "clip/model.safetensors", "run", "run/log.jsonl", "clip-result.json",
     "table.csv", "table.parquet", "vectors/features.dpt", "vectors/rows.lance", "adapter.pt", "pipe", "loop", "zero",
     "null", "dangling", "n" * 300, "d/" * 40 + "x", "keys.txt/x", "null/x", "pipe/x", "out/x.parquet", "out/x.jsonl",
-    "out/x.html", "out/x.dpt", "../outside", "images/0.jpg", "sets.yaml", "list.txt",
+    "out/x.html", "out/x.dpt", "out/../out/y", "images/0.jpg", "sets.yaml", "list.txt",
 )  # fmt: skip
 
 
@@ -74,7 +75,8 @@ YAML_TEXTS = (
     "a: &a [x, x, x, x, x, x, x, x, x]\n"
     + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 9)}]\n" for i in range(9)),
     "[" * 5000, "{a: " * 5000, "- " * 3000 + "x", "a: b: c", "\t", "%YAML 9.9\n---\na: 1", "a: 1\na: 2", "--- a\n--- b",
-    f"a: !!python/object/apply:os.system ['{_TOUCH}']", "!!binary |\n  AAAA", "a: !!timestamp 2001-99-99", "? [a, b]\n: c",
+    f"a: !!python/object/apply:os.system ['{_TOUCH}']", "!!binary |\n  AAAA", "a: !!timestamp 2001-99-99",
+    "? [a, b]\n: c",
     "\ufeffa: 1", "a: \x00", "a: \ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "<<: {a: 1}", "<<: 3",
     "&x a: *x", "a: &a\n  b: *a", "null", "3", "[]", "", "sets: 3", "sets: {}", "sets: []", "sets: {a: 3}",
     "sets: {a: {layout: jsonl}}", "sets: {a: {layout: nothing}}", "sets: {a: {layout: [1]}}", "root: 3\nsets: {a: {}}",

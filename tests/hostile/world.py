@@ -1,4 +1,4 @@
-"""The sound world that cases damage: a small file of every kind that a command reads, made by the commands themselves."""
+"""The sound world that cases damage: a small file of every kind that commands read, made by the commands."""
 
 import csv
 import json
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import yaml
+from safetensors.torch import load_file
 
 import store
 from tests.embedder.models import save_clip
@@ -136,6 +137,6 @@ def _runs(folder: Path) -> None:
         _keyclip("eval", "--clip", folder / "clip", *more, "--sets", folder / "sets.yaml", "--store",
                  folder / "e.store", "--embedder", "clip", "--teacher", "clip", "--resamples", "20", "--examples", "1",
                  "--name", name, "--output", folder / f"{name}-result.json")  # fmt: skip
-    torch.save(Adapter(**shape).state_dict(), folder / "adapter.pt")
     _keyclip("export", "--clip", folder / "clip", "--checkpoint", folder / "run", "--layout", "llm2clip",
              "--output", folder / "adapter.safetensors")  # fmt: skip
+    torch.save(load_file(folder / "adapter.safetensors"), folder / "adapter.pt")

@@ -375,6 +375,26 @@ def test_sets_that_do_not_exist_are_refused(folder, capsys):
     assert "none of the 12 samples is in the key list" in failing(folder, capsys, *shards, *parts)
 
 
+def test_two_caption_sets_or_parts_of_one_name_are_refused(folder, capsys):
+    shards = ("--shards", folder / "shard.tar")
+    error = failing(folder, capsys, *shards, "--captions", "a=short", "b=short", "a=long")
+    assert "two caption sets are named 'a'; give each its own name, or pool their fields in one: a=short,long" in error
+    parts = [f"p={folder / 'keys.txt'}"] * 2
+    assert "two parts have one name" in failing(folder, capsys, *shards, "--captions", "a=short", "--parts", *parts)
+
+
+def test_a_caption_set_may_be_called_as_the_classes_are(folder, shard_result):
+    """Both are entries of one set then, and each has its own figures."""
+    result = run_eval(
+        folder, "one-name", "--shards", folder / "shard.tar", "--captions", "animals=short",
+        "--zeroshot", folder / "animals.json", "--resamples", 0,
+    )  # fmt: skip
+    assert result["sets"]["animals"].keys() >= {"num_captions", "num_classes", "num_images", "part"}
+    assert result["retrieval"]["animals"] == shard_result["retrieval"]["short"]
+    assert result["zeroshot_sets"] == shard_result["zeroshot_sets"]
+    assert result["drift"] == shard_result["drift_sets"]["short"]
+
+
 def test_texts_that_are_not_embedded_or_have_changed_are_refused(folder, tmp_path, capsys):
     rows = [json.loads(line) for line in (folder / "photos.jsonl").read_text().splitlines()]
     sets = {"sets": {"photos": SETS["photos"] | {"images": str(folder / "images")}}}

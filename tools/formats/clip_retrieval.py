@@ -97,6 +97,8 @@ def _open(
 
 def _load(matrix: Path) -> Vectors:
     """The matrix, mapped from disk; never with pickled objects."""
+    if not matrix.is_file():
+        raise VectorFileError(f"{str(matrix)!r} is not a file; expected a matrix of numbers")
     try:
         vectors = np.lib.format.open_memmap(matrix, mode="r")
     except (ValueError, OverflowError, OSError) as error:

@@ -102,9 +102,15 @@ def _load(file: Path) -> torch.Tensor:
         ) from error
     if not isinstance(features, torch.Tensor):
         raise VectorFileError(f"{str(file)!r} holds a {type(features).__name__}; expected one float tensor")
-    if features.layout != torch.strided or features.dtype not in _STORED:
+    if features.is_nested or features.is_meta or features.layout != torch.strided or features.dtype not in _STORED:
+        kind = "nested" if features.is_nested else "meta" if features.is_meta else str(features.layout)
         raise VectorFileError(
-            f"{str(file)!r} holds a tensor of {features.dtype}, {features.layout}; expected a dense float tensor"
+            f"{str(file)!r} holds a tensor of {features.dtype}, {kind}; expected a dense float tensor"
+        )
+    if features.numel() * features.element_size() > features.untyped_storage().nbytes():
+        raise VectorFileError(
+            f"{str(file)!r} holds a tensor of shape {tuple(features.shape)} with fewer numbers than that; expected a "
+            "dense float tensor"
         )
     return features.detach()
 
