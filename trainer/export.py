@@ -12,11 +12,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from store.checked import InvalidDataError, read_json
 from store.errors import CheckpointError, ConfigError
-from store.files import make_folder, store_full
+from store.files import make_folder
 from trainer.adapter import Adapter, restored_adapter
 from trainer.evaluate import load_model
 from trainer.run_folder import write_json
