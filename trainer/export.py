@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from store.checked import InvalidDataError, read_json
