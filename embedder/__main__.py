@@ -7,11 +7,12 @@ connection to each other.
 import sys
 
 from embedder.config import EmbedConfig
-from embedder.run import embed
 from store.command import run_command
 
 
 def run(config: EmbedConfig) -> int:
+    from embedder.run import embed  # imports torch, which --help need not wait for
+
     report = embed(config)
     sys.stdout.write(f"{report.as_json() if config.json else report}\n")
     return 1 if report.damaged else 0

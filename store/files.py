@@ -4,11 +4,12 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from store.errors import StoreFullError
+from store.errors import ConfigError, StoreFullError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers that mean: no room."""
@@ -20,6 +21,43 @@ def store_full(place: object) -> StoreFullError:
         f"no space left for {str(place)!r}; everything committed before is intact: free some space and run the same "
         "command again"
     )
+
+
+def require_regular(file: Path, named: str) -> None:
+    """Refuse pipes, devices and folders, which would hang a reader or never end.
+
+    Raises:
+        ConfigError: it is no regular file, or is not there; begins with ``named``.
+    """
+    try:
+        mode = file.stat().st_mode
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{named} cannot be read: {reason}") from error
+    if stat.S_ISDIR(mode):
+        raise ConfigError(f"{named} cannot be read: Is a directory")
+    if not stat.S_ISREG(mode):
+        raise ConfigError(f"{named} cannot be read: it is a pipe or a device; write its content to a file first")
+
+
+def read_text(file: Path, named: str, limit: int = 2**28) -> str:
+    """The text of a regular UTF-8 file of at most ``limit`` bytes, without a byte-order mark.
+
+    Raises:
+        ConfigError: it cannot be read, is larger or is not UTF-8; begins with ``named``.
+    """
+    require_regular(file, named)
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except OSError as error:
+        raise ConfigError(f"{named} cannot be read: {error.strerror}") from error
+    if len(data) > limit:
+        raise ConfigError(f"{named} is larger than {limit:,} bytes, which is the most that is read")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{named} is not UTF-8 text: {error}") from error
 
 
 @contextlib.contextmanager

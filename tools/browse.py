@@ -3,9 +3,8 @@
 import sys
 from dataclasses import dataclass
 
-import tyro
-
 from store.errors import ConfigError
+from store.settings import Positional
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +19,7 @@ class Config:
         keyclip browse my.store --shards 'my/*.tar' --model models/minilm
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     shards: tuple[str, ...] = ()
     """Local shards with images and captions: paths, globs, brace ranges, or @FILE. Without them only keys are shown."""

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 import store
 from store.errors import ConfigError
 from store.keylist import iter_key_list
+from store.settings import Alias
 from tools.preparing.drawing import draw_keys
 from tools.preparing.samples import iter_downloaded
 
@@ -26,7 +25,7 @@ class Config:
         keyclip data sample -n 1000000 --seed 1 --shards 'cc3m/{00000..00331}.tar' --output cc3m-1m.txt
     """
 
-    number: Annotated[int, tyro.conf.arg(aliases=["-n"])]
+    number: Annotated[int, Alias("-n")]
     """How many keys to draw, at least 1."""
     output: Path
     """Where the list goes: a text file, one sample key a line."""

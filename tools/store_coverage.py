@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import tyro
 from tqdm import tqdm
 
 import store
@@ -15,6 +14,7 @@ from embedder.ranks import Ranks
 from embedder.reading import Reader
 from store.errors import ConfigError
 from store.keylist import write_key_list
+from store.settings import Positional
 from tools.querying.coverage import Coverage, cover
 from tools.stores import printable, progress_bar
 
@@ -34,7 +34,7 @@ class Config:
     Then `keyclip embed --keys missing.txt ...` embeds what is missing.
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     shards: tuple[str, ...] = ()
     """Webdataset shards: paths, globs, brace ranges, or @FILE with one shard a line."""

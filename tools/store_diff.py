@@ -3,10 +3,9 @@
 import json
 from dataclasses import asdict, dataclass
 
-import tyro
-
 import store
 from store.errors import ConfigError, FieldNotFoundError
+from store.settings import Positional
 from tools.querying.differences import FieldDifference, Keys, compare
 from tools.stores import printable, progress_bar
 
@@ -21,9 +20,9 @@ class Config:
         keyclip store diff cc3m.store cc3m-int8.store --cosine 0.999
     """
 
-    a: tyro.conf.Positional[str]
+    a: Positional[str]
     """Folder or URL of a store."""
-    b: tyro.conf.Positional[str]
+    b: Positional[str]
     """Folder or URL of another one."""
     fields: tuple[str, ...] = ()
     """Fields to compare; all by default."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 
 import store
 from store.errors import ConfigError, MissingKeysError
+from store.settings import Positional
 from tools.querying.encoding import load_model
 from tools.querying.search import Engine, Hit, Search
 from tools.stores import choose_field, printable, progress_bar
@@ -33,7 +33,7 @@ class Config:
         keyclip store search cc3m.store --field minilm/captions.0 --key 000000003 --k 20
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     text: tuple[str, ...] = ()
     """Texts to search for."""

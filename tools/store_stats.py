@@ -4,10 +4,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import tyro
-
 import store
 from store.errors import ConfigError
+from store.settings import Positional
 from tools.querying.histogram import save_png
 from tools.querying.stats import Stats, measure
 from tools.stores import choose_field, printable, progress_bar
@@ -27,7 +26,7 @@ class Config:
         keyclip store stats cc3m.store --field minilm/captions.0 --png minilm.png
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     field: str = ""
     """Name of the field; may be left out where there is only one."""

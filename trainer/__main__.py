@@ -27,7 +27,8 @@ def usage() -> str:
     stages = "\n".join(f"  {name:9} {what}" for name, (*_, what) in STAGES.items())
     recipes = "\n".join(f"  {name}" for name in RECIPES)
     return (
-        f"usage: deepspeed --num_gpus N --module trainer STAGE [--recipe NAME] ... (STAGE --help explains one)\n\n"
+        "usage: keyclip train STAGE [--gpus N] [--recipe NAME] ... (STAGE --help explains one)\n"
+        "       deepspeed --num_gpus N --module trainer STAGE [--recipe NAME] ...\n\n"
         f"{stages}\n  {SEVERAL:9} FILE: one after another in one launch; a line is a json list, STAGE and flags\n\n"
         f"recipes, whose settings flags override:\n{recipes}"
     )
@@ -35,14 +36,14 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a stage; returns the exit status."""
-    argv = [a for a in (sys.argv[1:] if argv is None else argv) if not a.startswith("--local_rank")]
+    argv = [a for a in (sys.argv[1:] if argv is None else argv) if not a.startswith(("--local_rank", "--local-rank"))]
     if not argv or argv[0] in ("-h", "--help"):
-        print(usage())  # noqa: T201
-        return 0 if argv else 2
+        return exit_status(lambda: print(usage())) or (0 if argv else 2)  # noqa: T201
     if argv[0] == SEVERAL and len(argv) == 2:
         return _stopping_ranks(lambda: exit_status(lambda: _run_several(Path(argv[1]))))
     if argv[0] not in STAGES:
-        print(f"keyclip: error: no stage {argv[0]!r}\n\n{usage()}", file=sys.stderr)  # noqa: T201
+        hint = f"there are {', '.join(STAGES)} and {SEVERAL} FILE"
+        print(f"keyclip: error: there is no stage {argv[0]!r:.80}; {hint}", file=sys.stderr)  # noqa: T201
         return 2
     return _stopping_ranks(lambda: exit_status(lambda: _run(argv[0], argv[1:])))
 
@@ -82,9 +83,12 @@ def _run(name: str, argv: Sequence[str]) -> int:
 
         train(config, name, getattr(module, stage_name))  # type: ignore[arg-type]
 
-    recipe, argv = _take_recipe(argv)
-    settings = recipe_settings(recipe, name) if recipe is not None else None
-    return run_command(getattr(module, config_name), train, argv, f"python -m trainer {name}", settings)
+    def call() -> int:
+        recipe, flags = _take_recipe(argv)
+        settings = recipe_settings(recipe, name) if recipe is not None else None
+        return run_command(getattr(module, config_name), train, flags, f"keyclip train {name}", settings)
+
+    return exit_status(call)
 
 
 def _take_recipe(argv: Sequence[str]) -> tuple[str | None, list[str]]:

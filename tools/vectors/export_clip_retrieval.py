@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import tyro
-
+from store.settings import Positional
 from tools.formats.clip_retrieval import Embeddings, export_clip_retrieval
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import select
@@ -20,7 +19,7 @@ class Config(ExportConfig):
         keyclip vectors export clip-retrieval cc3m.store --field clip/captions.0 --output cc3m-embeddings
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     field: str
     """The field to export."""

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import tyro
-
+from store.settings import Positional
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import select
 from tools.formats.parquet import export_parquet
@@ -20,7 +19,7 @@ class Config(ExportConfig):
         keyclip vectors export parquet cc3m.store --fields llama/shortSV_captions=short --output cc3m-vectors
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     fields: tuple[str, ...]
     """FIELD or FIELD=NAME: the fields to export."""
