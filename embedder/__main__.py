@@ -4,10 +4,18 @@ torchrun (``-m embedder``), srun and mpirun (``python -m embedder``) do as well.
 connection to each other.
 """
 
+import importlib.util
 import sys
+from pathlib import Path
 
-from embedder.config import EmbedConfig
-from store.command import run_command
+# before anything of keyclip's is imported: a store.py of the user's own, in the folder where this starts, comes first
+_spec = importlib.util.find_spec("store")
+if _spec is None or Path(_spec.origin or "/").resolve().parents[1] != Path(__file__).resolve().parents[1]:
+    where = _spec.origin if _spec else None
+    sys.exit(f"keyclip: error: the Python package 'store' is that of {where!r}, not keyclip's; start in another folder")
+
+from embedder.config import EmbedConfig  # noqa: E402
+from store.command import run_command  # noqa: E402
 
 
 def run(config: EmbedConfig) -> int:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from embedder.options import ModelOptions
 from store.errors import ConfigError
+from store.settings import Count, Few
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,15 +58,15 @@ class EmbedConfig:
     """How token states become a vector. Default: the model's own."""
     normalize: bool | None = None
     """Scale vectors to length 1. Default: as the model's folder says, else no."""
-    max_length: int | None = None
+    max_length: Few | None = None
     """Tokens a caption may have, template included. Default: the model's own limit."""
-    batch_tokens: int | None = None
+    batch_tokens: Count | None = None
     """Tokens of one forward pass, padding included. Default: 1024 on a CPU, 32768 on a GPU."""
     attention: Literal["auto", "bidirectional", "causal"] = "auto"
     """Which tokens a decoder LLM sees. auto: bidirectional, as in LLM2Vec."""
     adapters: tuple[str, ...] = ()
     """PEFT adapters of a decoder LLM, merged in this order: folders or hub ids."""
-    block_size: int = 1000
+    block_size: Count = 1000
     """Vectors per commit, at most: what a killed run can lose per block."""
     device: str = "auto"
     """cuda, cuda:1, mps or cpu."""

@@ -38,6 +38,14 @@ Port = Annotated[int, Interval(ge=0, le=65_535)]
 """A TCP port; 0 is any that is free."""
 Share = Annotated[float, Interval(ge=0, le=1)]
 """A part of a whole."""
+PixelSize = Annotated[int, Interval(ge=1, le=8192)]
+"""Width and height of a picture in pixels."""
+Padding = Annotated[int, Interval(ge=0, le=1000)]
+"""Characters of a padded text; 0 pads none."""
+Seconds = Annotated[int, Interval(ge=0, le=86_400)]
+"""A time to wait in whole seconds."""
+Milliseconds = Annotated[float, Interval(ge=0, le=60_000)]
+"""A time to wait in milliseconds."""
 Cosine = Annotated[float, Interval(ge=-1, le=1)]
 """A cosine."""
 AboveZero = Annotated[float, Interval(gt=0)]

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 
 from store.errors import ConfigError
-from store.settings import Positional
+from store.settings import Port, Positional
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,7 @@ class Config:
     """Memory for vectors, in GB; fields that do not fit are read anew for every search."""
     host: str = "127.0.0.1"
     """Loopback address to listen at. From another machine: ssh -L 8008:localhost:8008 THIS_MACHINE."""
-    port: int = 8008
+    port: Port = 8008
     """Port to listen at; 0 takes a free one and prints it."""
 
     def __post_init__(self) -> None:

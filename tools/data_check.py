@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from store.errors import ConfigError
+from store.settings import Workers
 from store.shards import expand_shards
 from tools.preparing.checking import Summary, check_shards
 from tools.preparing.outputs import Outputs
@@ -40,7 +41,7 @@ class Config:
     """Where every finding goes, a json object a line; without it the first ten of each kind are printed."""
     decode: bool = True
     """Decode every image. Without it only what the tars say is looked at, which is much faster."""
-    workers: int | None = None
+    workers: Workers | None = None
     """Processes that decode. Default: one per core."""
     json: bool = False
     """Print json: every finding and the counts."""

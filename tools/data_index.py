@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from store.files import full_disk_is_told
+from store.settings import Workers
 from store.shards import expand_shards
 from tools.preparing.indexing import IndexedShard, caption_fields_of, index_shards, schema
 from tools.preparing.outputs import Outputs
@@ -30,7 +31,7 @@ class Config:
     """Paths into the json to count. Default: every field of the first sample whose name has caption in it."""
     output: Path | None = None
     """Where the table of samples goes: a .parquet file."""
-    workers: int | None = None
+    workers: Workers | None = None
     """Processes that read. Default: one per core."""
     json: bool = False
     """Print the counts as json, per shard and in all."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import store
 from store.errors import ConfigError
 from store.keylist import iter_key_list
-from store.settings import Alias
+from store.settings import Alias, Count, Seed
 from tools.preparing.drawing import draw_keys
 from tools.preparing.samples import iter_downloaded
 
@@ -25,7 +25,7 @@ class Config:
         keyclip data sample -n 1000000 --seed 1 --shards 'cc3m/{00000..00331}.tar' --output cc3m-1m.txt
     """
 
-    number: Annotated[int, Alias("-n")]
+    number: Annotated[Count, Alias("-n")]
     """How many keys to draw, at least 1."""
     output: Path
     """Where the list goes: a text file, one sample key a line."""
@@ -37,7 +37,7 @@ class Config:
     """The field of the store."""
     keys: tuple[Path, ...] = ()
     """Draw from these key lists, such as the good samples of `keyclip data check`."""
-    seed: int = 0
+    seed: Seed = 0
     """Another seed draws other keys; at least 0."""
     json: bool = False
     """Print the counts as json."""

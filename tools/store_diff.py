@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import store
 from store.errors import ConfigError, FieldNotFoundError
-from store.settings import Positional
+from store.settings import Cosine, Positional
 from tools.querying.differences import FieldDifference, Keys, compare
 from tools.stores import printable, progress_bar
 
@@ -26,7 +26,7 @@ class Config:
     """Folder or URL of another one."""
     fields: tuple[str, ...] = ()
     """Fields to compare; all by default."""
-    cosine: float = 0.9999
+    cosine: Cosine = 0.9999
     """Vectors of one key differ if their cosine is less, or if one is more than 1 % longer than the other."""
     json: bool = False
     """Print json."""

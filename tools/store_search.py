@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import store
 from store.errors import ConfigError, MissingKeysError
-from store.settings import Positional
+from store.settings import Few, Positional
 from tools.querying.encoding import load_model
 from tools.querying.search import Engine, Hit, Search
 from tools.stores import choose_field, printable, progress_bar
@@ -41,7 +41,7 @@ class Config:
     """Sample keys whose vectors to search for; a key is not its own neighbour."""
     field: str = ""
     """Name of the field; may be left out where there is only one."""
-    k: int = 10
+    k: Few = 10
     """How many neighbours."""
     shards: tuple[str, ...] = ()
     """Local shards in which the captions stand: paths, globs, brace ranges, or @FILE."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import store
 from store.errors import ConfigError
-from store.settings import Positional
+from store.settings import Cosine, Few, Positional, Seed
 from tools.querying.histogram import save_png
 from tools.querying.stats import Stats, measure
 from tools.stores import choose_field, printable, progress_bar
@@ -30,11 +30,11 @@ class Config:
     """Folder or URL of the store."""
     field: str = ""
     """Name of the field; may be left out where there is only one."""
-    draw: int = 256
+    draw: Few = 256
     """Vectors drawn at random, each compared with all others; 4096 at most."""
-    near: float = 0.98
+    near: Cosine = 0.98
     """Cosine from which two vectors count as near-duplicates, above -1 and up to 1."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the draw."""
     png: Path | None = None
     """Draw the histograms into this file."""

@@ -1,16 +1,22 @@
 """``python -m trainer STAGE ...``, as launchers start it: ``deepspeed --num_gpus 8 --module trainer stage2 ...``."""
 
 import gc
-import importlib
+import importlib.util
 import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from store.command import exit_status, run_command
-from store.errors import ConfigError
-from trainer.recipes import RECIPES, recipe_settings
+# before anything of keyclip's is imported: a store.py of the user's own, in the folder where this starts, comes first
+_spec = importlib.util.find_spec("store")
+if _spec is None or Path(_spec.origin or "/").resolve().parents[1] != Path(__file__).resolve().parents[1]:
+    where = _spec.origin if _spec else None
+    sys.exit(f"keyclip: error: the Python package 'store' is that of {where!r}, not keyclip's; start in another folder")
+
+from store.command import exit_status, run_command  # noqa: E402
+from store.errors import ConfigError  # noqa: E402
+from trainer.recipes import RECIPES, recipe_settings  # noqa: E402
 
 SEVERAL = "several"
 

@@ -8,6 +8,7 @@ from typing import Literal
 from embedder.options import ModelOptions
 from embedder.service.guard import is_loopback
 from store.errors import ConfigError
+from store.settings import Count, Few, Milliseconds, Port, Seconds
 
 TOKEN_VARIABLE = "KEYCLIP_TOKEN"
 
@@ -30,19 +31,19 @@ class ServeConfig:
     """The store that keyed captions go to; made where there is none. Without it only /v1/embeddings works."""
     host: str = "127.0.0.1"
     """Address to listen at. Any but a loopback address needs a bearer token: $KEYCLIP_TOKEN or --token-file."""
-    port: int = 8000
+    port: Port = 8000
     """Port to listen at; 0 takes a free one and prints it."""
     token_file: Path | None = None
     """File whose first line is the bearer token that every request (except /healthz) must bring."""
-    max_request_bytes: int = 16 * 2**20
+    max_request_bytes: Count = 16 * 2**20
     """Larger request bodies are refused."""
-    max_captions: int = 2048
+    max_captions: Count = 2048
     """Captions per request, at most."""
-    max_pending_tokens: int = 2_000_000
+    max_pending_tokens: Count = 2_000_000
     """Tokens that may wait for the model; requests beyond that are told to come again (503)."""
-    linger_ms: float = 2.0
+    linger_ms: Milliseconds = 2.0
     """How long an idle model waits for more requests to share a batch, in milliseconds."""
-    grace_seconds: int = 600
+    grace_seconds: Seconds = 600
     """How long SIGTERM waits for accepted requests."""
     backend: Literal["lmdb", "zarr"] = "lmdb"
     """Backend of a store that this command makes."""
@@ -60,9 +61,9 @@ class ServeConfig:
     """How token states become a vector. Default: the model's own."""
     normalize: bool | None = None
     """Scale vectors to length 1. Default: as the model's folder says, else no."""
-    max_length: int | None = None
+    max_length: Few | None = None
     """Tokens a caption may have, template included. Default: the model's own limit."""
-    batch_tokens: int | None = None
+    batch_tokens: Count | None = None
     """Tokens of one forward pass, padding included. Default: 1024 on a CPU, 32768 on a GPU."""
     device: str = "auto"
     """cuda, cuda:1, mps or cpu."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from store.contract import Backend
 from store.errors import ConfigError
+from store.settings import Count, Few
 from store.spec import Kind, StoredDtype
 
 Missing = Literal["error", "skip"]
@@ -29,7 +30,7 @@ class ImportConfig:
     pooling: str | None = None
     """How token states became a vector: mean, mean-text, last, cls, max or eos. Default: as the file says, else
     "unknown"."""
-    max_length: int | None = None
+    max_length: Few | None = None
     """Tokens a caption could have. Default: as the file says, else 512."""
     normalize: bool | None = None
     """Whether the vectors have length 1. Default: as the file says, else as the first vectors have."""
@@ -41,7 +42,7 @@ class ImportConfig:
     """Backend of a store that this command makes."""
     keys: Path | None = None
     """Import only the sample keys listed in this file, one a line."""
-    block_size: int = 10_000
+    block_size: Count = 10_000
     """Vectors per commit, at most; what is held in memory."""
     json: bool = False
     """Print the report as json."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from store.settings import Positional
+from store.settings import Count, Positional
 from tools.formats.clip_retrieval import Embeddings, export_clip_retrieval
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import select
@@ -25,7 +25,7 @@ class Config(ExportConfig):
     """The field to export."""
     dtype: Literal["float16", "float32"] | None = None
     """Numbers of the file. Default: float16 where the store has them so, else float32."""
-    rows_per_file: int = 100_000
+    rows_per_file: Count = 100_000
     """Rows in a matrix, at most."""
     embeddings: Embeddings = "text_emb"
     """What to call the matrices."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from store.settings import Positional
+from store.settings import Count, Positional
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import select
 from tools.formats.parquet import export_parquet
@@ -25,7 +25,7 @@ class Config(ExportConfig):
     """FIELD or FIELD=NAME: the fields to export."""
     dtype: Literal["float16", "float32"] | None = None
     """Numbers of the file. Default: float16 where the store has them so, else float32."""
-    rows_per_file: int = 100_000
+    rows_per_file: Count = 100_000
     """Rows in a file, at most."""
 
 
