@@ -7,6 +7,7 @@ without bounds of its own is never negative and fits in 64 bits; a ``float`` is 
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ from store.errors import ConfigError
 T = TypeVar("T")
 C = TypeVar("C")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NUMBER = re.compile(r"-?[0-9.]+")
 _POSITIONAL = "positional"
 Positional = Annotated[T, _POSITIONAL]
 """A setting that is given by its place, without a flag."""
@@ -30,6 +33,8 @@ Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
 """The seed of a random generator."""
 Count = Annotated[int, Interval(ge=1, le=10**9)]
 """How many: samples, steps, rows."""
+AtLeastOne = Annotated[int, Interval(ge=1, le=2**63 - 1)]
+"""How many, at most; more than there are is all of them."""
 Few = Annotated[int, Interval(ge=1, le=100_000)]
 """How many of what takes time or memory each: widths, rounds, batches."""
 Workers = Annotated[int, Interval(ge=0, le=1024)]
@@ -152,8 +157,10 @@ class Setting:
             return "a whole number from 0 to 2**63 - 1"
         if isinstance(leaf, Path) and text == "":
             return "a path"
-        if isinstance(leaf, str | Path) and ("\0" in (shown := str(leaf)) or shown != _without_surrogates(shown)):
-            return "UTF-8 text without NUL characters"
+        if isinstance(leaf, str | Path) and "\0" in str(leaf):
+            return "text without NUL characters"
+        if isinstance(leaf, Path) and _SURROGATE.search(str(leaf)):
+            return "a path in UTF-8"
         return None
 
 
@@ -242,13 +249,10 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _without_surrogates(text: str) -> str:
-    return text.encode("utf-8", "ignore").decode("utf-8")
-
-
 def _shown(value: Any) -> str:
     try:
-        text = str(value) if type(value) in (int, float, bool) else repr(value)
+        plain = type(value) in (int, float, bool) or (isinstance(value, str) and _NUMBER.fullmatch(value))
+        text = str(value) if plain else repr(value)
     except ValueError:  # more digits than Python writes
         text = "a huge number"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -13,7 +13,6 @@ import numpy as np
 
 from embedder.load import load_encoder
 from embedder.options import ModelOptions
-from store.errors import ConfigError
 from store.settings import Count, Few, Seed
 from store.shards import expand_shards
 from tools.embed_contenders import Bench, Contender, read_captions, sentence_transformers
@@ -65,11 +64,6 @@ class Config:
     """Precision of the model for all contenders."""
     json: bool = False
     """Print the result as json."""
-
-    def __post_init__(self) -> None:
-        for name in ("num_captions", "batch_size", "repeats"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
 
 
 def make_shards(folder: Path, num_captions: int, seed: int, caption_field: str) -> list[str]:

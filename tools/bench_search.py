@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import store
-from store.errors import ConfigError
 from store.settings import Count, Few, Seed
 from tools.querying.search import Search, scale_to_unit
 
@@ -46,11 +45,6 @@ class Config:
     """Where the store is made, in a folder that is removed afterwards; by default the system's for temporary files."""
     json: bool = False
     """Print json."""
-
-    def __post_init__(self) -> None:
-        for name in ("vectors", "dim", "k", "repeats"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name} must be at least 1, not {getattr(self, name)}")
 
 
 def run(config: Config) -> None:

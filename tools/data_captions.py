@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from store.errors import ConfigError
 from store.settings import Padding
 from tools.preparing.joining import as_dict, describe, join_captions, places
 from tools.preparing.matching import Comparison
@@ -41,8 +40,6 @@ class Config:
 
     def __post_init__(self) -> None:
         places(self.output)
-        if self.pad_keys < 0:
-            raise ConfigError(f"pad_keys is {self.pad_keys}; expected the number of digits of a key, such as 9")
 
 
 def run(config: Config) -> None:

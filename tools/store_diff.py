@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 
 import store
-from store.errors import ConfigError, FieldNotFoundError
+from store.errors import FieldNotFoundError
 from store.settings import Cosine, Positional
 from tools.querying.differences import FieldDifference, Keys, compare
 from tools.stores import printable, progress_bar
@@ -30,10 +30,6 @@ class Config:
     """Vectors of one key differ if their cosine is less, or if one is more than 1 % longer than the other."""
     json: bool = False
     """Print json."""
-
-    def __post_init__(self) -> None:
-        if not -1 <= self.cosine <= 1:
-            raise ConfigError(f"--cosine must be -1 to 1, not {self.cosine}")
 
 
 def run(config: Config) -> int:

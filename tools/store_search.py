@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import store
 from store.errors import ConfigError, MissingKeysError
-from store.settings import Few, Positional
+from store.settings import AtLeastOne, Positional
 from tools.querying.encoding import load_model
 from tools.querying.search import Engine, Hit, Search
 from tools.stores import choose_field, printable, progress_bar
@@ -41,7 +41,7 @@ class Config:
     """Sample keys whose vectors to search for; a key is not its own neighbour."""
     field: str = ""
     """Name of the field; may be left out where there is only one."""
-    k: Few = 10
+    k: AtLeastOne = 10
     """How many neighbours."""
     shards: tuple[str, ...] = ()
     """Local shards in which the captions stand: paths, globs, brace ranges, or @FILE."""
@@ -61,8 +61,6 @@ class Config:
             raise ConfigError("nothing to search for; give --text or --key")
         if any(not text.strip() for text in self.text):
             raise ConfigError("--text is empty or blank; give some words")
-        if self.k < 1:
-            raise ConfigError(f"--k must be at least 1, not {self.k}")
 
 
 def run(config: Config) -> None:

@@ -48,8 +48,6 @@ class ImportConfig:
     """Print the report as json."""
 
     def __post_init__(self) -> None:
-        if self.block_size < 1:
-            raise ConfigError(f"--block-size must be at least 1, not {self.block_size}")
         if self.model is not None and not self.model.strip("/"):
             raise ConfigError("--model names the model that made the vectors; it must not be empty")
 

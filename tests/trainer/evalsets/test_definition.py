@@ -65,7 +65,7 @@ def test_without_a_root_paths_are_relative_to_the_file(tmp_path):
             "unknown entry 'image'; there are annotations, captions, classes",
         ),
         ("sets: {a: {layout: jsonl, limit: 0}}", "limit is 0; expected a whole number above 0"),
-        ("sets: {a: {layout: jsonl, missing: no}}", "missing is 'False'; expected error or skip"),
+        ("sets: {a: {layout: jsonl, missing: no}}", "missing is 'no'; expected error or skip"),
         ("sets: {a: {layout: jsonl, primary: top5}}", "primary is 'top5'; expected top1 or mean_per_class"),
         ("sets: {a: {layout: jsonl", "cannot be read"),
     ],
