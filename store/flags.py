@@ -166,7 +166,7 @@ def _by_place(settings: Sequence[Setting], words: list[str]) -> dict[str, list[s
 
 
 def _unknown(flag: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(flag.replace("_", "-"), known, 2)
+    near = difflib.get_close_matches(flag.replace("_", "-"), known, 2, cutoff=0.75)
     hint = f"did you mean {' or '.join(near)}?" if near else "--help lists the flags"
     return f"there is no flag {flag!r:.80}; {hint}"
 

@@ -24,6 +24,8 @@ from store.files import read_text
 
 MAX_SHARDS = 1_000_000
 """Shards that one command is given, at most."""
+MAX_BRACES = 64
+"""Brace ranges of one pattern, at most."""
 MAX_LISTS = 8
 """Lists of shards that name each other, one within the other, at most."""
 ALLOW_PIPE = "KEYCLIP_ALLOW_PIPE"
@@ -127,6 +129,8 @@ def _expand(pattern: str) -> list[str]:
 
 def _braces(pattern: str) -> Iterator[str]:
     """Brace expansion that refuses enormous ranges before it makes them: a range is a list in memory."""
+    if pattern.count("{") > MAX_BRACES:  # they take time by the square of their number
+        raise ConfigError(f"{pattern!r:.80} has more than {MAX_BRACES} braces; name the shards in an @FILE")
     count = math.prod(_range_size(*match.groups()) for match in _RANGE.finditer(pattern))
     try:
         for at, expanded in enumerate(braceexpand.braceexpand(pattern) if count <= MAX_SHARDS else ()):

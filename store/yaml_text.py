@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-MAX_CHARACTERS, MAX_VALUES, MAX_DEPTH = 2**20, 50_000, 50
+MAX_CHARACTERS, MAX_VALUES, MAX_DEPTH = 2**20, 20_000, 50
 """Size of a text; values in it, repeated ones (``*NAME``) counted as often as they stand; lists and mappings nested."""
 
 _PLAIN = {

@@ -103,7 +103,7 @@ def test_flags_override_files_later_files_earlier_ones_and_files_the_recipe(tmp_
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("speed: 3\n", r"settings\.yaml' sets 'speed', which is not a setting; there are check, epochs, fields"),
+        ("speed: 3\n", r"settings\.yaml' sets 'speed', which is not a setting; there are check, dtype, epochs, fields"),
         ("- 1\n", r"settings\.yaml' must map names to values"),
         ("", "must map names to values"),
         ("epochs: 3\nepochs: 4\n", r"settings\.yaml' is not YAML: 'epochs' stands twice"),

@@ -3,12 +3,13 @@
 import gzip
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from store.errors import CaptionFieldError, DamagedShardError, ShardNotFoundError
+from store.errors import CaptionFieldError, ConfigError, DamagedShardError, ShardNotFoundError
 from store.shards import (
     CheckedTarInfo,
     caption_at,
@@ -271,13 +272,13 @@ def test_a_header_with_a_changed_byte_is_refused_as_tarfile_refuses_it(tmp_path,
     ],
 )
 def test_ranges_that_stand_for_enormous_numbers_are_refused_at_once(pattern):
-    with pytest.raises((ConfigError, ShardNotFoundError), match="stands for more than 1,000,000 shards|no such shard"):
+    with pytest.raises((ConfigError, ShardNotFoundError), match=r"stands for more than 1,000,000|no such shard"):
         expand_shards([pattern])
 
 
 @pytest.mark.parametrize("pattern", ["{a", "{" * 5000 + "}" * 5000, "a\0b.tar", "a" * 5000])
 def test_patterns_that_make_no_sense_are_refused(pattern):
-    with pytest.raises((ShardNotFoundError, OSError)):
+    with pytest.raises((ShardNotFoundError, ConfigError, OSError)):
         expand_shards([pattern])
 
 
