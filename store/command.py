@@ -93,7 +93,7 @@ def exit_status(function: Callable[[], int | None]) -> int:
             if os.environ.get(TRACEBACK) == "1":
                 sys.excepthook(type(error), error, error.__traceback__)
             _tell(_sentence(error))
-            status = 1
+            status = 2 if isinstance(error, UsageError) else 1
         except KeyboardInterrupt:
             print("keyclip: interrupted; the same command continues", file=sys.stderr)  # noqa: T201
             status = 130

@@ -69,7 +69,7 @@ def make_parser(config_type: type[Any], prog: str, parser: argparse.ArgumentPars
     names = [_metavar(s) + ("..." if s.is_many else "") for s in settings if s.is_positional]
     parser = parser or argparse.ArgumentParser(prog=prog, formatter_class=Help)
     parser.usage = " ".join([prog, *names, "[--FLAG VALUE ...]"]).replace("%", "%%")
-    parser.description = inspect.cleandoc(config_type.__doc__ or "").replace("%", "%%")
+    parser.description = inspect.cleandoc(config_type.__doc__ or "")
     docs: dict[type[Any], dict[str, str]] = {}
     for setting in settings:
         if setting.owner not in docs:

@@ -48,9 +48,14 @@ def take_ranks(argv: Sequence[str]) -> tuple[int, list[str]]:
 
 def launch(ranks: int, words: Sequence[str]) -> int:
     """``--module trainer WORDS`` by that many ranks of this machine, over a free port; returns the exit status."""
-    binaries = Path(sys.executable).parent
-    command = [str(binaries / "deepspeed"), f"--num_gpus={ranks}", "--log_level=warning"]
+    command = [str(Path(sys.executable).with_name("deepspeed")), f"--num_gpus={ranks}", "--log_level=warning"]
     command += [f"--master_port={_free_port()}", "--module", "trainer", *words]
+    return subprocess.run(command, env=launch_environment(), check=False).returncode
+
+
+def launch_environment() -> dict[str, str]:
+    """The environment of a launcher: its ranks find this Python's programs, and this package before another's."""
+    binaries = Path(sys.executable).parent
     # what the launcher starts stands beside this Python and may not be on the caller's path
     path = f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = os.environ | {"PATH": path, "TOKENIZERS_PARALLELISM": "false"}
@@ -58,7 +63,7 @@ def launch(ranks: int, words: Sequence[str]) -> int:
     environment["PYTHONSAFEPATH"] = "1"
     if (root := Path(__file__).resolve().parents[1]).name not in ("site-packages", "dist-packages"):
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-    return subprocess.run(command, env=environment, check=False).returncode
+    return environment
 
 
 def _free_port() -> int:
