@@ -101,7 +101,7 @@ def field_docs(config_type: type[Any]) -> dict[str, str]:
                 and isinstance(below, ast.Expr)
                 and isinstance(below.value, ast.Constant)
             ):
-                docs[ast.unparse(field.target)] = str(below.value.value)  # type: ignore[attr-defined]
+                docs[ast.unparse(field.target)] = str(below.value.value)
     return docs
 
 

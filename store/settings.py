@@ -164,7 +164,6 @@ class Setting:
         return None
 
 
-@cache
 def settings_of(config_type: type[Any], prefix: str = "") -> Mapping[str, Setting]:
     """The settings of a config dataclass by name, in order."""
     found: dict[str, Setting] = {}
@@ -199,7 +198,7 @@ def build(config_type: type[C], values: Mapping[str, Any], prefix: str = "") -> 
     for field in dataclasses.fields(config_type):  # type: ignore[arg-type]
         name = f"{prefix}{field.name}"
         if field.init and dataclasses.is_dataclass(hints[field.name]):
-            arguments[field.name] = build(hints[field.name], values, f"{name}.")  # type: ignore[arg-type]
+            arguments[field.name] = build(hints[field.name], values, f"{name}.")
         elif name in values:
             arguments[field.name] = values[name]
     return config_type(**arguments)

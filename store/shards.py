@@ -138,8 +138,6 @@ def _braces(pattern: str) -> Iterator[str]:
                 count = at + 1
                 break
             yield expanded
-    except braceexpand.UnbalancedBracesError as error:
-        raise ShardNotFoundError(f"the braces of {pattern!r:.80} do not match: {error}") from error
     except (RecursionError, ValueError) as error:
         raise ShardNotFoundError(f"the braces of {pattern!r:.80} cannot be expanded: {error}") from error
     if count > MAX_SHARDS:

@@ -7,7 +7,7 @@ the only other words with a meaning of their own. All else is text: ``000000012`
 
 import re
 from collections.abc import Hashable
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -29,7 +29,7 @@ _PLAIN = {
 class _Loader(yaml.SafeLoader):
     """Plain values as the module says; refuses a name that is given twice, of which YAML would keep the last."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as the base declares it
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()

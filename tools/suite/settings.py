@@ -21,7 +21,7 @@ class SuiteSettings:
     stage2_steps: int = 140
     """Optimiser steps of stage 2, the same for every arm."""
     recipe: str = "demo"
-    """Recipe of both stages; see `python -m trainer --help`."""
+    """Recipe of both stages; see `keyclip train --help`."""
     stage1_config: Path | None = None
     """Further settings of stage 1, YAML: they override the recipe's."""
     stage2_config: Path | None = None
