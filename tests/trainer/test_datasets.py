@@ -170,7 +170,7 @@ def test_entries_that_make_no_sense_are_refused(tmp_path, content, message):
 def test_a_file_of_datasets_may_not_run_commands_unless_that_is_allowed(tmp_path, monkeypatch):
     monkeypatch.delenv("KEYCLIP_ALLOW_PIPE", raising=False)
     (tmp_path / "datasets.yaml").write_text(f"a: {{store: s, fields: [f], shards: ['pipe:touch {tmp_path}/made']}}")
-    with pytest.raises(ConfigError, match="dataset 'a' of .* would run a shell command; give --allow-pipe"):
+    with pytest.raises(ConfigError, match=r"dataset 'a' of .* would run a shell command; give --allow-pipe"):
         read_datasets(tmp_path / "datasets.yaml", {})
     assert not (tmp_path / "made").exists()
     monkeypatch.setenv("KEYCLIP_ALLOW_PIPE", "1")

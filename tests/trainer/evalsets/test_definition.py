@@ -110,7 +110,7 @@ def test_a_set_that_is_named_twice_is_refused_not_lost(tmp_path):
 def test_a_file_of_sets_may_not_run_commands(tmp_path, monkeypatch):
     monkeypatch.delenv("KEYCLIP_ALLOW_PIPE", raising=False)
     (tmp_path / "sets.yaml").write_text("sets: {a: {layout: webdataset, images: ['pipe:touch made']}}")
-    with pytest.raises(ConfigError, match="set 'a' of .* would run a shell command; give --allow-pipe"):
+    with pytest.raises(ConfigError, match=r"set 'a' of .* would run a shell command; give --allow-pipe"):
         read_definitions(tmp_path / "sets.yaml")
 
 
