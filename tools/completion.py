@@ -14,6 +14,9 @@ SHELLS = {
     "fish": "keyclip completion fish > ~/.config/fish/completions/keyclip.fish",
 }
 
+SHOWN = "commands"
+"""A help text: shtab leaves commands without one out."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Print the script of the shell that is named."""
@@ -45,11 +48,13 @@ def command_line(path_completion: object) -> argparse.ArgumentParser:
     commands |= {("train", stage): (module, config, what) for stage, (module, config, _, what) in STAGES.items()}
     groups[("completion",)] = groups[()].add_parser("completion", help="shell completion").add_subparsers()
     for shell in SHELLS:
-        groups[("completion",)].add_parser(shell)
+        groups[("completion",)].add_parser(shell, help=SHOWN)
     for words, (module, config, what) in commands.items():
         for length in range(1, len(words)):
             if words[:length] not in groups:
-                groups[words[:length]] = groups[words[: length - 1]].add_parser(words[length - 1]).add_subparsers()
+                groups[words[:length]] = (
+                    groups[words[: length - 1]].add_parser(words[length - 1], help=SHOWN).add_subparsers()
+                )
         parser = groups[words[:-1]].add_parser(words[-1], help=what)
         make_parser(getattr(importlib.import_module(module), config), f"keyclip {' '.join(words)}", parser)
         for action in parser._actions:
