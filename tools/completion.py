@@ -3,6 +3,7 @@
 import argparse
 import importlib
 from collections.abc import Sequence
+from typing import Any
 
 from store.command import exit_status
 from store.flags import UsageError, make_parser
@@ -43,7 +44,7 @@ def command_line(path_completion: object) -> argparse.ArgumentParser:
 
     root = argparse.ArgumentParser(prog="keyclip")
     root.add_argument("--version", action="store_true", help="print the version")
-    groups = {(): root.add_subparsers()}
+    groups: dict[tuple[str, ...], Any] = {(): root.add_subparsers()}
     commands = {words: (module, "Config", what) for words, (module, what) in COMMANDS.items()}
     commands |= {("train", stage): (module, config, what) for stage, (module, config, _, what) in STAGES.items()}
     groups[("completion",)] = groups[()].add_parser("completion", help="shell completion").add_subparsers()
