@@ -8,6 +8,7 @@ from typing import Literal
 from embedder.options import ModelOptions
 from store.contract import Backend
 from store.errors import ConfigError
+from store.settings import Count
 from store.spec import StoredDtype
 
 
@@ -45,7 +46,7 @@ class EmbedConfig(ModelOptions):
     """What to do with a sample that lacks the caption field: stop, or count it and go on."""
     damaged: Literal["error", "skip"] = "error"
     """What to do with a shard or file that cannot be read to its end: stop, or report it and go on with the next."""
-    block_size: int = 1000
+    block_size: Count = 1000
     """Vectors per commit, at most: what a killed run can lose per block."""
     log_dir: Path | None = None
     """Folder for rank-N.log and rank-N.json (run summary). Default: under a launcher STORE.logs, else none."""
@@ -61,8 +62,6 @@ class EmbedConfig(ModelOptions):
             raise ConfigError("name at least one caption field with --caption-fields")
         if len(set(self.caption_fields)) < len(self.caption_fields):
             raise ConfigError(f"a caption field is named twice: {', '.join(self.caption_fields)}")
-        ModelOptions.__post_init__(self)
-        self.require_at_least_1("block_size")
 
     def store_path(self) -> str:
         """The store of this machine."""

@@ -5,6 +5,7 @@ from typing import Literal
 
 from embedder.text import CAPTION
 from store.errors import ConfigError
+from store.settings import Count, Few
 
 Pooling = Literal["mean", "mean-text", "last", "cls", "max"]
 
@@ -27,9 +28,9 @@ class ModelOptions:
     """How token states become a vector. Default: the model's own."""
     normalize: bool | None = None
     """Scale vectors to length 1. Default: as the model's folder says, else no."""
-    max_length: int | None = None
+    max_length: Few | None = None
     """Tokens a caption may have, template included. Default: the model's own limit."""
-    batch_tokens: int | None = None
+    batch_tokens: Count | None = None
     """Tokens of one forward pass, padding included. Default: 1024 on a CPU, 32768 on a GPU."""
     attention: Literal["auto", "bidirectional", "causal"] = "auto"
     """Which tokens a decoder LLM sees. auto: bidirectional, as in LLM2Vec."""
@@ -41,16 +42,6 @@ class ModelOptions:
     """Precision of the model. auto: bfloat16 on CUDA, else float32."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Only for models whose code you have read."""
-
-    def __post_init__(self) -> None:
-        self.require_at_least_1("batch_tokens", "max_length")
-
-    def require_at_least_1(self, *names: str) -> None:
-        """Raises: ConfigError: one of these settings is given, and less than 1."""
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
 
     def length(self, limit: int, default: int | None = None) -> int:
         """The tokens a caption may have, for a model that takes ``limit``.

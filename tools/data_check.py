@@ -8,6 +8,7 @@ from pathlib import Path
 
 from store.errors import ConfigError
 from store.outputs import KEY_LIST, Kind, Outputs
+from store.settings import Workers
 from store.shards import expand_shards
 from tools.preparing.checking import Summary, check_shards
 from tools.preparing.database import Database
@@ -43,7 +44,7 @@ class Config:
     """Where every finding goes, a json object a line; without it the first ten of each kind are printed."""
     decode: bool = True
     """Decode every image. Without it only what the tars say is looked at, which is much faster."""
-    workers: int | None = None
+    workers: Workers | None = None
     """Processes that decode. Default: one per core."""
     overwrite: bool = False
     """Replace a key list and findings that are there."""

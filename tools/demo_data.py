@@ -6,6 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from store.errors import ConfigError
+from store.settings import PixelSize, Seed
 from tools.scenes import dataset
 
 
@@ -25,9 +26,9 @@ class Config:
     """Folder for {pretrain,finetune,dev,test}/*.tar, classes.json and objects.json (for zero-shot classification)."""
     splits: tuple[str, ...] = ("pretrain=6000", "finetune=256", "test=500")
     """Splits and their numbers of samples. There is also dev, for choosing settings without looking at test."""
-    seed: int = 0
+    seed: Seed = 0
     """Another seed gives other scenes; no seed puts a scene that is told apart by its caption into two splits."""
-    image_size: int = 64
+    image_size: PixelSize = 64
     """Side of the square images, in pixels (32 to 1024)."""
     finetune_theme: str = "outdoors"
     """World of the finetune split: any (as in the other splits), night (two dark backdrops), outdoors (six of the

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import tyro
-
 import store
+from store.settings import Positional
 from store.transfer import copy
 from tools.stores import print_copied, progress_bar
 
@@ -19,7 +18,7 @@ class Config:
         keyclip store compact cc3m.store --output cc3m-compact.store
     """
 
-    source: tyro.conf.Positional[str]
+    source: Positional[str]
     """Folder or URL of the store."""
     output: str
     """The store to write to; made if it is not there, of the source's backend."""

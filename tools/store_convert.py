@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import tyro
-
 import store
 from store.contract import Backend
+from store.settings import Positional
 from store.spec import StoredDtype
 from store.transfer import copy
 from tools.stores import print_copied, progress_bar
@@ -22,7 +21,7 @@ class Config:
         keyclip store convert cc3m.store --output small.store --dtype int8
     """
 
-    source: tyro.conf.Positional[str]
+    source: Positional[str]
     """Folder or URL of the store."""
     output: str
     """The store to write to; made if it is not there."""

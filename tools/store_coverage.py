@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import tyro
 from tqdm import tqdm
 
 import store
@@ -16,6 +15,7 @@ from store.errors import ConfigError
 from store.keylist import line_of
 from store.outputs import KEY_LIST, Outputs
 from store.ranks import Ranks
+from store.settings import Positional
 from tools.preparing.samples import files_of
 from tools.querying.coverage import Coverage, cover
 from tools.stores import printable, progress_bar
@@ -36,7 +36,7 @@ class Config:
     Then `keyclip embed --keys missing.txt ...` embeds what is missing.
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     shards: tuple[str, ...] = ()
     """Webdataset shards: paths, globs, brace ranges, or @FILE with one shard a line."""

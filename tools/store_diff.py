@@ -3,10 +3,9 @@
 import json
 from dataclasses import asdict, dataclass
 
-import tyro
-
 import store
-from store.errors import ConfigError, FieldNotFoundError
+from store.errors import FieldNotFoundError
+from store.settings import Cosine, Positional
 from tools.querying.differences import FieldDifference, Keys, compare
 from tools.stores import printable, progress_bar
 
@@ -21,20 +20,16 @@ class Config:
         keyclip store diff cc3m.store cc3m-int8.store --cosine 0.999
     """
 
-    a: tyro.conf.Positional[str]
+    a: Positional[str]
     """Folder or URL of a store."""
-    b: tyro.conf.Positional[str]
+    b: Positional[str]
     """Folder or URL of another one."""
     fields: tuple[str, ...] = ()
     """Fields to compare; all by default."""
-    cosine: float = 0.9999
+    cosine: Cosine = 0.9999
     """Vectors of one key differ if their cosine is less, or if one is more than 1 % longer than the other."""
     json: bool = False
     """Print json."""
-
-    def __post_init__(self) -> None:
-        if not -1 <= self.cosine <= 1:
-            raise ConfigError(f"--cosine must be -1 to 1, not {self.cosine}")
 
 
 def run(config: Config) -> int:

@@ -3,10 +3,9 @@
 import json
 from dataclasses import dataclass
 
-import tyro
-
 import store
 from store.errors import DamagedFieldError
+from store.settings import Positional
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +20,7 @@ class Config:
         keyclip store drop cc3m.store --field minilm/captions.0
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     field: str
     """Name of the field."""

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import tyro
-
 import store
+from store.settings import Positional
 from tools.querying.coverage import KeyCoverage, cover_keys
 from tools.stores import gigabytes, printable
 
@@ -24,7 +23,7 @@ class Config:
         keyclip store info cc3m.store
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     shards: tuple[str, ...] = ()
     """Local shards whose samples to look up: paths, globs, brace ranges, or @FILE."""

@@ -4,10 +4,9 @@ import json
 import sys
 from dataclasses import dataclass
 
-import tyro
-
 import store
 from store.keylist import line_of
+from store.settings import Positional
 from tools.stores import choose_field, printable
 
 
@@ -22,7 +21,7 @@ class Config:
         keyclip store keys cc3m.store --field minilm/captions.0 > keys.txt
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     field: str = ""
     """Name of the field; may be left out where there is only one."""

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import tyro
-
 import store
 from store.contract import Backend
+from store.settings import Positional
 from store.transfer import copy
 from tools.stores import print_copied, progress_bar
 
@@ -20,7 +19,7 @@ class Config:
         keyclip store merge node0.store node1.store --output cc3m.store
     """
 
-    sources: tyro.conf.Positional[tuple[str, ...]]
+    sources: Positional[tuple[str, ...]]
     """Folders or URLs of the stores."""
     output: str
     """The store to write to; made if it is not there."""

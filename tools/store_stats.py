@@ -4,11 +4,10 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import tyro
-
 import store
 from store.errors import ConfigError
 from store.outputs import Kind, Outputs
+from store.settings import Cosine, Few, Positional, Seed
 from tools.querying.histogram import save_png
 from tools.querying.stats import Stats, measure
 from tools.stores import choose_field, printable, progress_bar
@@ -29,15 +28,15 @@ class Config:
         keyclip store stats cc3m.store --field minilm/captions.0 --png minilm.png
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     field: str = ""
     """Name of the field; may be left out where there is only one."""
-    draw: int = 256
+    draw: Few = 256
     """Vectors drawn at random, each compared with all others; 4096 at most."""
-    near: float = 0.98
+    near: Cosine = 0.98
     """Cosine from which two vectors count as near-duplicates, above -1 and up to 1."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the draw."""
     png: Path | None = None
     """Draw the histograms into this file."""

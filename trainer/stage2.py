@@ -33,7 +33,7 @@ class Stage2Config(PairConfig):
 
     ProCLIP starts from stage 1 (--stage1 RUN); with --lambda-reg 0 that is contrastive tuning after stage 1.
     LLM2CLIP is this stage alone, with an adapter of the same shape: no --stage1, --lambda-reg 0.
-    LiT is --lock-image True. --lora-rank 16 trains small matrices beside the image tower's layers.
+    LiT is --lock-image. --lora-rank 16 trains small matrices beside the image tower's layers.
 
     Example:
         deepspeed --num_gpus 8 --module trainer stage2 --output runs/stage2 --stage1 runs/stage1

@@ -8,6 +8,7 @@ from embedder.options import ModelOptions
 from embedder.service.guard import is_loopback
 from store.contract import Backend
 from store.errors import ConfigError
+from store.settings import Count, Milliseconds, Port, Seconds
 from store.spec import StoredDtype
 
 TOKEN_VARIABLE = "KEYCLIP_TOKEN"
@@ -29,35 +30,28 @@ class ServeConfig(ModelOptions):
     """The store that keyed captions go to; made where there is none. Without it only /v1/embeddings works."""
     host: str = "127.0.0.1"
     """Address to listen at. Any but a loopback address needs a bearer token: $KEYCLIP_TOKEN or --token-file."""
-    port: int = 8000
+    port: Port = 8000
     """Port to listen at; 0 takes a free one and prints it."""
     token_file: Path | None = None
     """File whose first line is the bearer token that requests must bring (not to /healthz, /docs, /openapi.json)."""
-    max_request_bytes: int = 16 * 2**20
+    max_request_bytes: Count = 16 * 2**20
     """Larger request bodies are refused."""
-    max_captions: int = 2048
+    max_captions: Count = 2048
     """Captions per request, at most."""
-    max_pending_tokens: int = 2_000_000
+    max_pending_tokens: Count = 2_000_000
     """Tokens that may wait for the model; requests beyond that are told to come again (503)."""
-    linger_ms: float = 2.0
+    linger_ms: Milliseconds = 2.0
     """How long an idle model waits for more requests to share a batch, in milliseconds."""
-    max_connections: int = 1000
+    max_connections: Count = 1000
     """Connections at the same time, at most, and as file descriptors allow; further ones are closed at once."""
-    request_seconds: int = 60
+    request_seconds: Seconds = 60
     """How long a request may take to arrive, headers and body; later it is answered with 408 and closed."""
-    grace_seconds: int = 600
+    grace_seconds: Seconds = 600
     """How long SIGTERM waits for accepted requests."""
     backend: Backend | None = None
     """Backend of a store that this command makes. Default: lmdb."""
     dtype: StoredDtype = "float16"
     """How vectors of fields that this service makes are stored."""
-
-    def __post_init__(self) -> None:
-        ModelOptions.__post_init__(self)
-        self.require_at_least_1("max_request_bytes", "max_captions", "max_pending_tokens", "max_connections")
-        self.require_at_least_1("request_seconds", "grace_seconds")
-        if not 0 <= self.port <= 65535:
-            raise ConfigError(f"--port must be 0 to 65535, not {self.port}")
 
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the service."""

@@ -181,7 +181,5 @@ def test_search_says_in_one_sentence_what_it_cannot_find(path, capsys):
         assert error.startswith(f"keyclip: error: {message}")
         assert error.count("\n") == 1
         assert len(error) < 500
-    for arguments in ([], ["--text", " "], ["--key", "a/0", "--k", "0"]):
-        with pytest.raises(SystemExit) as caught:
-            main(["store", "search", path, *arguments])
-        assert caught.value.code == 2
+    for arguments in ([], ["--text", " "]):
+        assert main(["store", "search", path, *arguments]) == 1

@@ -6,6 +6,7 @@ from typing import Literal
 
 from store.contract import Backend
 from store.errors import ConfigError
+from store.settings import Count, Few
 from store.spec import Kind, StoredDtype
 
 Missing = Literal["error", "skip"]
@@ -32,7 +33,7 @@ class ImportConfig:
     pooling: str | None = None
     """How token states became a vector: mean, mean-text, last, cls, max or eos. Default: as the file says, else as the
     model's files say, else "unknown"."""
-    max_length: int | None = None
+    max_length: Few | None = None
     """Tokens a caption could have. Default: as the file says, else as the model's files say, else 512."""
     normalize: bool | None = None
     """Whether the vectors have length 1. Default: as the file says, else as the first vectors have."""
@@ -44,14 +45,12 @@ class ImportConfig:
     """Backend of a store that this command makes, lmdb by default; a store that exists must have it."""
     keys: Path | None = None
     """Import only the sample keys listed in this file, one a line."""
-    block_size: int = 10_000
+    block_size: Count = 10_000
     """Vectors per commit, at most; what is held in memory."""
     json: bool = False
     """Print the report as json."""
 
     def __post_init__(self) -> None:
-        if self.block_size < 1:
-            raise ConfigError(f"--block-size must be at least 1, not {self.block_size}")
         if self.model is not None and not self.model.strip("/"):
             raise ConfigError("--model names the model that made the vectors; it must not be empty")
 

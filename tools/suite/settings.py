@@ -32,7 +32,7 @@ class SuiteSettings:
     epochs: int | None = None
     """Passes over the samples in both stages, in place of the steps: for data sizes, or the paper's 4."""
     recipe: str = "demo"
-    """Recipe of both stages; see `python -m trainer --help`."""
+    """Recipe of both stages; see `keyclip train --help`."""
     num_blocks: int | None = None
     """Residual blocks of the adapter in every arm; by default the recipe's."""
     expansion: int | None = None

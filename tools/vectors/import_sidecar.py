@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-import tyro
-
+from store.settings import Positional
 from store.shards import expand_shards
 from tools.formats.columns import column_names
 from tools.formats.config import ImportConfig
@@ -24,7 +23,7 @@ class Config(ImportConfig):
             --model microsoft/LLM2CLIP-Llama-3-8B-Instruct-CC-Finetuned --field-prefix llama --dtype float16
     """
 
-    sidecars: tyro.conf.Positional[tuple[str, ...]]
+    sidecars: Positional[tuple[str, ...]]
     """Sidecars: paths, globs, brace ranges, or @FILE with one a line."""
     shards: tuple[str, ...] = ()
     """Image tars, where they are not beside their sidecars."""
