@@ -36,8 +36,8 @@ class Ranks:
         """
         for launcher, (rank, size, local) in _LAUNCHERS.items():
             if rank in environment and size in environment:
-                numbers = [whole_number(environment, name, launcher) for name in (rank, size)]
-                ranks = cls(*numbers, whole_number(environment, local, launcher) if local in environment else 0)
+                names = (rank, size, *([local] if local in environment else []))
+                ranks = cls(*(whole_number(environment, name, launcher) for name in names))
                 if not 0 <= ranks.rank < ranks.world_size or ranks.local_rank < 0:
                     raise ConfigError(f"{rank}={ranks.rank} does not fit {size}={ranks.world_size} (from {launcher})")
                 return ranks

@@ -135,12 +135,12 @@ def trim_log(run: Path, step: int, name: str = LOG) -> dict[str, Any] | None:
     kept, last = [], None
     for line in file.read_bytes().splitlines(keepends=True):
         try:
-            row = dict(parse_json(line, LogRow, "a line"))
+            row = parse_json(line, LogRow, "a line")
         except InvalidDataError:
             continue
         if row["step"] <= step:
             kept.append(line if line.endswith(b"\n") else line + b"\n")
-            last = row
+            last = dict(row)
     write_whole(file, b"".join(kept))
     return last
 

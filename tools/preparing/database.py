@@ -36,7 +36,7 @@ class Database:
 
         self._output.parent.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix=".preparing-", dir=self._output.parent))
-        settings = {
+        settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": MEMORY_LIMIT,
             "temp_directory": str(self._folder / "spilled"),
             "enable_progress_bar": "false",  # it is drawn on stdout
