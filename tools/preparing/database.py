@@ -36,12 +36,13 @@ class Database:
 
         self._output.parent.mkdir(parents=True, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix=".preparing-", dir=self._output.parent))
+        spilled = str(self._folder / "spilled")
         settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": MEMORY_LIMIT,
-            "temp_directory": str(self._folder / "spilled"),
-            "enable_progress_bar": "false",  # it is drawn on stdout
+            "temp_directory": spilled,
         }
         self._connection = duckdb.connect(self._folder / "database", config=settings)
+        self._connection.execute("SET enable_progress_bar = false")  # it is drawn on stdout
         self._connection.execute("SET arrow_large_buffer_size = true")  # batches with more than 2 GiB of captions
         self._tables: set[str] = set()
         return self
