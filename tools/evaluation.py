@@ -157,23 +157,26 @@ class Result:
         class_NE: torch.Tensor,
         label_I: torch.Tensor,
         primary: str,
+        part: bool = False,
     ) -> None:
-        """A classification set."""
+        """A classification set, which does not count in the means over sets where it is a ``part`` of another."""
         on_device = image_IE.to(self.device), images, class_NE.to(self.device)
-        entry, self.queries["zeroshot"][name] = measure_accuracy(*on_device, label_I, primary)
+        entry, queries = measure_accuracy(*on_device, label_I, primary)
+        self.queries["zeroshot"][name] = queries | {"part": part}
         self.zeroshot[name] = entry
-        self.sets[name] = {"num_images": len(images), "num_classes": len(class_NE)}
+        self.sets[name] = {"num_images": len(images), "num_classes": len(class_NE), "part": part}
 
     def entries(self) -> dict[str, Any]:
         """As they stand in the result file: means over the sets beside each set."""
         whole = [drift for name, drift in self.drift.items() if not self.sets[name]["part"]]
+        classified = {name: entry for name, entry in self.zeroshot.items() if not self.sets[name]["part"]}
         return {
             "sets": self.sets,
             "retrieval": self.retrieval,
             "languages": self.languages,
             "drift": mean_directions(whole) if whole else None,
             "drift_sets": self.drift,
-            "zeroshot": mean_accuracy(self.zeroshot),
+            "zeroshot": mean_accuracy(classified),
             "zeroshot_sets": self.zeroshot,
             "queries": self.queries,
         }

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from embedder.captions import file_rows
 from store.errors import ConfigError
 from tools.suite.settings import SuiteSettings
 from trainer.samples import ShardSamples
@@ -38,6 +39,11 @@ class Draws:
         if self.num_drawn is None:
             return _write(self.output / "finetune-keys.txt", self.keys)
         return _write(self.output / f"seed-{seed}" / "finetune-keys.txt", self.drawn(seed))
+
+    def file_with(self, texts: Path, seed: int) -> Path:
+        """The key list of a seed's samples and of a file of captions without images."""
+        keys = [key.encode() for key, _ in file_rows(str(texts), "key", (), "error")]
+        return _write(self.file(seed).with_name("stage1-keys.txt"), np.concatenate([self.drawn(seed), np.array(keys)]))
 
     def union_file(self) -> Path:
         """The key list of what any seed uses."""
