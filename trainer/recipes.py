@@ -85,8 +85,8 @@ def _demo() -> Recipe:
     recipe = _photos()
     tower = {"patch_size": 32, "image_layers": 3, "text_layers": 1}
     return recipe | {
-        "pretrain": recipe["pretrain"] | {"batch_size": 64, "min_crop": 0.9, **tower},
-        "stage2": recipe["stage2"] | {"batch_size": 128, "min_crop": 0.9},
+        "pretrain": recipe["pretrain"] | {"batch_size": 64, "min_crop": 1.0, **tower},
+        "stage2": recipe["stage2"] | {"batch_size": 128, "min_crop": 1.0},
     }
 
 

@@ -12,7 +12,7 @@ def write(folder, name, recall, accuracy, drift):
             name: {way: {"R@1": recall} for way in ways} for name in ("long, shown", "long, others", "short, others")
         },
         "zeroshot_sets": {name: {"top1": accuracy} for name in ("classes", "classes, others")},
-        "drift": {way: {"mean_rank": drift} for way in ways},
+        "drift_sets": {"alt": {way: {"mean_rank": drift} for way in ways}},
     }
     file = folder / f"{name}.json"
     file.write_text(json.dumps(content))
