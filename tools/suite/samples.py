@@ -41,9 +41,10 @@ class Draws:
         return _write(self.output / f"seed-{seed}" / "finetune-keys.txt", self.drawn(seed))
 
     def file_with(self, texts: Path, seed: int) -> Path:
-        """The key list of a seed's samples and of a file of captions without images."""
+        """The key list of a seed's samples and of a file of captions without images, each key once."""
         keys = [key.encode() for key, _ in file_rows(str(texts), "key", (), "error")]
-        return _write(self.file(seed).with_name("stage1-keys.txt"), np.concatenate([self.drawn(seed), np.array(keys)]))
+        both = dict.fromkeys([*self.drawn(seed).tolist(), *keys])
+        return _write(self.file(seed).with_name("stage1-keys.txt"), np.array(list(both)))
 
     def union_file(self) -> Path:
         """The key list of what any seed uses."""
