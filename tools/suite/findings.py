@@ -51,7 +51,13 @@ MEASURES = (
     Measure(
         "long captions of topics that stage 2 showed, R@1 in % (mean of both ways)",
         _recall("long, shown"),
-        (("llm2clip", "clip"), ("proclip", "clip"), ("stage1", "clip"), ("no-distillation", "stage1")),
+        (
+            ("llm2clip", "clip"),
+            ("proclip", "clip"),
+            ("stage1", "clip"),
+            ("no-distillation", "stage1"),
+            ("proclip", "llm2clip"),
+        ),
     ),
     Measure(
         "long captions of topics that it did not show, R@1 in %",
@@ -66,7 +72,7 @@ MEASURES = (
     Measure(
         "zero-shot accuracy over all classes, top-1 in %",
         _accuracy("classes"),
-        (("clip", "proclip"), ("proclip", "llm2clip"), ("proclip", "no-distillation")),
+        (("clip", "proclip"), ("proclip", "llm2clip"), ("proclip", "no-distillation"), ("proclip", "stage1")),
     ),
     Measure(
         "zero-shot accuracy on the classes that stage 2 did not show, top-1 in %",
