@@ -24,8 +24,7 @@ SCENES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config(SuiteSettings):
-    """Run the main job end to end and compare, with equal stage-2 budgets: CLIP, LLM2CLIP, stage 1, ProCLIP and its
-    parts.
+    """Run the main job end to end and compare, with equal budgets, CLIP, LLM2CLIP, stage 1, ProCLIP and parts of it.
 
     Without other flags it renders captioned scenes, pretrains a small CLIP on them (a stand-in for weights that cannot
     be downloaded everywhere), embeds the captions with a sentence encoder, trains both stages, evaluates on held-out
