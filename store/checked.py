@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from store.errors import KeyclipError
+from store.errors import ConfigError, KeyclipError
+from store.files import require_regular
 
 T = TypeVar("T")
 
@@ -56,7 +57,10 @@ def read_json(file: Path, expected: type[T], what: str, remedy: str = "") -> T:
     """
     named = f"{what} {str(file)!r}"
     try:
+        require_regular(file, named)
         data = file.read_bytes()
+    except ConfigError as error:
+        raise InvalidDataError(_end(str(error), remedy)) from error
     except OSError as error:
         raise InvalidDataError(_end(f"{named} cannot be read: {error.strerror}", remedy)) from error
     return parse_json(data, expected, named, remedy)

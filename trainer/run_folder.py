@@ -24,7 +24,7 @@ from typing_extensions import TypedDict
 
 from store.checked import InvalidDataError, parse_json, read_json
 from store.errors import CheckpointError, ConfigError
-from store.files import write_whole
+from store.files import require_regular, write_whole
 from trainer.adapter import AdapterShape
 
 LOG, EVALUATIONS = "log.jsonl", "evaluations.jsonl"
@@ -230,8 +230,10 @@ def entry(info: Mapping[str, Any], name: str, checkpoint: Path) -> Any:
 def read_tensors(checkpoint: Path, name: str) -> dict[str, torch.Tensor]:
     """The tensors of one file of a checkpoint. Raises: CheckpointError: absent or damaged."""
     try:
-        return load_file(checkpoint / f"{name}.safetensors")
-    except (OSError, SafetensorError) as error:
+        file = checkpoint / f"{name}.safetensors"
+        require_regular(file, f"the file {str(file)!r}")
+        return load_file(file)
+    except (OSError, ConfigError, SafetensorError) as error:
         raise CheckpointError(
             f"{name}.safetensors of checkpoint {str(checkpoint)!r} cannot be read: {error}"
         ) from error

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from store.errors import ConfigError
+from store.files import require_regular
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -96,8 +97,10 @@ def with_image_suffix(name: str) -> str:
 def read_json(file: Path, expected: str) -> Any:
     """Raises: ConfigError: absent, or not json; says what was expected."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(read_text(file, expected))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(f"{str(file)!r} cannot be read as {expected}: {error}") from error
 
 
@@ -108,7 +111,7 @@ def read_json_lines(file: Path, expected: str) -> Iterator[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"line {number} of {str(file)!r} is not json: {error}; expected {expected}") from error
         if not isinstance(row, dict):
             raise ConfigError(f"line {number} of {str(file)!r} is not a json object; expected {expected}")
@@ -126,6 +129,7 @@ def lines_in(text: str) -> list[str]:
 
 def read_text(file: Path, expected: str) -> str:
     """Raises: ConfigError: absent, or not UTF-8 text; says what was expected."""
+    require_regular(file, f"{str(file)!r}, {expected},")
     try:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
