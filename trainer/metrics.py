@@ -128,3 +128,18 @@ def accuracy(rank_I: torch.Tensor, label_I: torch.Tensor) -> dict[str, float]:
         "top5": (rank_I <= 5).double().mean().item(),
         "mean_per_class": per_class.mean().item(),
     }
+
+
+def nearer_to_true(image_QE: torch.Tensor, true_QE: torch.Tensor, false_QE: torch.Tensor) -> torch.Tensor:
+    """Whether each image is closer to its true text than to the wrong one: (Q,) bool. A tie is wrong."""
+    return (image_QE * true_QE).sum(dim=-1) > (image_QE * false_QE).sum(dim=-1)
+
+
+def pairs_matched(image_Q2E: torch.Tensor, text_Q2E: torch.Tensor) -> torch.Tensor:
+    """Whether both texts of each pair are closer to their own image than to the other: (Q,) bool. A tie is wrong.
+
+    As MMVP-VLM's published evaluation does (Tong et al. 2024, Eyes Wide Shut): each text chooses between the images.
+    """
+    score_QIT = image_Q2E @ text_Q2E.transpose(1, 2)
+    first = score_QIT[:, 0, 0] > score_QIT[:, 1, 0]
+    return first & (score_QIT[:, 1, 1] > score_QIT[:, 0, 1])

@@ -118,6 +118,22 @@ def accuracy_replicates(ranks: np.ndarray, labels: np.ndarray, bootstrap: Bootst
     return dict(zip(("top1", "top5", "mean_per_class"), rows.T, strict=True))
 
 
+def share_replicates(right: np.ndarray, group: np.ndarray, num_groups: int, bootstrap: Bootstrap) -> np.ndarray:
+    """Replicates of the share of right answers with whole groups drawn with replacement: (R,) float64.
+
+    Args:
+        right: (Q,) whether each answer is right.
+        group: (Q,) the group that each question belongs to, in [0, num_groups).
+    """
+    sums = np.stack(
+        [np.bincount(group, weights=column, minlength=num_groups) for column in (right, right >= 0)], axis=1
+    )
+    totals = [drawn @ sums for drawn in _drawn(num_groups, bootstrap)]
+    right_and_all = np.concatenate(totals) if totals else np.zeros((0, 2))
+    with np.errstate(invalid="ignore"):  # a draw without any question
+        return right_and_all[:, 0] / right_and_all[:, 1]
+
+
 def interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """The percentile interval that holds ``level`` of the replicates. Raises: ValueError: there is no replicate."""
     finite = replicates[np.isfinite(replicates)]

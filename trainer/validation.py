@@ -14,10 +14,11 @@ from torch import nn
 from trainer.adapter import Adapter
 from trainer.config import ValidatedRunConfig
 from trainer.evalsets.annotations import Caption
+from trainer.evalsets.contrasts import ContrastSet, right_answers
 from trainer.evalsets.definition import Definition, read_definitions
 from trainer.evalsets.images import Images
 from trainer.evalsets.labels import LabelledSet, classes_of
-from trainer.evalsets.layouts import RetrievalSet, is_classification, open_classification, open_retrieval
+from trainer.evalsets.layouts import RetrievalSet, open_set, texts_in
 from trainer.evaluate import caption_features, image_features, require_embedded
 from trainer.gather import gather_rows
 from trainer.images import BrokenImageError
@@ -50,14 +51,10 @@ class Validation:
         self._encoded: dict[str, torch.Tensor] = {}
         self.sets = [(definition, self._open(definition)) for definition in definitions]
 
-    def _open(self, definition: Definition) -> RetrievalSet | LabelledSet:
-        if is_classification(definition):
-            texts = [(key, prompt) for _, key, prompt in classes_of(definition).prompts(definition.name)]
-            opened: RetrievalSet | LabelledSet = open_classification(definition)
-        else:
-            opened = open_retrieval(definition)
-            texts = [(f"{definition.name}/{caption.key}", caption.text) for caption in opened.captions]
-        require_embedded(self.join, [key for key, _ in texts], [text for _, text in texts], definition.name)
+    def _open(self, definition: Definition) -> RetrievalSet | LabelledSet | ContrastSet:
+        opened = open_set(definition)
+        texts = texts_in(definition, opened)
+        require_embedded(self.join, list(texts), list(texts.values()), definition.name)
         return opened
 
     def is_due(self, step: int, last: bool) -> bool:
@@ -68,7 +65,8 @@ class Validation:
         """``{"eval/SET/...": value}`` on every rank. A collective call.
 
         Of a retrieval set R@1 both ways and the mean rank over both ways, languages averaged; of a classification set
-        the accuracy that papers report for it. A ``locked`` tower encodes the images once, the first time.
+        the accuracy that papers report for it; of a set of contrasts the share of right answers, averaged over its
+        kinds. A ``locked`` tower encodes the images once, the first time.
         """
         began = time.perf_counter()
         text_side = _OnDevice(adapter, device)
@@ -86,6 +84,14 @@ class Validation:
                     vectors = class_vectors(classes, self.join, text_side, name)
                     found = accuracy(class_ranks(image_IE, vectors, opened.labels), opened.labels)
                     values[f"eval/{name}/{classes.primary}"] = found[classes.primary]
+                elif isinstance(opened, ContrastSet):
+                    keys = [f"{name}/{key}" for key, _ in opened.contrasts.texts]
+                    text_TE = caption_features(self.join, keys, text_side)[0]
+                    shares = [
+                        right.double().mean().item()
+                        for right in right_answers(opened.contrasts, image_IE, text_TE).values()
+                    ]
+                    values[f"eval/{name}/accuracy"] = sum(shares) / len(shares)
                 else:
                     values |= self._retrieval(name, opened.captions, image_IE, text_side)
         return values | {"eval/seconds": time.perf_counter() - began}

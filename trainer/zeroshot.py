@@ -1,15 +1,17 @@
 """Class prompts for zero-shot classification: a file that users edit, prompts that are embedded through the store."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
+from typing_extensions import TypedDict
 
 import store
+from store.checked import read_json
 from store.errors import ConfigError
 from store.shards import caption_at
 from trainer.evaluate import caption_features
@@ -18,7 +20,20 @@ from trainer.metrics import accuracy, class_ranks, classifier
 from trainer.samples import ShardSamples
 
 SHIPPED = Path(__file__).parent / "evalsets" / "classes"
-PRIMARY = ("top1", "mean_per_class")
+Primary = Literal["top1", "mean_per_class"]
+ClassTable = Literal["zeroshot", "robustness"]
+
+
+class ClassesFile(TypedDict, total=False):
+    """What a classes file holds; without ``of``, ``classes`` and ``templates`` are required."""
+
+    of: str
+    labels: list[str]
+    classes: dict[str, list[str]]
+    templates: list[str]
+    label: str
+    primary: Primary
+    table: ClassTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +45,14 @@ class Classes:
         names: class, as in the labels -> what it is called in prompts, one or more; in the order of label numbers.
         templates: prompts with ``{}`` for the name.
         primary: the accuracy that papers report for this set, ``top1`` or ``mean_per_class``.
+        table: the table, and so the average, that the set belongs to: ``zeroshot`` or ``robustness``.
     """
 
     label: str
     names: dict[str, list[str]]
     templates: list[str]
     primary: str = "top1"
+    table: str = "zeroshot"
 
     def prompts(self, set_name: str = "") -> Iterator[tuple[str, str, str]]:
         """``(class name, sample key, prompt)`` of every prompt; the key is what the store knows it by.
@@ -72,35 +89,54 @@ def find_classes(name: str | Path) -> Classes:
 
 def read_classes(file: Path) -> Classes:
     """Read ``{"classes": {label: [name, ...]}, "templates": ["a photo of a {}.", ...]}``, and with it, as needed,
-    ``"label"``, the path of the label in the samples' json (``label``), and ``"primary"`` (``top1``).
+    ``"label"``, the path of the label in the samples' json (``label``), ``"primary"`` (``top1``) and ``"table"``
+    (``zeroshot``).
+
+    ``{"of": "imagenet", "labels": [label, ...]}`` takes classes and templates from another file, all of its classes or
+    those listed, in the other file's order; what the file says itself goes before.
 
     Raises:
-        ConfigError: absent, not of this form, or a template without ``{}``.
+        ConfigError: a label that the other file has not, or a template without ``{}``.
+        InvalidDataError: absent, or not of this form.
     """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+    remedy = (
+        'expected {"label": path in the json, "classes": {label: [name, ...]}, "templates": ["a photo of a {}.", ...]}'
+        ', or {"of": NAME, "labels": [label, ...]}'
+    )
+    content = read_json(file, ClassesFile, "the classes file", remedy)
+    if base := content.get("of"):
+        classes = _part_of(find_classes(base), content, str(file))
+    else:
         classes = Classes(
-            str(content.get("label", "label")),
-            {str(label): [str(name) for name in names] for label, names in content["classes"].items()},
-            [str(template) for template in content["templates"]],
-            str(content.get("primary", "top1")),
+            content.get("label", "label"),
+            content.get("classes", {}),
+            content.get("templates", []),
+            content.get("primary", "top1"),
+            content.get("table", "zeroshot"),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"the classes file {str(file)!r} cannot be read ({error!r}); expected "
-            '{"label": path in the json, "classes": {label: [name, ...]}, "templates": ["a photo of a {}.", ...]}'
-        ) from error
     return checked(classes, str(file))
 
 
+def _part_of(whole: Classes, content: ClassesFile, where: str) -> Classes:
+    labels = content.get("labels", list(whole.names))
+    if absent := [label for label in labels if label not in whole.names]:
+        raise ConfigError(f"label {absent[0]!r} of {where!r} is none of the {len(whole.names)} of {content['of']!r}")
+    listed = set(labels)
+    return Classes(
+        content.get("label", whole.label),
+        content.get("classes") or {label: names for label, names in whole.names.items() if label in listed},
+        content.get("templates", whole.templates),
+        content.get("primary", whole.primary),
+        content.get("table", whole.table),
+    )
+
+
 def checked(classes: Classes, where: str) -> Classes:
-    """Raises: ConfigError: no class, no name or no template; a template without ``{}``; an unknown primary accuracy."""
+    """Raises: ConfigError: no class, no name or no template; a template without ``{}``."""
     if not classes.names or not classes.templates or not all(classes.names.values()):
         raise ConfigError(f"the classes file {where!r} needs at least one class, a name for each, and one template")
     if wrong := next((template for template in classes.templates if "{}" not in template), None):
         raise ConfigError(f"template {wrong!r} of {where!r} has no {{}} where the class name goes")
-    if classes.primary not in PRIMARY:
-        raise ConfigError(f"primary is {classes.primary!r} in {where!r}; expected {' or '.join(PRIMARY)}")
     return classes
 
 

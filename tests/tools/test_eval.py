@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from tools.eval import Config
 from tools.reporting.inputs import load_result
 from tools.reporting.paired import differences, measurements, unpack
 from trainer.adapter import Adapter
+from trainer.cka import linear_cka
 from trainer.evalsets.definition import read_definitions
 from trainer.evaluate import load_model
 from trainer.join import Join
@@ -214,7 +216,8 @@ def test_a_set_in_several_languages_has_each_and_their_mean(clip_result):
         mean = (languages["en"][way]["mean_rank"] + languages["de"][way]["mean_rank"]) / 2
         assert clip_result["retrieval"]["world"][way]["mean_rank"] == pytest.approx(mean)
     assert clip_result["sets"]["world"] == {
-        "num_images": NUM, "num_captions": 3 * NUM, "num_languages": 2, "num_missing": 0, "part": False,
+        "table": "multilingual", "num_images": NUM, "num_captions": 3 * NUM, "num_languages": 2, "num_missing": 0,
+        "part": False,
     }  # fmt: skip
 
 
@@ -351,6 +354,7 @@ def failing(folder, capsys, *arguments) -> str:
         ({"sets": Path("a.yaml"), "shards": ("a.tar",)}, "give either --sets"),
         ({"sets": Path("a.yaml"), "captions": ("a=short",)}, "belong to --shards, not to --sets"),
         ({"shards": ("a.tar",), "only": ("photos",)}, "--only names sets of --sets"),
+        ({"shards": ("a.tar",), "linear_probe": True}, "--linear-probe fits on sets of --sets"),
         ({"sets": Path("a.yaml"), "resamples": -1}, "resamples is -1; expected at least 0"),
     ],
 )
@@ -417,6 +421,151 @@ def test_an_image_that_cannot_be_decoded_is_named(folder, tmp_path, capsys):
     assert "first '3.jpg'" in error
 
 
+KINDS = ("add_obj", "add_att", "replace_obj", "replace_att", "replace_rel", "swap_obj", "swap_att")
+OTHER_SETS = {
+    "sketch": {"layout": "number-folders", "images": "numbered", "classes": "./animals.json", "table": "robustness"},
+    "sugar": {"layout": "sugarcrepe", "annotations": "sugar", "images": "images"},
+    "pairs": {"layout": "mmvp", "annotations": "mmvp"},
+    "probed": {
+        "layout": "class-folders", "images": "animals", "classes": "./animals.json", "only": "test.txt",
+        "train": {"only": "train.txt"},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def others(folder, checkpoint):
+    """Results of CLIP and of the checkpoint on sets of the other kinds, which use the same pictures."""
+    for i in range(NUM):
+        payload = encoded(picture(i))
+        for place in (folder / "numbered" / str(i % 2), folder / "mmvp" / "MLLM_VLM Images" / "Color"):
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{i + 1}.jpg").write_bytes(payload)
+    (folder / "sugar").mkdir()
+    for kind in KINDS:
+        rows = {i: {"filename": f"{i}.jpg", "caption": f"{kind} {i}", "negative_caption": f"no {i}"} for i in range(4)}
+        (folder / "sugar" / f"{kind}.json").write_text(json.dumps(rows))
+    lines = [f"{i + 1},Color,statement {i + 1}" for i in range(NUM)]
+    (folder / "mmvp" / "Questions.csv").write_text("\n".join(["Question ID,Type,Statement", *lines, ""]))
+    names = [f"{LABELS[i % 2]}/{i}" for i in range(NUM)]
+    (folder / "test.txt").write_text("\n".join(names[8:]))
+    (folder / "train.txt").write_text("\n".join(names[:8]))
+    sets = folder / "others.yaml"
+    sets.write_text(yaml.safe_dump({"sets": {"photos": SETS["photos"], **OTHER_SETS}}, sort_keys=False))
+    assert main(["eval-captions", "--sets", str(sets), "--output", str(folder / "others.jsonl")]) == 0
+    embed(folder, "--captions", str(folder / "others.jsonl"), "--caption-fields", "caption")
+    options = ("--sets", sets, "--linear-probe", True, "--features", folder / "kept")
+    return run_eval(folder, "clip-others", *options), run_eval(
+        folder, "tuned-others", *options, "--checkpoint", checkpoint
+    )
+
+
+def test_each_table_holds_its_own_sets_and_their_average(others):
+    clip, tuned = others
+    tables = {name: entry["table"] for name, entry in tuned["sets"].items()}
+    assert tables == {
+        "photos": "retrieval", "sketch": "robustness", "sugar": "composition", "pairs": "fine_grained",
+        "probed": "zeroshot",
+    }  # fmt: skip
+    averages = tuned["averages"]
+    assert averages["retrieval"] == {"sets": ["photos"], **tuned["retrieval"]["photos"]}
+    assert averages["zeroshot"]["sets"] == ["probed"]  # the robustness set does not count among the eleven
+    assert averages["zeroshot"]["accuracy"] == tuned["zeroshot_sets"]["probed"]["accuracy"]
+    assert averages["robustness"]["accuracy"] == tuned["robustness"]["sketch"]["accuracy"]
+    assert set(averages) == {
+        "retrieval",
+        "zeroshot",
+        "robustness",
+        "composition",
+        "fine_grained",
+        "linear_probe",
+        "cka",
+    }
+    assert set(clip["averages"]) == set(averages) - {"cka"}  # the untouched CLIP is not compared with itself
+
+
+def test_composition_is_the_share_of_each_kind_and_their_mean(folder, others):
+    images, texts = features(folder)
+    entry = others[0]["composition"]["sugar"]
+    shares = []
+    for kind in KINDS:
+        true, false = (texts([f"sugar/{kind}/{i}#{which}" for i in range(4)]) for which in ("caption", "negative"))
+        shares.append(sum((images[i] @ true[i] > images[i] @ false[i]).item() for i in range(4)) / 4)
+        assert entry["kinds"][kind] == {"accuracy": pytest.approx(shares[-1]), "num_samples": 4}
+    assert list(entry["kinds"]) == list(KINDS)
+    assert (entry["accuracy"], entry["num_samples"]) == (pytest.approx(sum(shares) / 7), 28)
+    low, high = others[0]["intervals"]["composition"]["sugar/add_obj"]["accuracy"]
+    assert low <= shares[0] <= high
+    assert others[0]["averages"]["composition"]["kinds"]["swap_att"] == {"accuracy": pytest.approx(shares[-1])}
+
+
+def test_a_pair_counts_when_both_of_its_texts_choose_their_image(folder, others):
+    images, texts = features(folder)
+    right = []
+    for i in range(0, NUM, 2):
+        scores = images[i : i + 2] @ texts([f"pairs/Color/{i + 1}", f"pairs/Color/{i + 2}"]).T
+        right.append((scores.argmax(dim=0) == torch.arange(2)).all().item())
+    entry = others[0]["fine_grained"]["pairs"]
+    assert entry["kinds"] == {"Color": {"accuracy": pytest.approx(sum(right) / 6), "num_samples": 6}}
+
+
+def test_a_linear_probe_is_measured_on_the_test_split_and_says_what_it_was_fitted_on(others):
+    for result in others:
+        entry = result["linear_probe"]["probed"]
+        assert (entry["num_images"], entry["num_train"], entry["num_validation"]) == (4, 6, 2)
+        assert entry["accuracy"] == entry["mean_per_class"]
+        assert 1e-6 <= entry["C"] <= 1e6
+        assert result["zeroshot_sets"]["probed"]["num_images"] == 4
+        low, high = result["intervals"]["linear_probe"]["probed"]["accuracy"]
+        assert low <= entry["accuracy"] <= high
+
+
+def test_cka_compares_the_tuned_images_with_the_original_ones(folder, others, checkpoint):
+    own, _ = features(folder, checkpoint)
+    original, _ = features(folder)
+    entry = others[1]["cka"]["photos"]
+    assert entry == {"cka": pytest.approx(linear_cka(own, original), abs=1e-5), "num_images": NUM}
+    assert entry["cka"] < 0.999
+
+
+def test_all_tables_and_cka_are_printed(folder, others, checkpoint, capsys):
+    run_eval(folder, "printed", "--sets", folder / "others.yaml", "--checkpoint", checkpoint)
+    out = capsys.readouterr().out
+    headings = [line.split("  ")[0] for line in out.split("with 95 % intervals")[1].splitlines()]
+    for heading in ("retrieval", "zero-shot", "robustness", "composition", "fine-grained", "drift", "sugar/swap_att"):
+        assert heading in headings
+    assert f"CKA of tuned and original image features: photos {others[1]['cka']['photos']['cka']:.3f}" in out
+
+
+def test_features_are_kept_for_each_set_and_tower_and_used_again(folder, others, checkpoint):
+    files = sorted((folder / "kept").glob("*/*.npy"))
+    assert len(files) == 2 * 6  # five sets and a train split, of two towers
+    for file in files:
+        np.save(file, np.ones_like(np.load(file)))
+    options = ("--sets", folder / "others.yaml", "--only", "photos", "--features", folder / "kept")
+    result = run_eval(folder, "kept-again", *options, "--checkpoint", checkpoint)
+    assert result["retrieval"]["photos"]["text_to_image"]["R@1"] == 0  # all images are the same, and ties do not count
+
+
+def test_other_kinds_of_sets_are_compared_query_by_query(others):
+    found = differences([others[1]], [others[0]])
+    for kind in ("robustness", "composition", "fine_grained", "linear_probe"):
+        values = [result["averages"][kind]["accuracy"] for result in (others[1], others[0])]
+        assert found[kind][""]["accuracy"].value == pytest.approx(values[0] - values[1])
+
+
+def test_probes_without_a_train_split_are_refused(folder, capsys):
+    error = failing(folder, capsys, "--sets", folder / "sets.yaml", "--linear-probe", True)
+    assert "has a train split to fit a linear probe on; give a set one with 'train'" in error
+
+
+def test_a_set_in_several_languages_has_an_average_of_its_own(clip_result):
+    averages = clip_result["averages"]
+    assert (averages["retrieval"]["sets"], averages["multilingual"]["sets"]) == (["photos"], ["world"])
+    whole = measurements(clip_result)["retrieval"]
+    assert whole[""]["recall"].value == pytest.approx(whole["photos"]["recall"].value)
+
+
 def test_a_run_measures_on_its_way_what_eval_measures_at_its_end(folder, checkpoint):
     found = run_eval(folder, "tuned-again", "--sets", folder / "sets.yaml", "--checkpoint", checkpoint)
     model = load_model(str(folder / "clip"), checkpoint)
@@ -442,6 +591,16 @@ def test_a_run_measures_on_its_way_what_eval_measures_at_its_end(folder, checkpo
     model.tower.model.vision.visual_projection.weight.zero_()
     assert measure_locked() == values  # the images were encoded once
     assert values == pytest.approx({f"eval/{name}": value for name, value in expected.items()})
+
+
+def test_a_run_measures_contrasts_on_its_way_too(folder, others):
+    model = load_model(str(folder / "clip"), None)
+    join = Join(folder / "eval.store", ["clip/caption"])
+    definitions = [one for one in read_definitions(folder / "others.yaml") if one.name in ("sugar", "pairs")]
+    validation = Validation(5, definitions, join, join.made_by)
+    values = validation.measure(model.tower, torch.nn.Identity(), torch.device("cpu"))
+    for kind, name in (("composition", "sugar"), ("fine_grained", "pairs")):
+        assert values[f"eval/{name}/accuracy"] == pytest.approx(others[0][kind][name]["accuracy"])
 
 
 def test_a_run_is_not_evaluated_on_the_vectors_of_another_model(folder):

@@ -14,6 +14,7 @@ from trainer.uncertainty import (
     interval,
     over_seeds,
     rank_replicates,
+    share_replicates,
     t95,
 )
 
@@ -36,6 +37,15 @@ def test_a_replicate_is_the_measure_of_whole_groups_drawn_again():
         assert replicates["R@10"][i] == pytest.approx((ranks <= 10).mean())
         assert replicates["mean_rank"][i] == pytest.approx(ranks.mean())
         assert replicates["median_rank"][i] == np.median(ranks)
+
+
+def test_a_replicate_of_a_share_counts_the_groups_that_were_drawn():
+    right = RANKS <= 5
+    bootstrap = Bootstrap(resamples=50, seed=3)
+    replicates = share_replicates(right, GROUP, 40, bootstrap)
+    for replicate, drawn in zip(replicates, drawn_groups(40, bootstrap), strict=True):
+        assert replicate == pytest.approx(np.concatenate([right[group == GROUP] for group in drawn]).mean())
+    assert len(share_replicates(right, GROUP, 40, Bootstrap(resamples=0))) == 0
 
 
 @pytest.mark.parametrize("sizes", ["equal", "one large group", "some without a query"])

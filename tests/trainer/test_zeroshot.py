@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import store
-from store.errors import ConfigError, MissingKeysError
+from store.checked import InvalidDataError
+from store.errors import ConfigError, KeyclipError, MissingKeysError
 from tests.trainer.examples import encoded, picture, write_tar
 from trainer.join import Join
 from trainer.samples import ShardSamples
@@ -62,23 +63,27 @@ def test_every_name_goes_into_every_template_under_a_key_of_its_own(classes):
         ({"classes": {"cat": []}}, "a name for each"),
         ({"templates": []}, "one template"),
         ({"templates": ["a photo"]}, "template 'a photo' of .* has no {} where the class name goes"),
-        ({"classes": ["cat"]}, "cannot be read .*; expected"),
-        ({"label": None, "classes": None}, "cannot be read .*; expected"),
+        ({"classes": ["cat"]}, "at 'classes', input should be an object; expected"),
+        ({"classes": {"cat": "cat"}}, "at 'classes.cat', input should be a valid array; expected"),
+        ({"primary": "top5"}, "at 'primary', input should be 'top1' or 'mean_per_class'; expected"),
+        ({"label": None, "classes": None}, "not as expected: .*; expected"),
+        ({"of": "cifar10", "labels": ["wolf"]}, "label 'wolf' of .* is none of the 10 of 'cifar10'"),
     ],
 )
 def test_a_classes_file_that_makes_no_sense_is_refused(tmp_path, change, message):
     file = tmp_path / "classes.json"
     file.write_text(json.dumps(CLASSES | change))
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(KeyclipError, match=message):
         read_classes(file)
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"label": "x"}'])
+@pytest.mark.parametrize("content", [None, "", "{", "[]"])
 def test_a_classes_file_that_is_not_there_or_no_json_is_refused(tmp_path, content):
     file = tmp_path / "classes.json"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(ConfigError, match=r"the classes file .*classes\.json' cannot be read .*; expected \{\"label\""):
+    message = r"the classes file .*classes\.json' (cannot be read|is not as expected).*; expected \{\"label\""
+    with pytest.raises(InvalidDataError, match=message):
         read_classes(file)
 
 

@@ -4,9 +4,12 @@ A result of ``keyclip eval`` holds the rank of every query. Measures are address
 
 - kinds ``retrieval`` and ``drift``: sets, and SET/LANGUAGE; ``image_to_text/R@1`` to ``text_to_image/median_rank``,
   ``recall`` (the mean of the six recalls) and ``mean_rank`` (of both directions);
-- kind ``zeroshot``: sets; ``top1``, ``top5``, ``mean_per_class`` and ``accuracy``, the one that papers report.
+- kinds ``zeroshot``, ``robustness`` and ``linear_probe``: sets; ``top1``, ``top5``, ``mean_per_class`` and
+  ``accuracy``, the one that papers report;
+- kinds ``composition`` and ``fine_grained``: sets, and SET/KIND; ``accuracy``, of a set the mean of its kinds.
 
-The set ``""`` is the mean of all sets; parts of sets (``--parts``) do not count in it.
+The set ``""`` is the mean of all sets; neither parts of sets (``--parts``) nor, in retrieval, sets in several languages
+count in it.
 """
 
 import base64
@@ -27,6 +30,7 @@ from trainer.uncertainty import (
     difference,
     interval,
     rank_replicates,
+    share_replicates,
 )
 
 WAYS = ("image_to_text", "text_to_image")
@@ -62,13 +66,22 @@ def measurements(result: Mapping[str, Any]) -> Measurements:
         "retrieval": _retrieval_sets,
         "drift": _retrieval_sets,
         "zeroshot": _zeroshot_sets,
+        "robustness": _zeroshot_sets,
+        "composition": _contrast_sets,
+        "fine_grained": _contrast_sets,
+        "linear_probe": _zeroshot_sets,
     }
     found = {kind: reader(result["queries"].get(kind) or {}, bootstrap) for kind, reader in readers.items()}
     for kind, sets in found.items():
-        parts = {name for name, entry in (result["queries"].get(kind) or {}).items() if entry.get("part")}
-        if whole := [measures for name, measures in sets.items() if "/" not in name and name not in parts]:
+        aside = {n.split("/")[0] for n, entry in (result["queries"].get(kind) or {}).items() if _is_aside(kind, entry)}
+        if whole := [measures for name, measures in sets.items() if "/" not in name and name not in aside]:
             sets[ALL] = _mean(whole)
     return found
+
+
+def _is_aside(kind: str, entry: Mapping[str, Any]) -> bool:
+    """Whether a set does not count in the mean of its kind."""
+    return bool(entry.get("part")) or (kind == "retrieval" and entry.get("table") == "multilingual")
 
 
 def intervals(found: Measurements, level: float) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
@@ -165,6 +178,19 @@ def _zeroshot_sets(sets: Mapping[str, Any], bootstrap: Bootstrap) -> dict[str, M
         replicates = accuracy_replicates(ranks, labels, _seeded(bootstrap, entry["images"]))
         measures = {measure: Measured(value, replicates[measure]) for measure, value in values.items()}
         found[name] = measures | {"accuracy": measures[entry["primary"]]}
+    return found
+
+
+def _contrast_sets(sets: Mapping[str, Any], bootstrap: Bootstrap) -> dict[str, Measures]:
+    found: dict[str, Measures] = {}
+    for name, entry in sets.items():
+        drawn = _seeded(bootstrap, entry["images"])
+        kinds = {}
+        for kind, answers in entry["kinds"].items():
+            right, group = unpack(answers["right"]), unpack(answers["groups"])
+            replicates = share_replicates(right, group, int(entry["num_images"]), drawn)
+            kinds[f"{name}/{kind}"] = {"accuracy": Measured(float(right.mean()), replicates)}
+        found |= kinds | {name: _mean(list(kinds.values()))}
     return found
 
 

@@ -16,9 +16,21 @@ SHOWN = {
         ("mean_rank", "mean rank", False),
     ),
     "zeroshot": (("accuracy", "accuracy", True), ("top1", "top-1", True), ("top5", "top-5", True)),
+    "robustness": (("accuracy", "accuracy", True), ("top5", "top-5", True)),
+    "composition": (("accuracy", "accuracy", True),),
+    "fine_grained": (("accuracy", "accuracy", True),),
+    "linear_probe": (("accuracy", "accuracy", True), ("top1", "top-1", True), ("top5", "top-5", True)),
     "drift": (("mean_rank", "mean rank", False),),
 }
-TITLES = {"retrieval": "retrieval", "zeroshot": "zero-shot", "drift": "drift"}
+TITLES = {
+    "retrieval": "retrieval",
+    "zeroshot": "zero-shot",
+    "robustness": "robustness",
+    "composition": "composition",
+    "fine_grained": "fine-grained",
+    "linear_probe": "linear probe",
+    "drift": "drift",
+}
 
 
 def interval_table(found: Measurements, level: float) -> str:
@@ -80,7 +92,7 @@ def _tables(sets: Mapping[str, Sequence[str]], cell: Callable[[str, str, str, bo
         names = [name for name in sets.get(kind, []) if name != ALL]
         if not names:
             continue
-        whole = [ALL] if len(names) > 1 and ALL in sets[kind] else []
+        whole = [ALL] if sum("/" not in name for name in names) > 1 and ALL in sets[kind] else []
         lines = [[TITLES[kind], *(heading for _, heading, _ in measures)]]
         for name in [*names, *whole]:
             lines.append([name or "mean", *(cell(kind, name, measure, percent) for measure, _, percent in measures)])

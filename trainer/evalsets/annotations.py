@@ -56,10 +56,10 @@ class Annotations:
         positions = tuple(self._position(name) for name in names)
         if not text.strip():
             return
-        stem = str(PurePosixPath(names[0]).with_suffix("")) if _has_image_suffix(names[0]) else names[0]
-        number = self._counts.get((stem, language), 0)
-        self._counts[stem, language] = number + 1
-        key = "#".join([stem, *([language] if language else []), str(number)])
+        image_stem = stem(names[0])
+        number = self._counts.get((image_stem, language), 0)
+        self._counts[image_stem, language] = number + 1
+        key = "#".join([image_stem, *([language] if language else []), str(number)])
         self.captions.append(Caption(key, text.strip(), positions, language))
 
     def _position(self, name: str) -> int:
@@ -81,6 +81,11 @@ class Annotations:
 
 def _has_image_suffix(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def stem(name: str) -> str:
+    """``name`` without the suffix of an image, with its folders."""
+    return str(PurePosixPath(name).with_suffix("")) if _has_image_suffix(name) else name
 
 
 def with_image_suffix(name: str) -> str:

@@ -27,7 +27,8 @@ class Definition:
     split: str | None = None
     """Split to read, where the annotations hold several."""
     only: Path | None = None
-    """Keep these images: a text file with one file name or id a line, or a Karpathy json (its images of --split)."""
+    """Keep these images: a text file with one file name or id a line, or a Karpathy json (its images of --split). For
+    class folders: lines CLASS/IMAGE, with or without suffix."""
     limit: int | None = None
     """Read the first so many images."""
     languages: tuple[str, ...] = ()
@@ -40,6 +41,13 @@ class Definition:
     """Classification: a classes file, or the name of one that comes with keyclip, such as food101."""
     primary: Literal["top1", "mean_per_class"] | None = None
     """Classification: the accuracy that papers report; by default as the classes file says, else top1."""
+    table: Literal["zeroshot", "robustness"] | None = None
+    """Classification: the table and average that the set belongs to; by default as the classes file says, else
+    zeroshot."""
+    train: "Definition | None" = None
+    """Classification: the train split for the linear probe; entries that it leaves out are the set's own."""
+    validation: "Definition | None" = None
+    """Classification: the split that chooses the linear probe's regularisation; by default a part of ``train``."""
     missing: Literal["error", "skip"] = "error"
     """What to do about images that are not there: stop, or leave them out and say how many."""
 
@@ -54,6 +62,12 @@ class Definition:
 
 _PATHS = {"annotations", "only"}
 _LISTS = {"annotations", "images", "languages"}
+_SPLITS = ("train", "validation")
+_CHOICES = {
+    "missing": ("error", "skip"),
+    "primary": ("top1", "mean_per_class"),
+    "table": ("zeroshot", "robustness"),
+}
 
 
 def read_definitions(file: Path) -> list[Definition]:
@@ -95,16 +109,30 @@ def _definition(name: str, entries: Any, root: Path, file: Path) -> Definition:
             if not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{where}: limit is {value!r}; expected a whole number above 0")
             values[key] = value
+        elif key in _SPLITS:
+            values[key] = _split(name, key, entries, root, file)
         elif key in _LISTS:
             items = value if isinstance(value, list) else [value]
             items = ["no" if item is False else item for item in items]  # Norwegian: YAML takes a bare no for False
             values[key] = tuple(_located(key, str(item), root) for item in items)
         else:
             values[key] = _located(key, str(value), root)
-    for key, allowed in (("missing", ("error", "skip")), ("primary", ("top1", "mean_per_class"))):
+    for key, allowed in _CHOICES.items():
         if values.get(key) not in (None, *allowed):
             raise ConfigError(f"{where}: {key} is {values[key]!r}; expected {' or '.join(allowed)}")
     return Definition(name=name, **values)
+
+
+def _split(name: str, key: str, entries: Mapping[str, Any], root: Path, file: Path) -> Definition:
+    """The definition of another split of a set: the set's entries, with the split's own in their place."""
+    own = entries[key]
+    if not isinstance(own, Mapping) or not own or set(own) & set(_SPLITS):
+        raise ConfigError(
+            f"set {name!r} of {str(file)!r}: {key} is {own!r:.80}; expected the entries that differ from the set's, "
+            "such as {images: FOLDER}, {only: LIST} or {split: train}"
+        )
+    shared = {entry: value for entry, value in entries.items() if entry not in _SPLITS}
+    return _definition(name, shared | dict(own), root, file)
 
 
 def _located(key: str, value: str, root: Path) -> Any:

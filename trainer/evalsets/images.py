@@ -8,7 +8,8 @@ import numpy as np
 
 from store.errors import ConfigError
 from store.shards import expand_shards
-from trainer.evalsets.annotations import IMAGE_SUFFIXES
+from trainer.evalsets.annotations import IMAGE_SUFFIXES, stem
+from trainer.evalsets.definition import Definition
 from trainer.images import BrokenImageError
 from trainer.samples import ShardSamples
 
@@ -90,17 +91,29 @@ def find_images(sources: Sequence[str], names: Sequence[str]) -> tuple[Images, n
         raise ConfigError(f"no such image folder: {sources[0]!r}; give the folder of the images, or .tar shards")
     samples = ShardSamples(sources)
     position = {key.decode(): i for i, key in enumerate(samples.keys)}
-    places = [position.get(_stem(name), position.get(PurePosixPath(_stem(name)).name, -1)) for name in names]
+    places = [position.get(stem(name), position.get(PurePosixPath(stem(name)).name, -1)) for name in names]
     return ShardImages(samples, [place for place in places if place >= 0]), np.array(places) >= 0
+
+
+def wanted_images(definition: Definition, sources: Sequence[str], names: Sequence[str]) -> tuple[Images, np.ndarray]:
+    """:func:`find_images` for a set, which says what to do about images that are not there.
+
+    Raises:
+        ConfigError: images are missing and the set does not say ``missing: skip``, or all are; says how many, and the
+            first.
+    """
+    images, found = find_images(sources, names)
+    if not found.all() and (definition.missing == "error" or not found.any()):
+        raise ConfigError(
+            f"{int((~found).sum())} of {len(found)} images of set {definition.name!r} are not in "
+            f"{', '.join(sources[:3])}, first {names[int(found.argmin())]!r}; check 'images', or leave them out with "
+            "'missing: skip'"
+        )
+    return images, found
 
 
 def _is_shards(source: str) -> bool:
     return source.startswith("@") or source.endswith(".tar") or any(c in source for c in "*?[{")
-
-
-def _stem(name: str) -> str:
-    path = PurePosixPath(name)
-    return str(path.with_suffix("")) if path.suffix.lower() in IMAGE_SUFFIXES else name
 
 
 def _in_folders(folders: Sequence[Path], name: str) -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from store.errors import ConfigError
-from trainer.evalsets.annotations import IMAGE_SUFFIXES
+from trainer.evalsets.annotations import IMAGE_SUFFIXES, lines_in, read_text, stem
 from trainer.evalsets.definition import Definition
 from trainer.evalsets.images import FolderImages, Images, ShardImages, shards_of
 from trainer.evalsets.shards import lines_of, member_values
@@ -34,7 +34,7 @@ def classes_of(definition: Definition) -> Classes:
         ConfigError: neither is there, or wrong.
     """
     classes = _classes_of(definition)
-    return replace(classes, primary=definition.primary or classes.primary)
+    return replace(classes, primary=definition.primary or classes.primary, table=definition.table or classes.table)
 
 
 def _classes_of(definition: Definition) -> Classes:
@@ -71,22 +71,35 @@ def _in_order_of(own: list[str], classes: Classes, definition: Definition) -> Cl
     names = {labels[i]: classes.names[labels[i]] for i in positions}
     if len(names) < len(own):
         raise ConfigError(f"set {definition.name!r}: several lines of classnames.txt are the same class")
-    return Classes(classes.label, names, classes.templates, classes.primary)
+    return replace(classes, names=names)
 
 
-def class_folders(definition: Definition) -> LabelledSet:
+def class_folders(definition: Definition, numbered: bool = False) -> LabelledSet:
     """Images in folders named after classes: ``apple_pie/123.jpg``; a label may hold folders (``a/abbey/1.jpg``).
 
+    Args:
+        numbered: folders are named by the number of the class, as ImageNet-V2's (``0/1.jpeg`` to ``999/1.jpeg``).
+
     Raises:
-        ConfigError: no such folder, no image, or a folder that is no class.
+        ConfigError: no such folder, no image, a folder that is no class, or ``only`` lists an image that is not there.
     """
     files, labels = [], []
+    listed = _listed(definition)
     for root in map(Path, definition.images):
         if not root.is_dir():
             raise ConfigError(f"no such image folder: {str(root)!r} (set {definition.name!r})")
         for folder, file in _image_files(root):
+            name = f"{folder}/{file.stem}"
+            if listed is not None and not listed.pop(name, None):
+                continue
             files.append((root, file))
-            labels.append((folder, f"folder {folder!r} in {str(root)!r}"))
+            where = f"folder {folder!r} in {str(root)!r}"
+            labels.append((_folder_number(folder, where) if numbered else folder, where))
+    if listed and definition.missing == "error":
+        raise ConfigError(
+            f"{len(listed)} images that {str(definition.only)!r} lists are not in {', '.join(definition.images)}, "
+            f"first {next(iter(listed.values()))!r} (set {definition.name!r}); check 'images' and 'only'"
+        )
     if not files:
         raise ConfigError(
             f"set {definition.name!r}: {', '.join(definition.images)} holds no image below a class folder"
@@ -95,6 +108,25 @@ def class_folders(definition: Definition) -> LabelledSet:
     return LabelledSet(
         FolderImages([file for _, file in files], names), label_positions(classes_of(definition), labels)
     )
+
+
+def number_folders(definition: Definition) -> LabelledSet:
+    """Images in folders named by the number of their class. Raises: ConfigError: as :func:`class_folders`."""
+    return class_folders(definition, numbered=True)
+
+
+def _folder_number(folder: str, where: str) -> int:
+    if not folder.isdecimal():
+        raise ConfigError(f"{where} is not the number of a class")
+    return int(folder)
+
+
+def _listed(definition: Definition) -> dict[str, str] | None:
+    """CLASS/IMAGE without suffix -> the line of ``only``; None without it. SUN397's lines begin with a slash."""
+    if definition.only is None:
+        return None
+    lines = [line.strip() for line in lines_in(read_text(definition.only, "a list of images, CLASS/IMAGE a line"))]
+    return {stem(line.removeprefix("/")): line for line in lines if line}
 
 
 def _image_files(root: Path) -> Iterator[tuple[str, Path]]:

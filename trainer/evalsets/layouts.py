@@ -14,6 +14,9 @@
 | webdataset | none: captions stand beside the images | shards |
 | class-folders | ``classes``; labels are folder names | folders |
 | class-shards | ``classes``, ``label`` | shards |
+| number-folders | ``classes``; folders are named by the numbers of classes | folders |
+| sugarcrepe | the folder ``data`` with ``add_obj.json`` to ``swap_att.json`` | COCO's ``val2017`` |
+| mmvp | the folder with ``Questions.csv`` | its ``MLLM_VLM Images`` |
 | clip-benchmark | none: ``classnames.txt``, ``dataset_type.txt``; or ``classes`` | the set's folder |
 
 Images are folders, or shards whose sample keys are the images' file names without suffix.
@@ -25,9 +28,10 @@ from pathlib import Path
 
 from store.errors import ConfigError
 from trainer.evalsets.annotations import Annotations, Caption
+from trainer.evalsets.contrasts import CONTRASTS, ContrastSet, open_contrasts, read_contrasts
 from trainer.evalsets.definition import Definition
-from trainer.evalsets.images import Images, find_images, shards_of
-from trainer.evalsets.labels import LabelledSet, class_folders, class_shards, classes_of
+from trainer.evalsets.images import Images, shards_of, wanted_images
+from trainer.evalsets.labels import LabelledSet, class_folders, class_shards, classes_of, number_folders
 from trainer.evalsets.long_captions import dci, docci, jsonl, sharegpt4v, urban1k, xm3600
 from trainer.evalsets.shards import lines_of, webdataset
 from trainer.evalsets.short_captions import coco, flickr, karpathy
@@ -46,6 +50,7 @@ RETRIEVAL: dict[str, Callable[[Definition], Annotations]] = {
 }
 CLASSIFICATION: dict[str, Callable[[Definition], LabelledSet]] = {
     "class-folders": class_folders,
+    "number-folders": number_folders,
     "class-shards": class_shards,
 }
 
@@ -59,27 +64,53 @@ class RetrievalSet:
     num_missing: int
 
 
+OpenSet = RetrievalSet | LabelledSet | ContrastSet
+"""A set with its images."""
+
+
 def is_classification(definition: Definition) -> bool:
     """Raises: ConfigError: the layout is unknown."""
     if definition.layout == "clip-benchmark":
         folders = [Path(source) for source in definition.images if Path(source).is_dir()]
         kind = lines_of(folders[0], "dataset_type.txt") if folders else None
         return (kind or ["classification"])[0].lower() != "retrieval"
-    if definition.layout not in RETRIEVAL and definition.layout not in CLASSIFICATION:
-        there = ", ".join([*RETRIEVAL, *CLASSIFICATION, "clip-benchmark"])
+    if definition.layout not in {*RETRIEVAL, *CLASSIFICATION, *CONTRASTS}:
+        there = ", ".join([*RETRIEVAL, *CLASSIFICATION, *CONTRASTS, "clip-benchmark"])
         raise ConfigError(f"set {definition.name!r} has the unknown layout {definition.layout!r}; there are {there}")
     return definition.layout in CLASSIFICATION
 
 
 def texts_of(definition: Definition) -> Iterator[tuple[str, str]]:
-    """``(key in the store, text)`` of every caption or class prompt of a set."""
+    """``(key in the store, text)`` of every caption, class prompt or answer of a set, each key once; no image is
+    needed."""
+    name = definition.name
     if is_classification(definition):
-        prompts = classes_of(definition).prompts(definition.name)
-        yield from {key: prompt for _, key, prompt in prompts}.items()
+        yield from prompts_of(definition).items()
+    elif definition.layout in CONTRASTS:
+        yield from ((f"{name}/{key}", text) for key, text in read_contrasts(definition).texts)
     else:
-        yield from (
-            (f"{definition.name}/{caption.key}", caption.text) for caption in read_annotations(definition).captions
-        )
+        yield from ((f"{name}/{caption.key}", caption.text) for caption in read_annotations(definition).captions)
+
+
+def prompts_of(definition: Definition) -> dict[str, str]:
+    """The class prompts of a classification set, by their key in the store."""
+    return {key: prompt for _, key, prompt in classes_of(definition).prompts(definition.name)}
+
+
+def texts_in(definition: Definition, opened: OpenSet) -> dict[str, str]:
+    """The texts that a set with its images needs from the store, by key; without texts of images that are missing."""
+    if isinstance(opened, LabelledSet):
+        return prompts_of(definition)
+    if isinstance(opened, ContrastSet):
+        return {f"{definition.name}/{key}": text for key, text in opened.contrasts.texts}
+    return {f"{definition.name}/{caption.key}": caption.text for caption in opened.captions}
+
+
+def open_set(definition: Definition) -> OpenSet:
+    """Read a set of any layout and find its images. Raises: ConfigError: see the layout's reader."""
+    if is_classification(definition):
+        return open_classification(definition)
+    return open_contrasts(definition) if definition.layout in CONTRASTS else open_retrieval(definition)
 
 
 def read_annotations(definition: Definition) -> Annotations:
@@ -109,15 +140,8 @@ def open_retrieval(definition: Definition) -> RetrievalSet:
     sources = definition.images
     if definition.layout in ("webdataset", "clip-benchmark"):
         sources = tuple(shards_of(sources, definition.split or "test"))
-    images, found = find_images(sources, annotations.images)
-    if not found.all():
-        absent = [name for name, there in zip(annotations.images, found, strict=True) if not there]
-        if definition.missing == "error" or not found.any():
-            raise ConfigError(
-                f"{len(absent)} of {len(found)} images of set {definition.name!r} are not in {', '.join(sources[:3])}, "
-                f"first {absent[0]!r}; check 'images', or leave them out with 'missing: skip'"
-            )
-        annotations = annotations.kept(found.tolist())
+    images, found = wanted_images(definition, sources, annotations.images)
+    annotations = annotations.kept(found.tolist())
     return RetrievalSet(images, annotations.captions, int((~found).sum()))
 
 

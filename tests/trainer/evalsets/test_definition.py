@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from store.errors import ConfigError
+from trainer.evalsets.contrasts import CONTRASTS
 from trainer.evalsets.definition import Definition, read_definitions
 from trainer.evalsets.layouts import is_classification
-from trainer.zeroshot import SHIPPED, read_classes
+from trainer.zeroshot import SHIPPED, find_classes, read_classes
 
 FILE = """
 root: data
@@ -47,6 +48,18 @@ def test_paths_are_relative_to_the_root_which_is_relative_to_the_file(tmp_path):
     assert own.images == (str(data / "own/{0..3}.tar"),)
 
 
+def test_a_train_split_has_the_sets_entries_but_for_its_own(tmp_path):
+    (one,) = read(
+        tmp_path,
+        "sets: {dtd: {layout: class-folders, images: images, classes: dtd, only: test1.txt, "
+        "train: {only: train1.txt}, validation: {images: other, only: val1.txt}}}",
+    )
+    assert (one.train.name, one.train.layout, one.train.classes) == ("dtd", "class-folders", "dtd")
+    assert (one.only, one.train.only) == (tmp_path / "test1.txt", tmp_path / "train1.txt")
+    assert (one.train.images, one.validation.images) == (one.images, (str(tmp_path / "other"),))
+    assert (one.train.train, one.train.validation) == (None, None)
+
+
 def test_without_a_root_paths_are_relative_to_the_file(tmp_path):
     (one,) = read(tmp_path, "sets: {a: {layout: jsonl, annotations: a.jsonl}}")
     assert one.annotation() == tmp_path / "a.jsonl"
@@ -67,6 +80,9 @@ def test_without_a_root_paths_are_relative_to_the_file(tmp_path):
         ("sets: {a: {layout: jsonl, limit: 0}}", "limit is 0; expected a whole number above 0"),
         ("sets: {a: {layout: jsonl, missing: no}}", "missing is 'False'; expected error or skip"),
         ("sets: {a: {layout: jsonl, primary: top5}}", "primary is 'top5'; expected top1 or mean_per_class"),
+        ("sets: {a: {layout: jsonl, table: best}}", "table is 'best'; expected zeroshot or robustness"),
+        ("sets: {a: {layout: class-folders, train: x}}", "train is 'x'; expected the entries that differ"),
+        ("sets: {a: {layout: class-folders, train: {image: x}}}", "unknown entry 'image'"),
         ("sets: {a: {layout: jsonl", "cannot be read"),
     ],
 )
@@ -90,14 +106,20 @@ def test_a_set_takes_one_annotations_path():
         Definition(name="a", layout="coco").annotation()
 
 
-def test_the_example_names_the_seven_retrieval_and_eleven_zero_shot_sets_of_the_paper():
+def test_the_example_names_every_set_of_the_papers_tables_and_figures():
     sets = read_definitions(Path(__file__).parents[3] / "docs" / "evaluation.yaml")
-    kinds = [is_classification(definition) for definition in sets]
-    assert (kinds.count(False), kinds.count(True)) == (7, 11)
-    for definition in sets:
-        shipped = SHIPPED / f"{definition.name}.json"
-        if is_classification(definition):
-            assert (definition.primary or "top1") == read_classes(shipped).primary
+    classified = [definition for definition in sets if is_classification(definition)]
+    tables = [read_classes(SHIPPED / f"{definition.name}.json").table for definition in classified]
+    assert (tables.count("zeroshot"), tables.count("robustness")) == (11, 5)
+    others = [definition for definition in sets if definition not in classified]
+    assert [definition.layout for definition in others if definition.layout in CONTRASTS] == ["sugarcrepe", "mmvp"]
+    assert len(others) == 7 + 2
+    for definition, table in zip(classified, tables, strict=True):
+        shipped = read_classes(SHIPPED / f"{definition.name}.json")
+        assert (definition.primary or "top1") == shipped.primary
+        assert (definition.train is not None) == (table == "zeroshot")
+        if definition.classes:
+            assert find_classes(definition.classes) == shipped
 
 
 def test_a_set_that_is_named_twice_is_refused_not_lost(tmp_path):

@@ -1,12 +1,13 @@
 """Classification sets in folders, in shards and in CLIP_benchmark's layout; the class files that come with keyclip."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from store.errors import ConfigError
 from tests.trainer.examples import encoded, picture, write_tar
-from trainer.evalsets.definition import Definition
+from trainer.evalsets.definition import Definition, read_definitions
 from trainer.evalsets.labels import class_folders, class_shards, classes_of
 from trainer.evalsets.layouts import is_classification, open_classification, texts_of
 from trainer.zeroshot import Classes, find_classes, label_positions, shipped_classes
@@ -24,11 +25,35 @@ PAPER = {
     "flowers102": (102, 1, "mean_per_class"),
     "imagenet": (1000, 80, "top1"),
 }
+ROBUSTNESS = {"imagenet-v2": 1000, "imagenet-a": 200, "imagenet-o": 200, "imagenet-r": 200, "imagenet-sketch": 1000}
 ANIMALS = Classes("label", {"cat": ["cat", "kitten"], "big_dog": ["big dog"], "owl": ["owl"]}, ["a {}.", "the {}."])
 
 
-def test_the_eleven_sets_of_the_paper_come_with_their_classes():
-    assert shipped_classes() == sorted(PAPER)
+def test_the_eleven_sets_of_the_paper_and_five_of_imagenet_come_with_their_classes():
+    assert shipped_classes() == sorted({**PAPER, **ROBUSTNESS})
+
+
+@pytest.mark.parametrize(("name", "count"), ROBUSTNESS.items())
+def test_the_sets_of_the_robustness_table_are_parts_of_imagenet_in_its_order(name, count):
+    imagenet, classes = find_classes("imagenet"), find_classes(name)
+    assert (len(classes.names), classes.primary, classes.table) == (count, "top1", "robustness")
+    assert classes.templates == imagenet.templates
+    kept = [label for label in imagenet.names if label in classes.names]
+    assert list(classes.names.items()) == [(label, imagenet.names[label]) for label in kept]
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside"),
+    [
+        ("imagenet-a", ("n01498041", "n12267677"), "n01440764"),  # stingray, acorn; not tench
+        ("imagenet-o", ("n01443537", "n13052670"), "n01440764"),  # goldfish, hen of the woods
+        ("imagenet-r", ("n01443537", "n10565667"), "n01440764"),  # goldfish, scuba diver
+    ],
+)
+def test_the_lists_of_200_hold_what_was_published(name, inside, outside):
+    classes = find_classes(name)
+    assert (next(iter(classes.names)), set(inside) <= set(classes.names)) == (inside[0], True)
+    assert outside not in classes.names
 
 
 @pytest.mark.parametrize(("name", "expected"), PAPER.items())
@@ -127,6 +152,52 @@ def test_a_folder_that_is_no_class_and_a_folder_without_images_are_refused(tmp_p
         class_folders(define("class-folders", tmp_path / "none", classes=classes_file))
 
 
+def test_imagenet_v2_has_folders_named_by_the_numbers_of_classes(tmp_path):
+    root = tmp_path / "imagenetv2-matched-frequency-format-val"
+    for folder in ("0", "10", "999"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "0af3f1b55de791c4144e2fb6d7dfe96dfc22d3fc.jpeg").write_bytes(b"")
+    found = open_classification(define("number-folders", root, classes="imagenet-v2"))
+    assert sorted(found.labels.tolist()) == [0, 10, 999]
+    for wrong, message in (("1000", "label 1000 of folder '1000' .* is none of the 1000"), ("x", "is not the number")):
+        (root / wrong).mkdir()
+        (root / wrong / "1.jpeg").write_bytes(b"")
+        with pytest.raises(ConfigError, match=message):
+            open_classification(define("number-folders", root, classes="imagenet-v2"))
+        (root / wrong / "1.jpeg").unlink()
+
+
+@pytest.mark.parametrize(("name", "wnid"), [("imagenet-a", "n01498041"), ("imagenet-o", "n01443537")])
+def test_imagenets_hard_parts_have_folders_named_by_wnid(tmp_path, name, wnid):
+    (tmp_path / name / wnid).mkdir(parents=True)
+    (tmp_path / name / wnid / "0.000116_digital clock _ digital clock_0.865662.jpg").write_bytes(b"")
+    (tmp_path / name / "README.txt").write_text("")
+    found = open_classification(define("class-folders", tmp_path / name, classes=name))
+    assert found.labels.tolist() == [0]
+    (tmp_path / name / "n01440764").mkdir()
+    (tmp_path / name / "n01440764" / "1.jpg").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"label 'n01440764' of folder .* is none of the 200 classes"):
+        open_classification(define("class-folders", tmp_path / name, classes=name))
+
+
+def test_a_list_divides_folders_of_images_into_splits(tmp_path, classes_file):
+    """As Food-101's ``meta/test.txt``, DTD's ``labels/test1.txt`` and SUN397's ``Testing_01.txt`` do."""
+    for name in ("cat/1.jpg", "cat/2.jpg", "owl/1.jpg", "owl/2.jpg"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(b"")
+    lists = {"food.txt": "cat/1\nowl/2\n", "dtd.txt": "cat/1.jpg\nowl/2.jpg\n", "sun.txt": "/cat/1.jpg\n/owl/2.jpg\n"}
+    for name, content in lists.items():
+        (tmp_path / name).write_text(content)
+        one = define("class-folders", tmp_path / "images", classes=classes_file, only=tmp_path / name)
+        found = open_classification(one)
+        assert [found.images.key(i) for i in range(len(found.images))] == ["cat/1.jpg", "owl/2.jpg"]
+    (tmp_path / "food.txt").write_text("cat/1\ncat/3\n")
+    one = define("class-folders", tmp_path / "images", classes=classes_file, only=tmp_path / "food.txt")
+    with pytest.raises(ConfigError, match=r"1 images that .*food\.txt' lists are not in .*, first 'cat/3'"):
+        open_classification(one)
+    assert open_classification(replace(one, missing="skip")).labels.tolist() == [0]
+
+
 def labelled_shard(path, labels, member):
     members = []
     for i, label in enumerate(labels):
@@ -171,6 +242,17 @@ def test_a_clip_benchmark_set_brings_its_own_names_and_templates(clip_benchmark)
     assert [found.images.key(i) for i in range(3)] == ["s0000000", "s0000001", "s0000002"]
 
 
+def test_a_clip_benchmark_set_has_its_train_split_beside_the_test_split(clip_benchmark):
+    labelled_shard(clip_benchmark / "train" / "0.tar", ["2", "2", "0"], "cls")
+    (clip_benchmark / "train" / "nshards.txt").write_text("1\n")
+    (clip_benchmark.parent / "sets.yaml").write_text(
+        "sets: {animals: {layout: clip-benchmark, images: wds_animals, train: {split: train}}}"
+    )
+    (definition,) = read_definitions(clip_benchmark.parent / "sets.yaml")
+    assert open_classification(definition).labels.tolist() == [0, 1, 2]
+    assert open_classification(definition.train).labels.tolist() == [2, 2, 0]
+
+
 def test_classes_of_a_file_are_put_into_the_order_of_the_sets_own_numbers(clip_benchmark, classes_file):
     definition = define("clip-benchmark", clip_benchmark, classes=classes_file)
     classes = classes_of(definition)
@@ -193,6 +275,7 @@ def test_a_set_says_which_accuracy_papers_report(clip_benchmark, classes_file):
     for classes in (None, classes_file):
         definition = define("clip-benchmark", clip_benchmark, classes=classes, primary="mean_per_class")
         assert classes_of(definition).primary == "mean_per_class"
+        assert classes_of(replace(definition, table="robustness")).table == "robustness"
 
 
 def test_classes_that_differ_from_the_sets_own_are_refused(clip_benchmark, classes_file):
