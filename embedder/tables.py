@@ -121,9 +121,39 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
             there = set(file.schema_arrow.names)
             wanted = {c if c in there else c.split(".")[0] for c in columns or there}
             for batch in file.iter_batches(batch_size=8192, columns=sorted(wanted if there >= wanted else there)):
-                yield from batch.to_pylist()
+                batch.validate(full=True)
+                yield from _without_times(batch, path).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise DamagedShardError(f"{str(path)!r} cannot be read as parquet: {str(error).splitlines()[0]}") from error
+
+
+def _without_times(batch: Any, path: Path) -> Any:
+    """Rows with dates and times as text: some that a file can hold are none to Python.
+
+    Raises:
+        DamagedShardError: there are dates or times within lists or structs.
+    """
+    import pyarrow as pa
+
+    fields = []
+    for column in batch.schema:
+        if _has_times(column.type) and not pa.types.is_temporal(column.type):
+            raise DamagedShardError(
+                f"column {column.name!r} of {str(path)!r} is of type {column.type}; expected no dates or times in it"
+            )
+        fields.append(column.with_type(pa.string()) if pa.types.is_temporal(column.type) else column)
+    return batch.cast(pa.schema(fields))
+
+
+def _has_times(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_temporal(kind):
+        return True
+    parts = [kind.field(place).type for place in range(kind.num_fields)]
+    if pa.types.is_dictionary(kind):
+        parts.append(kind.value_type)
+    return any(map(_has_times, parts))
 
 
 def _row(number: int, path: Path) -> str:

@@ -1,8 +1,7 @@
 """Key lists: UTF-8 text files with one sample key a line, as --keys of every command takes them."""
 
-import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,27 +56,6 @@ def read_key_list(file: Path) -> NDArray[np.bytes_]:
         ConfigError: as :func:`read_keys`.
     """
     return np.sort(np.array([key.encode() for key in read_keys(file)], dtype=np.bytes_))
-
-
-def write_key_list(file: Path, keys: Iterable[str]) -> None:
-    """Write a list; an older one at this place is replaced when the new one is complete.
-
-    Raises:
-        ConfigError: the file cannot be written.
-        InvalidKeysError: a key cannot stand in a list.
-    """
-    if file.is_dir():
-        raise ConfigError(f"the key list {str(file)!r} cannot be written: it is a folder; give the path of a file")
-    unfinished = file.with_name(f"{file.name}.part")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(f"{line_of(key)}\n" for key in keys)
-        unfinished.replace(file)
-    except OSError as error:
-        raise ConfigError(f"the key list {str(file)!r} cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
 
 
 def line_of(key: str) -> str:

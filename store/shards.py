@@ -7,7 +7,9 @@ lower-cased, as webdataset does. Shards are only ever read.
 import contextlib
 import glob
 import json
+import os
 import re
+import stat
 import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +22,8 @@ from store.errors import CaptionFieldError, DamagedShardError, ShardNotFoundErro
 
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 _DRAINED_BYTES = 2**16
+_MAX_MEMBER_BYTES = 2**36
+_MAX_EXTENDED_BYTES = 2**20
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 
 
@@ -82,7 +86,24 @@ def split_member(name: str) -> tuple[str, str] | None:
 
 
 class CheckedTarInfo(tarfile.TarInfo):
-    """Member headers read with care: ``tarfile`` alone takes a damaged or missing header for the end of the tar."""
+    """Member headers read with care: ``tarfile`` alone takes a damaged or missing header for the end of the tar, and
+    believes any size.
+    """
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        """Raises tarfile.ReadError for a header that cannot be."""
+        try:
+            info = super().fromtarfile(tar)
+        except tarfile.ReadError:
+            raise
+        except (tarfile.HeaderError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+            if isinstance(error, cast(Any, tarfile).EOFHeaderError):
+                raise
+            raise tarfile.ReadError(f"a member's header cannot be read: {error}") from error
+        if not 0 <= info.size <= _MAX_MEMBER_BYTES:
+            raise tarfile.ReadError(f"member {info.name!r:.100} cannot have {info.size} bytes")
+        return info
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -111,6 +132,43 @@ class CheckedTarInfo(tarfile.TarInfo):
         info.size = size
         return info
 
+    def _proc_pax(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        self._require_short()
+        return cast(tarfile.TarInfo, cast(Any, super())._proc_pax(tar))
+
+    def _proc_gnulong(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        self._require_short()
+        return cast(tarfile.TarInfo, cast(Any, super())._proc_gnulong(tar))
+
+    def _require_short(self) -> None:
+        """What describes the following member is read into memory, whatever size its header states."""
+        if not 0 <= self.size <= _MAX_EXTENDED_BYTES:
+            raise tarfile.ReadError(f"an extended header cannot have {self.size} bytes")
+
+
+def require_whole(tar: tarfile.TarFile, info: tarfile.TarInfo) -> None:
+    """Raises: tarfile.ReadError: the tar ends inside a member, or in a stream that cannot be known."""
+    try:
+        status = os.fstat(cast(Any, tar).fileobj.fileno())
+    except (AttributeError, OSError):  # a stream, which is read as far as it goes
+        if info.issparse():
+            raise tarfile.ReadError(f"member {info.name!r:.100} is a sparse file") from None
+        return
+    if stat.S_ISREG(status.st_mode) and info.offset_data + info.size > status.st_size:
+        raise tarfile.ReadError(f"it ends inside {info.name!r:.100}")
+
+
+def read_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    """The content of a member. Raises: tarfile.ReadError: see :func:`require_whole`."""
+    require_whole(tar, info)
+    return cast(bytes, cast(Any, tar.extractfile(info)).read())
+
+
+def require_utf8(key: str, shard: str) -> None:
+    """Raises: DamagedShardError: the name of a sample's members is not UTF-8."""
+    if not key.isascii() and any("\ud800" <= letter <= "\udfff" for letter in key):
+        raise DamagedShardError(f"sample key {key!r:.100} in shard {shard!r} is not UTF-8 text; rename the sample")
+
 
 def iter_samples(shard: str, extensions: Iterable[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Yield ``(key, {extension: bytes})`` for every sample, reading only the members with these extensions.
@@ -134,6 +192,7 @@ def iter_samples(shard: str, extensions: Iterable[str]) -> Iterator[tuple[str, d
                 if key != current:
                     if current is not None:
                         yield current, members
+                    require_utf8(key, shard)
                     if key in seen:
                         raise DamagedShardError(
                             f"sample key {key!r} comes twice in shard {shard!r}; "
@@ -142,7 +201,7 @@ def iter_samples(shard: str, extensions: Iterable[str]) -> Iterator[tuple[str, d
                     seen.add(key)
                     current, members = key, {}
                 if extension in wanted:
-                    members[extension] = cast(Any, tar.extractfile(info)).read()
+                    members[extension] = read_member(tar, info)
         if current is not None:
             yield current, members
     except (tarfile.TarError, EOFError) as error:

@@ -5,6 +5,7 @@ their command is called, so that ``keyclip --help`` answers at once.
 """
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -99,6 +100,10 @@ def usage() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``keyclip``; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a locale of ASCII alone, as in many containers, cannot hold all names
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not argv or argv[0] in ("-h", "--help"):
         return exit_status(lambda: print(usage())) or (0 if argv else 2)
     for length in (3, 2, 1):

@@ -1,12 +1,15 @@
 """``keyclip compare``: the arms of the paper side by side, with equal budgets, from one store."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from typing_extensions import TypedDict
+
+from store.checked import read_json
 from store.errors import ConfigError
 from tools.eval import caption_sets
 from tools.reporting import embeddings
@@ -19,6 +22,14 @@ from tools.suite.settings import SuiteSettings
 from trainer.run_folder import differing_settings, plain, write_json
 from trainer.samples import ShardSamples
 from trainer.zeroshot import read_classes
+
+
+class Begun(TypedDict):
+    """The record of a comparison that was begun."""
+
+    settings: dict[str, Any]
+    vectors_before: dict[str, int]
+
 
 MAY_DIFFER = {"output", "arms", "seeds", "ranks"}  # more arms and seeds can be added later
 
@@ -94,7 +105,7 @@ def run(config: Config) -> None:
     ledger, report = config.output / "reuse.json", config.output / "report.html"
     write_json(ledger, embeddings.as_json(uses))
     print(f"\nHeld-out results ({time.monotonic() - start:.0f} s in all):\n")
-    largest.chain.keyclip("report", *runs, *results, ledger, "--output", report)
+    largest.chain.keyclip("report", *runs, *results, ledger, "--output", report, "--overwrite", True)
     print(f"\n{embeddings.text(uses)}\n\nreport: {report}")
 
 
@@ -118,7 +129,7 @@ def _begin(config: Config, store: Path) -> dict[str, int]:
     """
     file, settings = config.output / "compare.json", plain(config)
     if file.exists():
-        begun = json.loads(file.read_text(encoding="utf-8"))
+        begun = read_json(file, Begun, "the record of a comparison", "give another --output")
         differing = differing_settings(begun["settings"], settings)
         texts = [text for name, text in differing.items() if name not in MAY_DIFFER]
         if texts and any(config.output.glob("**/checkpoints/step-*")):

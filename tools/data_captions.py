@@ -35,6 +35,8 @@ class Config:
     """Digits of a sample key: 12 becomes 000000012 with 9. For tables whose keys lost their leading zeros."""
     caption_fields: tuple[str, ...] = ()
     """The tables' columns of captions. Default: all but the key."""
+    overwrite: bool = False
+    """Replace outputs that are there."""
     json: bool = False
     """Print the counts as json."""
 
@@ -48,5 +50,5 @@ def run(config: Config) -> None:
     """Join by key."""
     tables = CaptionTables(config.tables, config.key_column, config.caption_fields, "--key-column")
     by_key = Comparison(("key",), lambda key: (key.zfill(config.pad_keys) if key.isdecimal() else key,))
-    counts = join_captions(config.shards, None, tables, by_key, config.output, config.json)
+    counts = join_captions(config.shards, None, tables, by_key, config.output, config.overwrite, config.json)
     print(json.dumps(as_dict(counts, config.output)) if config.json else describe(counts, config.output))

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from store.errors import ConfigError
+from store.outputs import KEY_LIST, Kind, Outputs
 from store.shards import expand_shards
 from tools.preparing.checking import Summary, check_shards
-from tools.preparing.outputs import Outputs
+from tools.preparing.samples import files_of
 from tools.preparing.scanning import KINDS, Finding, as_json
+from tools.preparing.spill import working_folder
 from trainer.config import require
 
 SHOWN = 10
+FINDINGS = Kind(name="a list of findings", start=b'{"shard": ')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +45,8 @@ class Config:
     """Decode every image. Without it only what the tars say is looked at, which is much faster."""
     workers: int | None = None
     """Processes that decode. Default: one per core."""
+    overwrite: bool = False
+    """Replace a key list and findings that are there."""
     json: bool = False
     """Print json: every finding and the counts."""
 
@@ -54,8 +59,10 @@ class Config:
 def run(config: Config) -> int:
     """Check, print, and tell by the exit status whether all is well."""
     shown: Counter[str] = Counter()
-    with Outputs() as outputs:
-        file = outputs.lines(config.findings) if config.findings else None
+    shards = expand_shards(config.shards)
+    with Outputs(files_of(config.shards), config.overwrite) as outputs:
+        good_keys = outputs.lines(outputs.claim(config.good_keys, KEY_LIST))
+        file = outputs.lines(outputs.claim(config.findings, FINDINGS)) if config.findings else None
 
         def tell(finding: Finding) -> None:
             if file:
@@ -67,10 +74,10 @@ def run(config: Config) -> int:
                 who = f"{finding.shard}: " + (f"sample {finding.key!r}: " if finding.key is not None else "")
                 print(f"{finding.kind}: {who}{finding.what}")
 
-        shards = expand_shards(config.shards)
-        summary = check_shards(
-            shards, config.caption_fields, config.decode, config.workers, tell, config.good_keys, config.json
-        )
+        with working_folder(config.good_keys) as folder:
+            summary = check_shards(
+                shards, config.caption_fields, config.decode, config.workers, tell, good_keys, folder, config.json
+            )
     if config.json:
         print(('{"findings": [' if not shown else "") + "], " + json.dumps(_counts(config, summary))[1:])
     else:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from store.files import full_disk_is_told
+from store.outputs import PARQUET, Outputs
 from store.shards import expand_shards
 from tools.preparing.indexing import IndexedShard, caption_fields_of, index_shards, schema
-from tools.preparing.outputs import Outputs
+from tools.preparing.samples import files_of
 from tools.stores import gigabytes
 from trainer.config import require
 
@@ -30,6 +30,8 @@ class Config:
     """Paths into the json to count. Default: every field of the first sample whose name has caption in it."""
     output: Path | None = None
     """Where the table of samples goes: a .parquet file."""
+    overwrite: bool = False
+    """Replace a table that is there."""
     workers: int | None = None
     """Processes that read. Default: one per core."""
     json: bool = False
@@ -48,17 +50,17 @@ class Config:
 def run(config: Config) -> None:
     """Index and print."""
     shards = expand_shards(config.shards)
-    fields = config.caption_fields or tuple(caption_fields_of(shards[0]))
     counts: list[dict[str, Any]] = []
-    with Outputs() as outputs:
-        table = outputs.table(config.output, schema(fields)) if config.output else None
+    with Outputs(files_of(config.shards), config.overwrite) as outputs:
+        part = outputs.claim(config.output, PARQUET) if config.output else None
+        fields = config.caption_fields or tuple(caption_fields_of(shards[0]))
+        table = outputs.table(part, schema(fields)) if part else None
         for indexed in index_shards(shards, fields, config.workers, config.json):
             counts.append(_counts(indexed, fields))
             if not config.json:
                 print(_line(counts[-1]))
-            if table and config.output:
-                with full_disk_is_told(config.output):
-                    table.write_table(indexed.table(fields))
+            if table:
+                table.write_table(indexed.table(fields))
     total = _total(counts)
     if config.json:
         print(json.dumps({"shards": counts, "total": total}))

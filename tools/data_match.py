@@ -43,6 +43,8 @@ class Config:
     """Forms to compare, the most exact first whatever the order here."""
     caption_fields: tuple[str, ...] = ()
     """The tables' columns of captions. Default: all but the url, and but a column called key."""
+    overwrite: bool = False
+    """Replace outputs that are there."""
     json: bool = False
     """Print the counts as json."""
 
@@ -57,5 +59,7 @@ def run(config: Config) -> None:
     tables = CaptionTables(config.tables, config.url_column, config.caption_fields, "--url-column")
     which = [place for place, name in enumerate(NAMES) if name in config.by]
     by_url = Comparison([NAMES[place] for place in which], lambda url: [url_forms(url)[place] for place in which])
-    counts = join_captions(config.shards, config.sample_url, tables, by_url, config.output, config.json)
+    counts = join_captions(
+        config.shards, config.sample_url, tables, by_url, config.output, config.overwrite, config.json
+    )
     print(json.dumps(as_dict(counts, config.output)) if config.json else describe(counts, config.output))

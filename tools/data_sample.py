@@ -12,7 +12,7 @@ import store
 from store.errors import ConfigError
 from store.keylist import iter_key_list
 from tools.preparing.drawing import draw_keys
-from tools.preparing.samples import iter_downloaded
+from tools.preparing.samples import files_of, iter_downloaded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +40,8 @@ class Config:
     """Draw from these key lists, such as the good samples of `keyclip data check`."""
     seed: int = 0
     """Another seed draws other keys; at least 0."""
+    overwrite: bool = False
+    """Replace a list that is there."""
     json: bool = False
     """Print the counts as json."""
 
@@ -54,7 +56,10 @@ class Config:
 
 def run(config: Config) -> None:
     """Draw and write the list."""
-    num_keys, num_repeated = draw_keys(_keys(config), config.number, config.seed, config.output)
+    inputs = [*files_of(config.shards), *config.keys, config.store]
+    num_keys, num_repeated = draw_keys(
+        _keys(config), config.number, config.seed, config.output, inputs, config.overwrite
+    )
     if config.json:
         counts = {"num_drawn": config.number, "num_keys": num_keys, "num_repeated": num_repeated}
         print(json.dumps(counts | {"output": str(config.output)}))

@@ -16,8 +16,10 @@ from tqdm import tqdm
 from embedder.load import pick_device
 from store.errors import ConfigError
 from store.keylist import read_key_list
-from tools.evaluation import Result, Subject, chosen, evaluate_set
+from store.outputs import Kind, Outputs
+from tools.evaluation import Result, Subject, chosen, evaluate_set, files_of_sets
 from tools.measuring import Texts
+from tools.preparing.samples import files_of
 from tools.reporting.paired import intervals, measurements
 from tools.reporting.table import text_table
 from tools.reporting.uncertain import interval_table
@@ -30,12 +32,14 @@ from trainer.evaluate import Model, caption_features, load_model
 from trainer.join import Join
 from trainer.kept_features import Encoder
 from trainer.pairs import carried_caption
-from trainer.run_folder import read_checkpoint_info, write_json
+from trainer.run_folder import read_checkpoint_info
 from trainer.samples import ShardSamples
 from trainer.uncertainty import Bootstrap
 from trainer.zeroshot import class_vectors, find_classes, sample_labels
 
 FORMAT = "keyclip-eval/1"
+RESULT = Kind(name="an evaluation result", start=f'{{\n  "format": "{FORMAT}"'.encode())
+ROOM = 2**21  # bytes: a result with examples and the ranks of some sets
 TEXT_FIELD = "caption"  # the column of `keyclip eval-captions`, and so the caption field in the store
 SHOWN = 5  # images for an example
 THUMBNAIL = 160  # pixels
@@ -103,6 +107,8 @@ class Config:
     """Compare the tuned image features with the original CLIP's, which encodes the retrieval images once more."""
     output: Path | None = None
     """Result file (json) for `keyclip report`."""
+    overwrite: bool = False
+    """Replace a result that is there."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     json: bool = False
@@ -121,12 +127,13 @@ class Config:
 
 def run(config: Config) -> None:
     """Evaluate, write the result, print the table."""
-    entries = evaluate(config)
-    found, level = measurements(entries), entries["bootstrap"]["level"]
-    result = entries | {"intervals": intervals(found, level)}
-    if config.output:
-        config.output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(config.output, result)
+    with Outputs(_inputs(config), config.overwrite) as outputs:
+        part = outputs.claim(config.output, RESULT, ROOM) if config.output else None
+        entries = evaluate(config)
+        found, level = measurements(entries), entries["bootstrap"]["level"]
+        result = entries | {"intervals": intervals(found, level)}
+        if part:
+            outputs.write(part, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     if config.json:
         print(json.dumps({key: value for key, value in result.items() if key not in ("examples", "queries")}, indent=2))
     else:
@@ -135,6 +142,14 @@ def run(config: Config) -> None:
         if found_cka := result["cka"]:
             values = ", ".join(f"{name} {entry['cka']:.3f}" for name, entry in found_cka.items())
             print(f"\nCKA of tuned and original image features: {values}")
+
+
+def _inputs(config: Config) -> list[Path | str | None]:
+    """What the command reads, and its output must not replace."""
+    parts = [part.partition("=")[2] for part in config.parts]
+    sets = files_of_sets(read_definitions(config.sets)) if config.sets else []
+    named = [config.clip, config.checkpoint, config.sets, config.store, config.zeroshot, config.keys]
+    return [*named, *parts, *sets, *files_of(config.shards)]
 
 
 def evaluate(config: Config) -> dict[str, Any]:
@@ -203,6 +218,8 @@ def _of_shards(
     sets = caption_sets(config.captions)
     samples = ShardSamples(config.shards, config.keys)
     parts = dict(_part(part, samples) for part in config.parts)
+    if len(parts) < len(config.parts):
+        raise ConfigError("two parts have one name; give each its own: --parts NAME=KEY_LIST")
     keys = [key.decode() for key in samples.keys]
     joins = {name: _joins(config, model, fields) for name, fields in sets.items()}
     texts = {
@@ -256,7 +273,7 @@ def caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
     """Caption set -> its caption fields, from ``NAME=CAPTION_FIELD[,CAPTION_FIELD...]``.
 
     Raises:
-        ConfigError: an argument of another form, or none.
+        ConfigError: an argument of another form, none, or two of one name.
     """
     sets = {}
     for argument in arguments:
@@ -264,6 +281,11 @@ def caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
         if not (name and equals and fields) or "/" in name:
             raise ConfigError(
                 f"caption set {argument!r}; expected NAME=CAPTION_FIELD[,CAPTION_FIELD...], NAME without '/'"
+            )
+        if name in sets:
+            raise ConfigError(
+                f"two caption sets are named {name!r}; give each its own name, or pool their fields in one: "
+                f"{name}={','.join(sets[name])},{fields}"
             )
         sets[name] = fields.split(",")
     if not sets:

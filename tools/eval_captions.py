@@ -7,11 +7,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from store.errors import ConfigError
+from store.outputs import Kind, Outputs
 from tools.eval import TEXT_FIELD
-from tools.evaluation import chosen
-from tools.preparing.outputs import Outputs
+from tools.evaluation import chosen, files_of_sets
 from trainer.evalsets.definition import read_definitions
 from trainer.evalsets.layouts import texts_of
+
+TEXTS = Kind(name="a file of texts", start=b'{"key": ')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +34,8 @@ class Config:
     """Of these sets, the ones to write; all by default."""
     output: Path
     """A jsonl file; one {"key": ..., "caption": ...} a line."""
+    overwrite: bool = False
+    """Replace a file of texts that is there."""
     json: bool = False
     """Print the number of texts of each set as json."""
 
@@ -42,8 +46,8 @@ def run(config: Config) -> None:
         raise ConfigError(f"--output {str(config.output)!r} must be the name of a .jsonl file")
     definitions = chosen(read_definitions(config.sets), config.only)
     counts = dict.fromkeys((definition.name for definition in definitions), 0)
-    with Outputs() as outputs:
-        lines = outputs.lines(config.output)
+    with Outputs([config.sets, *files_of_sets(definitions)], config.overwrite) as outputs:
+        lines = outputs.lines(outputs.claim(config.output, TEXTS))
         for definition in tqdm(definitions, "sets", unit="set", leave=False, disable=config.json or None):
             for key, text in texts_of(definition):
                 lines.write([json.dumps({"key": key, TEXT_FIELD: text}, ensure_ascii=False)])

@@ -1,14 +1,14 @@
 """``keyclip eval-diff``: whether two arms differ by more than chance, query by query."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from store.errors import ConfigError
 from tools.reporting.inputs import load_result
-from tools.reporting.paired import differences, measurements
+from tools.reporting.paired import differences
 from tools.reporting.uncertain import difference_table, seeds_line
 
 
@@ -69,20 +69,15 @@ def _plain(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> 
     }
 
 
-def _load(file: Path) -> dict[str, Any]:
-    """Raises: ConfigError: it is no result, holds no ranks, or they are damaged."""
-    load_result(file)  # raises where it is no result
-    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    try:
-        measurements(result)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"the ranks in {str(file)!r} cannot be read ({error!r:.100}); evaluate again") from error
+def _load(file: Path) -> Mapping[str, Any]:
+    """Raises: ConfigError, InvalidDataError: it is no result, holds no ranks, or they are damaged."""
+    result = load_result(file).data
+    if not {"queries", "bootstrap"} <= result.keys():
+        raise ConfigError(f"the result {str(file)!r} holds no ranks of queries; evaluate again")
     return result
 
 
-def _comparable(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _comparable(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The results with those sets alone that all of them have, so that their means are of the same sets.
 
     Raises:
@@ -102,7 +97,7 @@ def _comparable(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     if not any(shared.values()):
         raise ConfigError("the results have no set in common; evaluate both on the same sets")
     return [
-        result
+        dict(result)
         | {"queries": {kind: {name: result["queries"][kind][name] for name in names} for kind, names in shared.items()}}
         for result in results
     ]

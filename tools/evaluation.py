@@ -1,8 +1,9 @@
 """Evaluates a model on the sets that are defined, and collects the entries of the result file."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ class Result:
             self.languages[name] = found.languages
         for kind, queries in (("retrieval", found.queries), ("drift", drift.queries)):
             self.queries[kind] |= {key: entry | {"part": part, "table": table} for key, entry in queries.items()}
-        self.sets[name] = {
+        self.sets[name] = self.sets.get(name, {}) | {
             "table": table,
             "num_images": len(images),
             "num_captions": sum(len(part.keys) for part in texts),
@@ -96,7 +97,11 @@ class Result:
         ranks = class_ranks(*on_device[::2], label_I)
         entry, self.queries[table][name] = ranked_accuracy(ranks, images, label_I, len(class_NE), primary)
         (self.zeroshot if table == "zeroshot" else self.tables[table])[name] = entry
-        self.sets[name] = {"table": table, "num_images": len(images), "num_classes": len(class_NE)}
+        self.sets[name] = self.sets.get(name, {}) | {
+            "table": table,
+            "num_images": len(images),
+            "num_classes": len(class_NE),
+        }
 
     def add_contrasts(
         self, name: str, table: str, contrasts: Contrasts, image_IE: torch.Tensor, text_TE: torch.Tensor, missing: int
@@ -237,6 +242,16 @@ def _labelled(definition: Definition, name: str, encoder: Encoder) -> Labelled:
 def _texts(name: str, captions: Sequence[Caption], language: str, join: Join, model: Model) -> Texts:
     keys = [f"{name}/{caption.key}" for caption in captions]
     return Texts(caption_features(join, keys, model.adapter)[0], [c.images for c in captions], keys, language)
+
+
+def files_of_sets(definitions: Iterable[Definition]) -> list[Path | str]:
+    """The files and folders that sets are read from, as they are named: what an output must not replace."""
+    return [
+        place
+        for definition in definitions
+        for place in (*definition.annotations, *definition.images, definition.only, definition.classes)
+        if place is not None
+    ]
 
 
 def chosen(definitions: Sequence[Definition], names: Sequence[str]) -> list[Definition]:

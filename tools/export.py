@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from store.errors import ConfigError
+from store.outputs import Kind, Outputs
 from trainer.evaluate import load_model
 from trainer.export import export_folder
 from trainer.llm2clip import to_llm2clip
@@ -40,10 +40,9 @@ def run(config: Config) -> None:
     if config.layout == "huggingface":
         export_folder(config.clip, config.checkpoint, config.output)
     else:
-        if config.output.exists():
-            raise ConfigError(f"{str(config.output)!r} exists; an export never overwrites, give another --output")
-        adapter = load_model(config.clip, config.checkpoint).adapter
-        assert adapter is not None
-        config.output.parent.mkdir(parents=True, exist_ok=True)
-        save_file(to_llm2clip(adapter), config.output, metadata={"format": "pt"})
+        with Outputs([config.clip, config.checkpoint]) as outputs:
+            part = outputs.claim(config.output, Kind(name="an adapter"))
+            adapter = load_model(config.clip, config.checkpoint).adapter
+            assert adapter is not None
+            part.write_bytes(save(to_llm2clip(adapter), metadata={"format": "pt"}))
     print(f"exported to {config.output}")

@@ -4,8 +4,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.preparing.outputs import Outputs
+from store.outputs import Kind, Outputs
 from trainer.zeroshot import find_classes
+
+PROMPTS = Kind(name="a file of prompts", start=b'{"key": ')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,15 +23,18 @@ class Config:
     """Classes file (label path, class names, prompt templates), or the name of one that comes with keyclip."""
     output: Path
     """A jsonl file; one {"key": ..., "prompt": ...} a line."""
+    overwrite: bool = False
+    """Replace a file of prompts that is there."""
     json: bool = False
     """Print the number of prompts as json."""
 
 
 def run(config: Config) -> None:
     """Write the file."""
-    rows = [{"key": key, "prompt": prompt} for _, key, prompt in find_classes(config.classes).prompts()]
-    with Outputs() as outputs:
-        outputs.lines(config.output).write(json.dumps(row, ensure_ascii=False) for row in rows)
+    with Outputs([config.classes], config.overwrite) as outputs:
+        lines = outputs.lines(outputs.claim(config.output, PROMPTS))
+        rows = [{"key": key, "prompt": prompt} for _, key, prompt in find_classes(config.classes).prompts()]
+        lines.write(json.dumps(row, ensure_ascii=False) for row in rows)
     if config.json:
         print(json.dumps({"num_prompts": len(rows), "output": str(config.output)}))
         return

@@ -6,9 +6,13 @@ from pathlib import Path
 import tyro
 
 from store.errors import ConfigError
+from store.outputs import Kind, Outputs
 from tools.reporting import html, inputs, markdown
 from tools.reporting.report import Report
 from tools.reporting.table import comparison_text, text_table
+
+HTML = Kind(name="an HTML file", start=b"<!doctype html>", replaced=html.START.encode())
+MARKDOWN = Kind(name="a Markdown file", replaced=markdown.START.encode())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,9 +29,11 @@ class Config:
     inputs: tyro.conf.Positional[tuple[Path, ...]]
     """Run folders and result files."""
     output: Path
-    """The HTML file to write; an existing one is replaced."""
+    """The HTML file to write; an older report is replaced."""
     markdown: Path | None = None
     """A Markdown file to write too: the tables and sentences of the report, without charts and pictures."""
+    overwrite: bool = False
+    """Replace other HTML and Markdown files that are there."""
     title: str = "Captions embedded once: arms compared"
     """Heading of the report."""
     notes: tuple[str, ...] = ()
@@ -38,22 +44,17 @@ def run(config: Config) -> int | None:
     """Write the report; prints the headline, the summary table and the file's name."""
     if config.output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--output {str(config.output)!r} must be the name of an .html file")
-    material = inputs.load(config.inputs)
-    report = Report(material, config.title, config.notes)
-    write(config.output, html.render(report))
-    if config.markdown:
-        write(config.markdown, markdown.render(report))
+    with Outputs(config.inputs, config.overwrite) as outputs:
+        page = outputs.claim(config.output, HTML)
+        text = outputs.claim(config.markdown, MARKDOWN) if config.markdown else None
+        material = inputs.load(config.inputs)
+        report = Report(material, config.title, config.notes)
+        outputs.write(page, html.render(report))
+        if text:
+            outputs.write(text, markdown.render(report))
     if len(material.results) == 1:
         print(f"{text_table(material.results)}\n")
     elif material.results:
         print(f"{report.verdict.headline}\n\n{comparison_text(report.comparison)}\n")
     print(f"report: {config.output}")
     return None
-
-
-def write(output: Path, document: str) -> None:
-    """Write the document so that the file is complete or not there."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.tmp")
-    temporary.write_text(document, encoding="utf-8")
-    temporary.replace(output)

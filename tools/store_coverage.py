@@ -14,7 +14,9 @@ from embedder.config import EmbedConfig
 from embedder.ranks import Ranks
 from embedder.reading import Reader
 from store.errors import ConfigError
-from store.keylist import write_key_list
+from store.keylist import line_of
+from store.outputs import KEY_LIST, Outputs
+from tools.preparing.samples import files_of
 from tools.querying.coverage import Coverage, cover
 from tools.stores import printable, progress_bar
 
@@ -52,6 +54,8 @@ class Config:
     """The same for keys whose caption has changed."""
     write_orphans: Path | None = None
     """The same for keys of vectors that have no sample."""
+    overwrite: bool = False
+    """Replace lists that are there."""
     json: bool = False
     """Print json, with all keys."""
 
@@ -66,11 +70,15 @@ def run(config: Config) -> int:
     fields = [opened.field(name) for name in config.fields or opened.fields()]
     if not fields:
         raise ConfigError(f"the store {opened.path!r} has no fields yet; run `keyclip embed`")
-    found = cover(fields, _chunks(config, [field.spec.caption_field for field in fields]), progress_bar(config.json))
-    lists = ((config.write_missing, "missing"), (config.write_changed, "changed"), (config.write_orphans, "orphans"))
-    for file, kind in lists:
-        if file is not None:
-            write_key_list(file, dict.fromkeys(key for coverage in found for key in getattr(coverage, kind)))
+    lists = {"missing": config.write_missing, "changed": config.write_changed, "orphans": config.write_orphans}
+    inputs = [config.store, config.keys, *config.captions, *files_of(config.shards)]
+    with Outputs(inputs, config.overwrite) as outputs:
+        parts = {kind: outputs.claim(file, KEY_LIST) for kind, file in lists.items() if file is not None}
+        chunks = _chunks(config, [field.spec.caption_field for field in fields])
+        found = cover(fields, chunks, progress_bar(config.json))
+        for kind, part in parts.items():
+            keys = dict.fromkeys(key for coverage in found for key in getattr(coverage, kind))
+            outputs.lines(part).write(map(line_of, keys))
     if config.json:
         print(json.dumps({"fields": {coverage.field: asdict(coverage) for coverage in found}}))
     else:

@@ -1,6 +1,5 @@
 """``keyclip store get``: vectors of some keys."""
 
-import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,12 @@ import tyro
 import store
 from store.errors import ConfigError, MissingKeysError
 from store.keylist import iter_key_list
+from store.outputs import Kind, Outputs
 from tools.stores import choose_field, printable, progress_bar
 
 SHOWN = 8
 ROWS_AT_ONCE = 4096
+NPY = Kind(name="an npy file", start=b"\x93NUMPY")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +39,8 @@ class Config:
     """Name of the field; may be left out where there is only one."""
     npy: Path | None = None
     """Save the vectors (keys, width) into this npy file, as float16 where that is stored, else float32."""
+    overwrite: bool = False
+    """Replace an npy file that is there."""
     json: bool = False
     """Print json with all numbers."""
 
@@ -54,7 +57,8 @@ def run(config: Config) -> None:
         named = ", ".join(repr(key)[:100] for key in absent[:5]) + (", ..." if len(absent) > 5 else "")
         raise MissingKeysError(f"{len(absent)} of {len(keys)} keys have no vector in field {field.name!r}: {named}")
     if config.npy is not None:
-        _save(field, keys, config.npy, config.json)
+        with Outputs([config.store, config.keys], config.overwrite) as outputs:
+            _save(field, keys, config.npy, outputs, config.json)
     elif config.json:
         vectors = field.get(keys, dtype="float32")
         print(json.dumps({"field": field.name, "keys": keys, "vectors": vectors.tolist()}))
@@ -62,26 +66,19 @@ def run(config: Config) -> None:
         _show(field, keys)
 
 
-def _save(field: store.Field, keys: list[str], file: Path, quiet: bool) -> None:
+def _save(field: store.Field, keys: list[str], file: Path, outputs: Outputs, quiet: bool) -> None:
     """Write the file piece by piece, so that any number of vectors fits; an older one stays until it is whole."""
     shape = (len(keys), field.spec.dim)
     dtype = field.get(keys[:1]).dtype
     progress = progress_bar(quiet)
-    if file.is_dir():
-        raise ConfigError(f"{str(file)!r} cannot be written: Is a directory")
-    unfinished = file.with_name(f".{file.name}.part")
-    try:
-        rows = np.lib.format.open_memmap(unfinished, "w+", dtype=dtype, shape=shape)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    part = outputs.claim(file, NPY, shape[0] * shape[1] * dtype.itemsize)
+    with part.open("r+b") as stream:  # not mapped: a disk that fills up would end the process
+        np.lib.format.write_array_header_1_0(stream, header)
         for start in range(0, len(keys), ROWS_AT_ONCE):
-            field.get(keys[start : start + ROWS_AT_ONCE], out=rows[start : start + ROWS_AT_ONCE])
+            stream.write(field.get(keys[start : start + ROWS_AT_ONCE]).data)
             progress(field.name, min(start + ROWS_AT_ONCE, len(keys)), len(keys))
-        rows.flush()
-        unfinished.replace(file)
-    except OSError as error:
-        raise ConfigError(f"{str(file)!r} cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+        stream.truncate()
     if quiet:
         print(json.dumps({"field": field.name, "file": str(file), "shape": shape, "dtype": str(dtype)}))
     else:

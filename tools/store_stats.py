@@ -8,12 +8,14 @@ import tyro
 
 import store
 from store.errors import ConfigError
+from store.outputs import Kind, Outputs
 from tools.querying.histogram import save_png
 from tools.querying.stats import Stats, measure
 from tools.stores import choose_field, printable, progress_bar
 
 MAX_DRAWN = 4096
 """More would take much memory, and tell little more."""
+PNG = Kind(name="a PNG picture", start=b"\x89PNG")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +41,8 @@ class Config:
     """Of the draw."""
     png: Path | None = None
     """Draw the histograms into this file."""
+    overwrite: bool = False
+    """Replace a picture that is there."""
     json: bool = False
     """Print json."""
 
@@ -53,9 +57,11 @@ def run(config: Config) -> None:
     """Print the figures."""
     field = choose_field(store.open(config.store), config.field)
     progress = progress_bar(config.json)
-    stats = measure(field, num_drawn=config.draw, near=config.near, seed=config.seed, progress=progress)
-    if config.png is not None:
-        save_png([stats.norms, stats.cosines], config.png)
+    with Outputs([config.store], config.overwrite) as outputs:
+        part = outputs.claim(config.png, PNG) if config.png else None
+        stats = measure(field, num_drawn=config.draw, near=config.near, seed=config.seed, progress=progress)
+        if part:
+            save_png([stats.norms, stats.cosines], part)
     if config.json:
         print(json.dumps({"field": field.name, **asdict(stats)}))
     else:

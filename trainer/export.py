@@ -9,12 +9,13 @@ The folder can be given as ``--clip`` too.
 """
 
 import json
-import shutil
+import os
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
 from store.errors import CheckpointError, ConfigError
+from store.files import make_folder
 from trainer.adapter import Adapter
 from trainer.evaluate import load_model
 from trainer.run_folder import write_json
@@ -28,15 +29,21 @@ def export_folder(clip: str, checkpoint: Path, output: Path) -> None:
     Raises:
         ConfigError: the output exists, or ``clip`` cannot be loaded.
         CheckpointError: ``checkpoint`` is none, or does not fit ``clip``.
+        StoreFullError: no space left on the disk.
     """
-    if output.exists():
-        raise ConfigError(f"{str(output)!r} exists; an export never overwrites, give another --output")
+    exists = f"{str(output)!r} exists; an export never overwrites, give another --output"
+    if os.path.lexists(output):
+        raise ConfigError(exists)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if not make_folder(output, lambda folder: _fill(folder, clip, checkpoint)):
+        raise ConfigError(exists)
+
+
+def _fill(folder: Path, clip: str, checkpoint: Path) -> None:
     model = load_model(clip, checkpoint)
     assert model.adapter is not None
-    temporary = output.with_name(f".{output.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.tower.save(temporary)
-    save_file(model.adapter.state_dict(), temporary / "adapter.safetensors", metadata={"format": "pt"})
+    model.tower.save(folder)
+    save_file(model.adapter.state_dict(), folder / "adapter.safetensors", metadata={"format": "pt"})
     about = {
         "format": FORMAT,
         "adapter": shape_of(model.adapter),
@@ -44,8 +51,7 @@ def export_folder(clip: str, checkpoint: Path, output: Path) -> None:
         "clip": clip,
         "tower": type(model.tower.model.vision).__name__,
     }
-    write_json(temporary / "keyclip.json", about)
-    temporary.replace(output)
+    write_json(folder / "keyclip.json", about)
 
 
 def load_adapter(folder: Path | str) -> Adapter:

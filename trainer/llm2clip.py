@@ -3,6 +3,7 @@
 There the MLP is one sequence: blocks of ``ln`` and ``fn`` (Linear, GELU, Dropout, Linear), LayerNorm, Linear.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from store.errors import CheckpointError, ConfigError
+from store.files import make_folder
 from trainer.adapter import Adapter
 from trainer.export import shape_of
 from trainer.run_folder import save_checkpoint
@@ -66,9 +68,12 @@ def import_adapter(file: Path, embedder: dict[str, str], output: Path, dim_in: i
     Raises:
         ConfigError: the output exists, or the adapter takes vectors of another width.
         CheckpointError: the file cannot be read safely, or holds no such adapter.
+        StoreFullError: no space left on the disk.
     """
-    if output.exists():
-        raise ConfigError(f"{str(output)!r} exists; an import never overwrites, give another --output")
+    exists = f"{str(output)!r} exists; an import never overwrites, give another --output"
+    if os.path.lexists(output):
+        raise ConfigError(exists)
+    output.parent.mkdir(parents=True, exist_ok=True)
     adapter = from_llm2clip(read_weights(file))
     weights = {f"adapter.{name}": value for name, value in adapter.state_dict().items()}
     shape = shape_of(adapter)
@@ -78,7 +83,9 @@ def import_adapter(file: Path, embedder: dict[str, str], output: Path, dim_in: i
             f"{embedder['model']!r} have {dim_in}; name a field of the embedder that it was trained with"
         )
     info = {"stage": "stage1", "step": 0, "finished": True, "adapter": shape, "embedder": embedder, "teacher": None}
-    save_checkpoint(output, {"model": weights}, info | {"imported_from": file.name}, keep=1)
+    info["imported_from"] = file.name
+    if not make_folder(output, lambda folder: save_checkpoint(folder, {"model": weights}, info, keep=1)):
+        raise ConfigError(exists)
     return shape
 
 
@@ -90,6 +97,8 @@ def read_weights(file: Path) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: the file cannot be read, or would run code.
     """
+    if not file.is_file():
+        raise CheckpointError(f"{str(file)!r} cannot be read as weights: it is not a file")
     try:
         if file.suffix == ".safetensors":
             return load_file(file)

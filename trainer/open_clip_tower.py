@@ -38,7 +38,7 @@ class OpenClipTower(ImageTower):
 
     def save(self, folder: Path) -> None:
         """Write ``visual.safetensors``: load it into the ``visual`` of ``open_clip.create_model(MODEL)``."""
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.contiguous() for name, value in self.vision.state_dict().items()}
         save_file(weights, folder / "visual.safetensors", metadata={"format": "pt"})
 

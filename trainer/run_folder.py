@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from store.errors import CheckpointError, ConfigError
+from store.files import write_whole
 
 LOG, EVALUATIONS = "log.jsonl", "evaluations.jsonl"
 CHECKPOINT_FORMAT = "keyclip-checkpoint/1"
@@ -76,13 +77,7 @@ def differing_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> dic
 
 def write_json(file: Path, value: Any) -> None:
     """Write a json file that is there whole or not at all."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(value, stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
+    write_whole(file, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def trim_log(run: Path, step: int, name: str = LOG) -> dict[str, Any] | None:
@@ -103,9 +98,7 @@ def trim_log(run: Path, step: int, name: str = LOG) -> dict[str, Any] | None:
                 last = row
         except (ValueError, KeyError, TypeError):
             continue
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(file)
+    write_whole(file, "".join(kept).encode())
     return last
 
 

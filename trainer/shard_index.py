@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from store.errors import ConfigError, DamagedShardError, KeyclipError
-from store.shards import CheckedTarInfo, is_remote, split_member
+from store.shards import CheckedTarInfo, is_remote, require_utf8, require_whole, split_member
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 _FORMAT = 1
@@ -66,7 +66,7 @@ def index_shard(shard: str, cache: Path) -> ShardIndex:
                 return ShardIndex(saved["keys"], saved["image"], saved["json"], int(saved["num_without_image"]))
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             file.unlink(missing_ok=True)  # a cache can always be made again
-    index = _read_index(shard, Path(shard).stat().st_size)
+    index = _read_index(shard)
     _save(file, index)
     return index
 
@@ -87,13 +87,14 @@ def _save(file: Path, index: ShardIndex) -> None:
         pass  # without a cache the next start reads the headers again; nothing else depends on it
 
 
-def _read_index(shard: str, num_bytes: int) -> ShardIndex:
+def _read_index(shard: str) -> ShardIndex:
     keys, images, jsons = [], [], []
     without_image = 0
     seen: set[str] = set()
-    for key, members in _samples(shard, num_bytes):
+    for key, members in _samples(shard):
         if key in seen:
             raise DamagedShardError(f"sample key {key!r} comes twice in shard {shard!r}; keys must be unique")
+        require_utf8(key, shard)
         seen.add(key)
         image = next((members[e] for e in IMAGE_EXTENSIONS if e in members), None)
         if image is None:
@@ -110,7 +111,7 @@ def _read_index(shard: str, num_bytes: int) -> ShardIndex:
     )
 
 
-def _samples(shard: str, num_bytes: int) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
+def _samples(shard: str) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
     current: str | None = None
     members: dict[str, tuple[int, int]] = {}
     try:
@@ -119,8 +120,7 @@ def _samples(shard: str, num_bytes: int) -> Iterator[tuple[str, dict[str, tuple[
                 parts = split_member(info.name) if info.isfile() else None
                 if parts is None:
                     continue
-                if info.offset_data + info.size > num_bytes:
-                    raise DamagedShardError(f"shard {shard!r} ends inside {info.name!r}; download it again")
+                require_whole(tar, info)
                 if parts[0] != current:
                     if current is not None:
                         yield current, members

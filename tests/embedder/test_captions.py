@@ -143,3 +143,34 @@ def test_a_key_list_that_lists_nothing_is_an_error(tmp_path):
 def test_blocks_are_called_after_the_file():
     assert source_name("/data/cc3m/00012.tar") == "00012"
     assert source_name("/data/prompts.v2.jsonl") == "prompts.v2"
+
+
+TIMES = {
+    "microseconds": pa.array([2**62], pa.timestamp("us")),
+    "days": pa.array([2**31 - 1], pa.date32()),
+    "duration": pa.array([2**62], pa.duration("s")),
+}
+
+
+@pytest.mark.parametrize("column", TIMES)
+def test_dates_that_python_cannot_hold_do_no_harm_in_a_column_of_a_parquet_file(tmp_path, column):
+    table = pa.table({"key": ["a"], "text": ["one"], "when": TIMES[column]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert list(file_rows(str(tmp_path / "t.parquet"), "key", ["text"], "error")) == [("a", ["one"])]
+    [(_, [text])] = file_rows(str(tmp_path / "t.parquet"), "key", ["when"], "error")
+    assert isinstance(text, str)
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.timestamp("us")), pa.struct([("a", pa.list_(pa.date32()))])])
+def test_dates_within_lists_and_structs_are_refused(tmp_path, kind):
+    value = [2**62] if pa.types.is_list(kind) else {"a": [2**31 - 1]}
+    pq.write_table(pa.table({"key": ["a"], "text": pa.array([value], kind)}), tmp_path / "t.parquet")
+    with pytest.raises(DamagedShardError, match=r"column 'text' of '.*t.parquet' is of type .*; expected no dates"):
+        list(file_rows(str(tmp_path / "t.parquet"), "key", ["text"], "error"))
+
+
+def test_text_of_a_parquet_file_that_is_not_utf8_is_refused(tmp_path):
+    broken = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")])
+    pq.write_table(pa.table({"key": ["a"], "text": broken}), tmp_path / "t.parquet")
+    with pytest.raises(DamagedShardError, match=r"t.parquet' cannot be read as parquet: .*UTF8"):
+        list(file_rows(str(tmp_path / "t.parquet"), "key", ["text"], "error"))

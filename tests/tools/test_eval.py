@@ -142,7 +142,7 @@ def test_the_counts_of_the_texts_are_told(folder, tmp_path, capsys):
     )
     assert capsys.readouterr().out == f"animals          4\n4 texts in {tmp_path / 'a.jsonl'}\n"
     animals = ["--sets", str(folder / "sets.yaml"), "--only", "animals", "--output", str(tmp_path / "a.jsonl")]
-    assert main(["eval-captions", *animals, "--json"]) == 0
+    assert main(["eval-captions", *animals, "--json", "--overwrite"]) == 0
     told = {"sets": {"animals": 4}, "num_texts": 4, "output": str(tmp_path / "a.jsonl")}
     assert json.loads(capsys.readouterr().out) == told
     assert main(["eval-captions", "--sets", str(folder / "sets.yaml"), "--output", str(tmp_path / "a.txt")]) == 1
@@ -159,7 +159,7 @@ def test_a_set_that_cannot_be_read_leaves_the_older_texts_and_nothing_else(tmp_p
     assert json.loads(output.read_bytes()) == {"key": "good/1#0", "caption": "half a pair \ud83d"}
     before = output.read_bytes()
     write_lines(tmp_path / "bad.jsonl", [{"image": "1.jpg", "caption": "x"}, {"image": "2.jpg", "caption": None}])
-    assert main(command) == 1
+    assert main([*command, "--overwrite"]) == 1
     assert "a caption of image '2.jpg' is None; expected text" in capsys.readouterr().err
     assert [file.name for file in output.parent.iterdir()] == ["eval.jsonl"]
     assert output.read_bytes() == before
@@ -373,6 +373,26 @@ def test_sets_that_do_not_exist_are_refused(folder, capsys):
     assert "device 'gpu' cannot be used" in failing(folder, capsys, "--sets", folder / "sets.yaml", "--device", "gpu")
     parts = ("--captions", "a=short", "--parts", f"none={folder / 'animals.json'}")
     assert "none of the 12 samples is in the key list" in failing(folder, capsys, *shards, *parts)
+
+
+def test_two_caption_sets_or_parts_of_one_name_are_refused(folder, capsys):
+    shards = ("--shards", folder / "shard.tar")
+    error = failing(folder, capsys, *shards, "--captions", "a=short", "b=short", "a=long")
+    assert "two caption sets are named 'a'; give each its own name, or pool their fields in one: a=short,long" in error
+    parts = [f"p={folder / 'keys.txt'}"] * 2
+    assert "two parts have one name" in failing(folder, capsys, *shards, "--captions", "a=short", "--parts", *parts)
+
+
+def test_a_caption_set_may_be_called_as_the_classes_are(folder, shard_result):
+    """Both are entries of one set then, and each has its own figures."""
+    result = run_eval(
+        folder, "one-name", "--shards", folder / "shard.tar", "--captions", "animals=short",
+        "--zeroshot", folder / "animals.json", "--resamples", 0,
+    )  # fmt: skip
+    assert result["sets"]["animals"].keys() >= {"num_captions", "num_classes", "num_images", "part"}
+    assert result["retrieval"]["animals"] == shard_result["retrieval"]["short"]
+    assert result["zeroshot_sets"] == shard_result["zeroshot_sets"]
+    assert result["drift"] == shard_result["drift_sets"]["short"]
 
 
 def test_texts_that_are_not_embedded_or_have_changed_are_refused(folder, tmp_path, capsys):

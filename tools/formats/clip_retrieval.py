@@ -20,8 +20,8 @@ from tools.formats.captions import hash_rows
 from tools.formats.columns import Column, Rows, Source, VectorFile, Vectors, stored_as
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import KeyPart, Selection, bar, exported_dtype, key_parts
-from tools.formats.outputs import Output, unwritten, writing
 from tools.formats.parquet import batches_of, open_parquet
+from tools.formats.records import Output, unwritten, writing
 from tools.formats.report import ExportReport
 from tools.formats.tables import KEY, caption_hashes, key_column, read_made_by, text_column, with_made_by
 
@@ -97,6 +97,8 @@ def _open(
 
 def _load(matrix: Path) -> Vectors:
     """The matrix, mapped from disk; never with pickled objects."""
+    if not matrix.is_file():
+        raise VectorFileError(f"{str(matrix)!r} is not a file; expected a matrix of numbers")
     try:
         vectors = np.lib.format.open_memmap(matrix, mode="r")
     except (ValueError, OverflowError, OSError) as error:
@@ -133,7 +135,7 @@ def export_clip_retrieval(
             made_from = {"field": selection.made_from, "dtype": number.name, "keys": part.made_from}
             metadata = Output(config.output / METADATA / f"{METADATA}_{part.number}.parquet", made_from)
             matrix = Output(config.output / embeddings / f"{embeddings}_{part.number}.npy", made_from)
-            todo = unwritten([metadata, matrix], config.overwrite)
+            todo = unwritten([metadata, matrix], config.overwrite, [selection.path, config.keys])
             if metadata in todo:
                 with writing(metadata) as path:
                     hashes = field.caption_hashes(part.keys)

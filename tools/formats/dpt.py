@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from embedder.captions import shard_rows
 from store.errors import ConfigError, InvalidKeysError, MisalignedError, VectorFileError
+from store.files import reserve
 from store.keylist import is_listable
 from store.shards import expand_shards
 from store.spec import StoredDtype
@@ -23,7 +24,7 @@ from tools.formats.captions import hash_rows
 from tools.formats.columns import Column, Rows, Source, VectorFile, Vectors, unknown_captions
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import Selection, bar, exported_dtype, key_parts
-from tools.formats.outputs import Output, digest, unwritten, write_bytes, writing
+from tools.formats.records import Output, digest, unwritten, write_bytes, writing
 from tools.formats.report import ExportReport
 
 _STORED: dict[torch.dtype, StoredDtype] = {
@@ -101,9 +102,15 @@ def _load(file: Path) -> torch.Tensor:
         ) from error
     if not isinstance(features, torch.Tensor):
         raise VectorFileError(f"{str(file)!r} holds a {type(features).__name__}; expected one float tensor")
-    if features.layout != torch.strided or features.dtype not in _STORED:
+    if features.is_nested or features.is_meta or features.layout != torch.strided or features.dtype not in _STORED:
+        kind = "nested" if features.is_nested else "meta" if features.is_meta else str(features.layout)
         raise VectorFileError(
-            f"{str(file)!r} holds a tensor of {features.dtype}, {features.layout}; expected a dense float tensor"
+            f"{str(file)!r} holds a tensor of {features.dtype}, {kind}; expected a dense float tensor"
+        )
+    if features.numel() * features.element_size() > features.untyped_storage().nbytes():
+        raise VectorFileError(
+            f"{str(file)!r} holds a tensor of shape {tuple(features.shape)} with fewer numbers than that; expected a "
+            "dense float tensor"
         )
     return features.detach()
 
@@ -114,12 +121,17 @@ def _read(features: torch.Tensor, number: int, rows: Rows) -> Vectors:
 
 
 def export_dpt(
-    config: ExportConfig, selection: Selection, keys: Sequence[str] | None, dtype: str | None
+    config: ExportConfig,
+    selection: Selection,
+    keys: Sequence[str] | None,
+    dtype: str | None,
+    inputs: Sequence[Path | str | None] = (),
 ) -> ExportReport:
     """Write the fields' vectors as one tensor, [n, d] for a single field, and their keys beside it.
 
     Args:
         keys: the rows' keys, in order; by default those of the first field.
+        inputs: files that the keys were read from, which are never replaced.
 
     Raises:
         KeyclipError: fields of different widths, a missing vector, or a file in the way.
@@ -136,7 +148,7 @@ def export_dpt(
     lines = "".join(f"{key}\n" for key in rows).encode()
     made_from = {"layout": "dpt", "fields": selection.made_from, "dtype": number.name, "keys": digest(lines)}
     names, features = Output(keys_file(config.output), made_from), Output(config.output, made_from)
-    todo = unwritten([names, features], config.overwrite)
+    todo = unwritten([names, features], config.overwrite, [selection.path, config.keys, *inputs])
     if names in todo:
         write_bytes(names, lines)
     if features in todo:
@@ -154,6 +166,9 @@ def _save(path: Path, selection: Selection, keys: Sequence[str], number: np.dtyp
     if not len(keys):
         raise ConfigError("there is no key to export; the fields are empty, or the key list has none of their keys")
     gathered = np.memmap(path.with_name("gathered"), number, "w+", shape=shape)
+    reserve(path.with_name("gathered"), gathered.nbytes)  # a disk that fills up under a mapping would end the process
+    path.touch()
+    reserve(path, gathered.nbytes)
     done = 0
     with bar(config, len(keys), " keys") as progress:
         for some, columns in selection.vectors(keys, number.name):

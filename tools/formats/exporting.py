@@ -15,7 +15,7 @@ from store.batch import join_keys
 from store.errors import ConfigError, MissingKeysError
 from store.keylist import read_keys
 from tools.formats.config import ExportConfig, Missing
-from tools.formats.outputs import digest
+from tools.formats.records import digest
 from tools.formats.report import ExportReport
 
 READ_ROWS = 512
@@ -26,6 +26,8 @@ READ_ROWS = 512
 class Selection:
     """Fields of one store, each under the name that it has in the export."""
 
+    path: str
+    """The store."""
     fields: dict[str, store.Field]
     missing: Missing
 
@@ -80,7 +82,7 @@ def select(path: str, fields: Sequence[str], missing: Missing) -> Selection:
                 f"webdataset); rename one: --fields {field.name}=ANOTHER_NAME"
             )
         selected[exported] = field
-    return Selection(selected, missing)
+    return Selection(path, selected, missing)
 
 
 def exported_dtype(selection: Selection, dtype: str | None) -> np.dtype[Any]:

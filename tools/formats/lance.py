@@ -15,7 +15,7 @@ from store.errors import ConfigError, VectorFileError
 from tools.formats.columns import Source, VectorFile
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import Selection, bar, exported_dtype, key_parts
-from tools.formats.outputs import Output, unwritten, writing
+from tools.formats.records import Output, unwritten, writing
 from tools.formats.report import ExportReport
 from tools.formats.tables import READ_ROWS, damage_is_told, export_batches, export_schema, guarded, vector_columns
 
@@ -73,7 +73,7 @@ def export_lance(config: ExportConfig, selection: Selection, dtype: str | None) 
     parts = list(key_parts(selection, config, 100_000, report))
     made_from = {"fields": selection.made_from, "dtype": number.name, "keys": [part.made_from for part in parts]}
     output = Output(config.output, made_from)
-    if not unwritten([output], config.overwrite):
+    if not unwritten([output], config.overwrite, [selection.path, config.keys]):
         report.num_files_before = 1
         return report
     with bar(config, sum(len(part.keys) for part in parts), " keys") as progress, writing(output) as path:

@@ -13,7 +13,7 @@ from store.errors import VectorFileError
 from tools.formats.columns import Source, VectorFile
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import Selection, bar, exported_dtype, key_parts
-from tools.formats.outputs import Output, unwritten, writing
+from tools.formats.records import Output, unwritten, writing
 from tools.formats.report import ExportReport
 from tools.formats.tables import (
     HASH,
@@ -81,7 +81,7 @@ def export_parquet(config: ExportConfig, selection: Selection, dtype: str | None
         for part in key_parts(selection, config, rows_per_file, report):
             made_from = {"fields": selection.made_from, "dtype": number.name, "keys": part.made_from}
             output = Output(config.output / f"{part.number:05d}.parquet", made_from)
-            if not unwritten([output], config.overwrite):
+            if not unwritten([output], config.overwrite, [selection.path, config.keys]):
                 report.num_files_before += 1
                 continue
             with writing(output) as path:

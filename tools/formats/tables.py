@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 import store
+from store.checked import parse_json
 from store.errors import VectorFileError
 from tools.formats.columns import Column, Rows, Vectors, stored_as, unknown_captions
 from tools.formats.exporting import Selection
@@ -39,6 +40,10 @@ def damage_is_told(path: str, kind: str) -> Iterator[None]:
     except (pa.ArrowException, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise VectorFileError(f"{path!r} cannot be read as {kind}: {reason:.200}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # what libraries in Rust raise, which is no Exception
+            raise
+        raise VectorFileError(f"{path!r} cannot be read as {kind}: it is damaged") from error
 
 
 def guarded(path: str, kind: str, batches: Batches) -> Batches:
@@ -49,6 +54,8 @@ def guarded(path: str, kind: str, batches: Batches) -> Batches:
         while True:
             with damage_is_told(path, kind):
                 batch = next(iterator, None)
+                if batch is not None:
+                    batch.validate(full=True)
             if batch is None:
                 return
             yield batch
@@ -62,8 +69,7 @@ def text_column(path: str, name: str, schema: pa.Schema, batches: Batches) -> li
     Raises:
         VectorFileError: there is no such column, or it is not text.
     """
-    if name not in schema.names:
-        raise VectorFileError(f"{path!r} has no column {name!r}; there are {', '.join(schema.names)}")
+    _require_one(path, name, schema)
     kind = schema.field(name).type
     if not _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
         raise VectorFileError(f"column {name!r} of {path!r} is of type {kind}; expected text")
@@ -110,8 +116,9 @@ def read_made_by(path: str, schema: pa.Schema) -> dict[str, store.FieldSpec]:
     """
     record = (schema.metadata or {}).get(MADE_BY, b"{}")
     try:
-        return {name: store.FieldSpec.from_dict(spec) for name, spec in json.loads(record).items()}
-    except (ValueError, AttributeError, TypeError) as error:
+        specs = parse_json(record, dict[str, dict[str, Any]], "it")
+        return {name: store.FieldSpec.from_dict(spec) for name, spec in specs.items()}
+    except (ValueError, TypeError) as error:
         raise VectorFileError(f"the record in {path!r} of how its vectors were made cannot be read: {error}") from error
 
 
@@ -124,8 +131,7 @@ def with_made_by(schema: pa.Schema, selection: Selection) -> pa.Schema:
 def _vector_column(
     path: str, schema: pa.Schema, batches: Batches, keys: Sequence[str], caption_field: str, name: str
 ) -> Column:
-    if name not in schema.names:
-        raise VectorFileError(f"{path!r} has no column {name!r}; there are {', '.join(schema.names)}")
+    _require_one(path, name, schema)
     kind = schema.field(name).type
     if not _is_vector(kind):
         raise VectorFileError(f"column {name!r} of {path!r} is of type {kind}; expected lists of float numbers")
@@ -144,10 +150,16 @@ def _vector_column(
 
 def caption_hashes(schema: pa.Schema, batches: Batches, name: str, count: int) -> NDArray[np.uint64]:
     """The column of caption hashes, where there is one of that name: (n,); else all are unknown."""
-    if name not in schema.names or schema.field(name).type != pa.uint64():
+    if schema.names.count(name) != 1 or schema.field(name).type != pa.uint64():
         return unknown_captions(count)
     parts = [batch.column(0).fill_null(store.UNKNOWN_CAPTION).to_numpy() for batch in batches([name])]
     return np.concatenate(parts)
+
+
+def _require_one(path: str, name: str, schema: pa.Schema) -> None:
+    if (count := schema.names.count(name)) != 1:
+        has = "no column" if not count else f"{count} columns"
+        raise VectorFileError(f"{path!r} has {has} {name!r}; there are {', '.join(schema.names)}")
 
 
 class _RowReader:

@@ -8,12 +8,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from store.errors import ConfigError, OutputExistsError
+from store.errors import ConfigError
 from store.keylist import read_keys
 from store.shards import shard_name
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import Selection, bar
-from tools.formats.outputs import Output, digest, unwritten, writing
+from tools.formats.records import Output, digest, unwritten, writing
 from tools.formats.report import ExportReport
 from tools.formats.sidecar import NUMBER, SUFFIX
 from tools.formats.tars import Sample, check_member_name, end_mark, header, padding, tar_samples
@@ -35,7 +35,8 @@ def export_tars(config: ExportConfig, selection: Selection, shards: Sequence[str
     outputs = {_output(config, selection, shard, merged).path: shard for shard in shards}
     if len(outputs) < len(shards):
         raise ConfigError("two shards have the same file name; export them to a folder each")
-    todo = unwritten([_output(config, selection, shard, merged) for shard in shards], config.overwrite)
+    inputs = [selection.path, config.keys, *shards]
+    todo = unwritten([_output(config, selection, shard, merged) for shard in shards], config.overwrite, inputs)
     report.num_files_before = len(shards) - len(todo)
     with bar(config, len(todo), " files") as progress:
         for output in todo:
@@ -57,10 +58,6 @@ def export_tars(config: ExportConfig, selection: Selection, shards: Sequence[str
 def _output(config: ExportConfig, selection: Selection, shard: str, merged: bool) -> Output:
     name = f"{shard_name(shard)}{'' if merged else SUFFIX}.tar"
     path = config.output / name
-    if path.exists() and path.samefile(shard):
-        raise OutputExistsError(
-            f"{str(path)!r} is the image tar itself, which is never changed; choose another --output"
-        )
     status = Path(shard).stat()
     made_from = {
         "layout": "merged" if merged else "sidecar",

@@ -3,10 +3,9 @@
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from store.errors import DamagedShardError, InvalidKeysError, KeyclipError, ShardNotFoundError
-from store.shards import CheckedTarInfo, is_remote, split_member
+from store.shards import CheckedTarInfo, is_remote, require_whole, split_member
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,6 @@ def _members(path: str) -> Iterator[tuple[str, Member]]:
     if is_remote(path):
         raise ShardNotFoundError(f"{path!r} is not a local file; download it first")
     try:
-        num_bytes = Path(path).stat().st_size
         with tarfile.open(path, "r:", tarinfo=CheckedTarInfo, encoding="utf-8", errors="surrogateescape") as tar:
             for info in tar:
                 _require_harmless(info, path)
@@ -75,8 +73,7 @@ def _members(path: str) -> Iterator[tuple[str, Member]]:
                 key = parts[0]
                 written = info.name.removeprefix("./")[len(key) + 1 :]
                 member = Member(written, info.offset, info.offset_data, info.size)
-                if member.offset + member.size > num_bytes:
-                    raise DamagedShardError(f"{path!r} ends inside {info.name!r}; download it again")
+                require_whole(tar, info)
                 yield key, member
     except FileNotFoundError:
         raise ShardNotFoundError(f"no such file: {path!r}") from None

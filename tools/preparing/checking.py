@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from tools.preparing.outputs import Outputs
+from store.outputs import Lines
 from tools.preparing.scanning import Finding, scan
 from tools.preparing.shards_in_parallel import over_shards
-from tools.preparing.spill import NUM_PARTITIONS, Spill, by_number, working_folder
+from tools.preparing.spill import NUM_PARTITIONS, Spill, by_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,14 @@ def check_shards(
     decode_images: bool,
     workers: int | None,
     tell: Callable[[Finding], object],
-    good_keys: Path,
+    good_keys: Lines,
+    working: Path,
     quiet: bool,
 ) -> Summary:
     """Check shards in parallel; ``tell`` is called with every finding; ``good_keys`` receives the key list.
 
-    Memory does not grow with the number of samples: keys are compared across shards on disk.
+    ``working`` is a folder for what is laid aside. Memory does not grow with the number of samples: keys are compared
+    across shards on disk.
     """
     counts: Counter[str] = Counter()
     summary = Summary(num_shards=len(shards))
@@ -77,21 +79,19 @@ def check_shards(
         tell(finding)
 
     check = functools.partial(check_shard, caption_fields=tuple(caption_fields), decode_images=decode_images)
-    with working_folder(good_keys) as folder, Outputs() as outputs:
-        spill, good = Spill(folder / "keys"), Spill(folder / "good")
-        for number, checked in enumerate(over_shards(check, shards, workers, "check", quiet)):
-            for finding in checked.findings:
-                found(finding)
-            _lay_aside(checked, number, summary.num_samples, spill)
-            summary.num_samples += len(checked.keys)
-        for keys in spill:
-            keys = _without_repeated(keys, shards, found)
-            keys = keys.filter(keys["good"])
-            good.add(by_number(keys["sample"].to_numpy()), keys)
-            summary.num_good += keys.num_rows
-        lines = outputs.lines(good_keys)
-        for keys in good:
-            lines.write(keys.sort_by("sample")["key"].to_pylist())
+    spill, good = Spill(working / "keys"), Spill(working / "good")
+    for number, checked in enumerate(over_shards(check, shards, workers, "check", quiet)):
+        for finding in checked.findings:
+            found(finding)
+        _lay_aside(checked, number, summary.num_samples, spill)
+        summary.num_samples += len(checked.keys)
+    for keys in spill:
+        keys = _without_repeated(keys, shards, found)
+        keys = keys.filter(keys["good"])
+        good.add(by_number(keys["sample"].to_numpy()), keys)
+        summary.num_good += keys.num_rows
+    for keys in good:
+        good_keys.write(keys.sort_by("sample")["key"].to_pylist())
     summary.num_findings = dict(counts)
     return summary
 

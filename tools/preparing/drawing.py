@@ -1,5 +1,6 @@
 """Random draws of sample keys that depend on the keys and a seed alone, not on the order in which keys come."""
 
+import contextlib
 from collections.abc import Iterable
 from hashlib import blake2b
 from itertools import islice
@@ -9,29 +10,42 @@ import numpy as np
 import pyarrow as pa
 
 from store.errors import ConfigError
+from store.outputs import KEY_LIST, Outputs
 from tools.preparing.equality import digest_column
-from tools.preparing.outputs import Outputs
 from tools.preparing.spill import NUM_PARTITIONS, Spill, working_folder
 
 _BATCH = 2**15
 
 
-def draw_keys(keys: Iterable[str], number: int, seed: int, output: Path) -> tuple[int, int]:
+def draw_keys(
+    keys: Iterable[str],
+    number: int,
+    seed: int,
+    output: Path,
+    inputs: Iterable[Path | str | None] = (),
+    overwrite: bool = False,
+) -> tuple[int, int]:
     """Write ``number`` different keys, one a line: those with the least BLAKE2b digest of 16 bytes, salted by the seed.
 
     They stand in the order of their digests. So every set of ``number`` keys is as likely as any other; the same keys
     and seed give the same file, however they are ordered or repeated; and the first half of a draw is a draw of half as
     many.
 
+    Args:
+        inputs: what ``keys`` are read from, which the output must not replace.
+        overwrite: whether a list that is there is replaced.
+
     Returns:
         How many keys came, and how many of them had come before.
 
     Raises:
         ConfigError: there are fewer than ``number`` different keys.
+        OutputExistsError: as :meth:`store.outputs.Outputs.claim`.
     """
     rest, num_keys, num_different, written = iter(keys), 0, 0, 0
-    with working_folder(output) as folder, Outputs() as outputs:
-        lines, spill = outputs.lines(output), Spill(folder / "keys")
+    with Outputs(inputs, overwrite) as outputs, contextlib.ExitStack() as stack:
+        lines = outputs.lines(outputs.claim(output, KEY_LIST))
+        spill = Spill(stack.enter_context(working_folder(output)) / "keys")
         while batch := list(islice(rest, _BATCH)):
             num_keys += len(batch)
             _lay_aside(batch, seed, spill)

@@ -1,5 +1,6 @@
 """What ``keyclip data captions`` and ``keyclip data match`` have in common: captions brought to the samples' keys."""
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -12,11 +13,10 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from store.errors import ConfigError
-from store.files import full_disk_is_told
+from store.outputs import KEY_LIST, PARQUET, Outputs
 from tools.preparing.matching import AMBIGUOUS, MATCHED, UNMATCHED, Comparison, Counts, Matching
-from tools.preparing.outputs import Outputs
 from tools.preparing.recaptions import CaptionTables
-from tools.preparing.samples import iter_downloaded
+from tools.preparing.samples import files_of, iter_downloaded
 from tools.preparing.spill import RANGE, Spill, by_number, working_folder
 
 NUMBER = "__number__"  # of the sample; while captions are put in order
@@ -45,16 +45,20 @@ def join_captions(
     tables: CaptionTables,
     comparison: Comparison,
     output: Path,
+    overwrite: bool,
     quiet: bool,
 ) -> Counts:
     """Write the captions of every sample, in the samples' order, and what found no place.
 
     Raises:
-        KeyclipError: an input cannot be read, or two samples have the same key; no output is written then.
+        KeyclipError: an input cannot be read, two samples have the same key, or an output cannot be written (see
+            :meth:`store.outputs.Outputs.claim`); no output is written then.
     """
-    where = places(output)
     silent = quiet or not sys.stderr.isatty()
-    with working_folder(output) as folder, Outputs() as outputs:
+    with Outputs([*files_of(shards), *tables.files], overwrite) as outputs, contextlib.ExitStack() as stack:
+        kinds = {"without_captions": KEY_LIST}
+        where = {name: outputs.claim(place, kinds.get(name, PARQUET)) for name, place in places(output).items()}
+        folder = stack.enter_context(working_folder(output))
         matching = Matching(folder, comparison)
         matching.add_samples(iter_downloaded(shards, sample_field, progress=not quiet))
         matching.add_rows(tqdm(tables.digests(), "rows", unit_scale=True, disable=silent))
@@ -99,10 +103,7 @@ def _write(
     unmatched = outputs.table(where["unmatched"], left)
     ambiguous = outputs.table(where["ambiguous"], left.append(pa.field("candidates", pa.large_string())))
     done = 0
-    with (
-        full_disk_is_told(where["captions"]),
-        tqdm(total=matching.counts.num_rows, desc="writing", unit_scale=True, disable=silent) as bar,
-    ):
+    with tqdm(total=matching.counts.num_rows, desc="writing", unit_scale=True, disable=silent) as bar:
         for told, captions in tables.chunks(RANGE):
             outcome = matching.outcomes(done, len(told))
             status = outcome["status"].to_numpy()
@@ -123,17 +124,17 @@ def _append(writer: pq.ParquetWriter, rows: pa.Table) -> None:
         writer.write_table(rows)
 
 
-def _write_matched(tables: CaptionTables, matched: Spill, outputs: Outputs, place: Path) -> None:
+def _write_matched(tables: CaptionTables, matched: Spill, outputs: Outputs, part: Path) -> None:
     text = pa.large_string()
     schema = pa.schema([pa.field("key", text), *tables.schema, pa.field("matched_by", text)])
-    writer = outputs.table(place, schema)
+    writer = outputs.table(part, schema)
     for rows in matched:
         order = np.argsort(rows[NUMBER].to_numpy())
         writer.write_table(rows.take(pa.array(order)).drop_columns(NUMBER).cast(schema))
 
 
-def _write_without(matching: Matching, outputs: Outputs, place: Path) -> None:
-    lines = outputs.lines(place)
+def _write_without(matching: Matching, outputs: Outputs, part: Path) -> None:
+    lines = outputs.lines(part)
     for keys in matching.samples_without_row():
         lines.write(keys)
 

@@ -19,6 +19,7 @@ class CaptionTables:
     """Rows of one or several files, read from the start as often as asked for.
 
     Attributes:
+        files: the tables, in their order.
         column: the column that tells the sample.
         fields: columns of captions: (name, whether it holds lists of captions).
     """
@@ -31,11 +32,11 @@ class CaptionTables:
             CaptionFieldError: a file lacks a caption field.
             DamagedShardError: a file cannot be read.
         """
-        self._files = [f for p in patterns for f in (expand_shards([p]) if any(c in p for c in "*?[{@") else [p])]
+        self.files = [f for p in patterns for f in (expand_shards([p]) if any(c in p for c in "*?[{@") else [p])]
         self.column = column
         if wrong := {column, *RESERVED} & set(fields):
             raise ConfigError(f"--caption-fields names {min(wrong)!r}, which cannot be a column of captions")
-        for number, file in enumerate(self._files):
+        for number, file in enumerate(self.files):
             first = next(read_rows(file), None)
             if first is None:
                 raise ConfigError(f"{file!r} holds no rows; expected a header or columns, and captions below")
@@ -52,7 +53,7 @@ class CaptionTables:
                     f"{file!r} has no caption column {absent[0]!r}; there are {', '.join(map(repr, first))}"
                 )
         if not self.fields:
-            raise ConfigError(f"{self._files[0]!r} has no column beside {column!r}; expected captions")
+            raise ConfigError(f"{self.files[0]!r} has no column beside {column!r}; expected captions")
         self.schema = pa.schema([pa.field(n, _LIST if is_list else _TEXT) for n, is_list in self.fields])
 
     def digests(self) -> Iterator[tuple[str | None, int]]:
@@ -78,7 +79,7 @@ class CaptionTables:
 
     def _rows(self) -> Iterator[tuple["_Place", str | None, list[Any]]]:
         columns = [self.column, *(name for name, _ in self.fields)]
-        for file in self._files:
+        for file in self.files:
             for number, row in enumerate(read_rows(file, columns), start=1):
                 told, place = row.get(self.column), _Place(number, file)
                 yield place, None if told is None or told == "" else str(told), self._captions(row, place)

@@ -38,6 +38,12 @@ def iter_downloaded(patterns: Sequence[str], field: str | None, progress: bool =
             yield key, value
 
 
+def files_of(patterns: Sequence[str]) -> list[str]:
+    """The files that patterns name, and the lists (``@FILE``) that name them: what an output must not replace."""
+    lists = [pattern[1:] for pattern in patterns if pattern.startswith("@")]
+    return [*lists, *expand_shards(patterns)] if patterns else []
+
+
 def _metadata(file: str, field: str | None) -> Iterator[Sample]:
     columns = ["key", "status", *([field] if field else [])]
     for row in read_rows(file, columns):

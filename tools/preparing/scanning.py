@@ -6,11 +6,11 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, cast
+from typing import Any
 
 from store.errors import CaptionFieldError, DamagedShardError, ShardNotFoundError
 from store.keylist import is_listable
-from store.shards import caption_at, load_json, open_tar, split_member
+from store.shards import caption_at, load_json, open_tar, read_member, split_member
 from trainer.decoding import BrokenImageError, decode_pixels
 from trainer.shard_index import IMAGE_EXTENSIONS
 
@@ -115,7 +115,7 @@ def _members(
                     yield current, members
                 current, members = parts[0], {}
             # the tar is read member by member, so that a shard that is cut short is noticed in the member that is
-            payload = cast(Any, tar.extractfile(info)).read() if parts[1] in wanted else None
+            payload = read_member(tar, info) if parts[1] in wanted else None
             members[parts[1]] = _Member(info.size, payload)
         if current is not None:
             yield current, members

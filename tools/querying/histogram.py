@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from store.errors import ConfigError
-
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _INK, _SOFT, _BAR, _PAGE = "#1d2330", "#5c6577", "#2f6fde", "#ffffff"
 _WIDTH, _HEIGHT, _MARGIN = 720, 300, 48
@@ -59,18 +57,11 @@ class Histogram:
 
 
 def save_png(histograms: Sequence[Histogram], file: Path) -> None:
-    """Draw histograms below each other.
-
-    Raises:
-        ConfigError: the file cannot be written.
-    """
+    """Draw histograms below each other."""
     picture = Image.new("RGB", (_WIDTH, _HEIGHT * len(histograms)), _PAGE)
     for number, histogram in enumerate(histograms):
         _draw(ImageDraw.Draw(picture), histogram, number * _HEIGHT)
-    try:
-        picture.save(file, "PNG")
-    except OSError as error:
-        raise ConfigError(f"the histogram {str(file)!r} cannot be written: {error.strerror or error}") from error
+    picture.save(file, "PNG")
 
 
 def _draw(draw: ImageDraw.ImageDraw, histogram: Histogram, top: int) -> None:

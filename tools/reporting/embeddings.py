@@ -7,6 +7,7 @@ from typing import Any
 
 from tools.reporting.columns import aligned
 from tools.reporting.element import Markup, group, tag
+from tools.reporting.schema import ReuseFile
 
 FORMAT = "keyclip-reuse/1"
 COLUMNS = ("field", "vectors", "embedded now", "trainings", "evaluations", "vectors read", "each")
@@ -36,10 +37,9 @@ def as_json(uses: Sequence[FieldUse]) -> dict[str, Any]:
     return {"format": FORMAT, "fields": [dataclasses.asdict(use) for use in uses]}
 
 
-def from_json(data: dict[str, Any]) -> list[FieldUse]:
-    """Raises: KeyError, TypeError, ValueError: not as :func:`as_json` writes it."""
-    counts = [field.name for field in dataclasses.fields(FieldUse) if field.name != "field"]
-    return [FieldUse(str(entry["field"]), **{name: int(entry[name]) for name in counts}) for entry in data["fields"]]
+def from_json(data: ReuseFile) -> list[FieldUse]:
+    """What :func:`as_json` wrote."""
+    return [FieldUse(**entry) for entry in data["fields"]]
 
 
 def sentence(uses: Sequence[FieldUse]) -> str:

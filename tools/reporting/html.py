@@ -7,6 +7,9 @@ from tools.reporting.report import Report
 from tools.reporting.style import STYLE
 from tools.reporting.verdict import noise
 
+START = "<!doctype html>\n<!-- keyclip report -->\n"
+"""What every report begins with."""
+
 
 def render(report: Report) -> str:
     """A complete HTML document that compares the arms and shows how they were trained.
@@ -42,7 +45,7 @@ def render(report: Report) -> str:
         tag("title", title),
         tag("style", Markup(STYLE)),
     )
-    return f"<!doctype html>\n{tag('html', tag('head', head), tag('body', body), lang='en')}\n"
+    return f"{START}{tag('html', tag('head', head), tag('body', body), lang='en')}\n"
 
 
 def _verdict(report: Report) -> Markup:

@@ -1,17 +1,18 @@
 """Reads what a report is made from: folders of training runs and json files of evaluation results."""
 
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from store.checked import InvalidDataError, check, parse_json
 from store.errors import ConfigError, FormatVersionError
+from store.files import read_text
 from tools.reporting.embeddings import FORMAT as REUSE_FORMAT
 from tools.reporting.embeddings import FieldUse, from_json
-
-T = TypeVar("T")
+from tools.reporting.paired import require_sound
+from tools.reporting.schema import LogEntries, LogLine, ResultFile, ReuseFile, RunConfig
 
 EVAL_FORMAT = "keyclip-eval/1"
 DIRECTIONS = ("image_to_text", "text_to_image")
@@ -75,7 +76,8 @@ def load(paths: Sequence[Path]) -> Material:
     """Read run folders, result files and a comparison's reuse.json, in the order given.
 
     Raises:
-        ConfigError: nothing is named, something is absent or not what it should be, or two results share a name.
+        ConfigError, InvalidDataError: nothing is named, something is absent or not what it should be, or two results
+            share a name.
         FormatVersionError: a result is of a format that this version does not read.
     """
     if not paths:
@@ -85,9 +87,9 @@ def load(paths: Sequence[Path]) -> Material:
     runs = [load_run(path, names[path]) for path in folders]
     results, uses = [], []
     for path in (path for path in paths if not path.is_dir()):
-        data = _json(path, "give a run folder or a json file that `keyclip eval` wrote")
-        if isinstance(data, Mapping) and data.get("format") == REUSE_FORMAT:
-            uses += _understood(from_json, data, path)
+        data = _object(path, "give a run folder or a json file that `keyclip eval` wrote")
+        if data.get("format") == REUSE_FORMAT:
+            uses += from_json(check(data, ReuseFile, repr(str(path)), "run `keyclip compare` again"))
         else:
             results.append(parse_result(data, path))
     seen: dict[str, Path] = {}
@@ -106,24 +108,23 @@ def load_run(folder: Path, name: str | None = None) -> Run:
     interruption) the later line counts; a last line that was cut off is left out.
 
     Raises:
-        ConfigError: a file is absent or damaged.
+        ConfigError, InvalidDataError: a file is absent, or is not what a run writes; the message names the place.
     """
-    config = _json(folder / "config.json", f"{str(folder)!r} is no training run")
-    if not isinstance(config, dict):
-        raise ConfigError(f"{str(folder / 'config.json')!r} must hold one json object")
-    path = folder / "log.jsonl"
-    steps: dict[int, Mapping[str, float]] = {}
+    file, path = folder / "config.json", folder / "log.jsonl"
+    config = _object(file, f"{str(folder)!r} is no training run")
+    check(config, RunConfig, f"the settings of a run, {str(file)!r},", f"{str(folder)!r} is no training run")
+    steps: dict[int, Mapping[str, Any]] = {}
     lines = _text(path, f"the run {str(folder)!r} has logged nothing; train it first").splitlines()
     for number, line in enumerate(lines, start=1):
+        what = f"line {number} of {str(path)!r}, a json object with a step,"
         try:
-            entry = json.loads(line)
-            steps[int(entry["step"])] = entry
-        except (ValueError, KeyError, TypeError) as error:
+            entry = parse_json(line, dict[str, Any], what, "remove that line")
+            check(entry, LogEntries, what, "remove that line")
+            steps[check(entry, LogLine, what, "remove that line")["step"]] = entry
+        except InvalidDataError:
             if number == len(lines):
                 break
-            raise ConfigError(
-                f"line {number} of {str(path)!r} is not a json object with a step ({error}); remove that line"
-            ) from error
+            raise
     if not steps:
         raise ConfigError(f"{str(path)!r} holds no step; let the run log at least once")
     return Run(name or folder.resolve().name, folder, config, [steps[step] for step in sorted(steps)])
@@ -133,10 +134,11 @@ def load_result(path: Path) -> Result:
     """Read a result that ``keyclip eval`` wrote.
 
     Raises:
-        ConfigError: the file is absent, is not json, or lacks something; the message names the file and the place.
+        ConfigError, InvalidDataError: the file is absent, is not json, or lacks something; the message names the file
+            and the place.
         FormatVersionError: its format is another one than ``keyclip-eval/1``.
     """
-    return parse_result(_json(path, "give a run folder or a json file that `keyclip eval` wrote"), path)
+    return parse_result(_object(path, "give a run folder or a json file that `keyclip eval` wrote"), path)
 
 
 def as_results(items: Sequence[Result | Mapping[str, Any]]) -> list[Result]:
@@ -150,7 +152,7 @@ def parse_result(data: Any, path: Path) -> Result:
     """A result from the json object that ``keyclip eval`` writes; ``path`` names it in messages.
 
     Raises:
-        ConfigError, FormatVersionError: as :func:`load_result` does.
+        InvalidDataError, ConfigError, FormatVersionError: as :func:`load_result` does.
     """
     version = data.get("format") if isinstance(data, Mapping) else None
     if version is None:
@@ -159,7 +161,12 @@ def parse_result(data: Any, path: Path) -> Result:
         raise FormatVersionError(
             f"{str(path)!r} is of format {version!r}, expected {EVAL_FORMAT!r}; evaluate again with this version"
         )
-    return _understood(lambda content: _result(content, path), data, path)
+    check(data, ResultFile, f"the result {str(path)!r}", "evaluate again")
+    try:
+        require_sound(data)
+    except ValueError as error:
+        raise InvalidDataError(f"the ranks in {str(path)!r} cannot be read: {error}; evaluate again") from error
+    return _result(data, path)
 
 
 def _result(data: Mapping[str, Any], path: Path) -> Result:
@@ -182,15 +189,6 @@ def _result(data: Mapping[str, Any], path: Path) -> Result:
         parts=frozenset(name for name, entry in (data.get("sets") or {}).items() if entry.get("part")),
         data=data,
     )
-
-
-def _understood(read: Callable[[Any], T], data: Any, path: Path) -> T:
-    try:
-        return read(data)
-    except KeyError as error:
-        raise ConfigError(f"the result {str(path)!r} lacks {error.args[0]!r}; evaluate again") from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"the result {str(path)!r} cannot be understood ({error}); evaluate again") from error
 
 
 def _directions(values: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -226,7 +224,7 @@ def _example(example: Mapping[str, Any]) -> dict[str, Any]:
 def _image(image: Any, key: str) -> str | None:
     """Only embedded pictures pass: a report must load nothing from elsewhere."""
     if image is not None and not (isinstance(image, str) and _IMAGE.fullmatch(image)):
-        raise ValueError(f"the image of {key!r} is not a data URI of a jpeg, png, webp or gif")
+        raise InvalidDataError(f"the image of {key!r} is not a data URI of a jpeg, png, webp or gif; evaluate again")
     return image
 
 
@@ -241,17 +239,11 @@ def _distinct_names(folders: Sequence[Path]) -> list[str]:
     return ["/".join(path[-length:]) for path in parts]
 
 
-def _json(path: Path, remedy: str) -> Any:
-    try:
-        return json.loads(_text(path, remedy))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{str(path)!r} is not json ({error}); {remedy}") from error
+def _object(path: Path, remedy: str) -> dict[str, Any]:
+    return parse_json(_text(path, remedy), dict[str, Any], repr(str(path)), remedy)
 
 
 def _text(path: Path, remedy: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"no such file: {str(path)!r}; {remedy}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{str(path)!r} cannot be read ({error}); {remedy}") from error
+    if "\0" in str(path) or not path.exists():
+        raise ConfigError(f"no such file: {str(path)!r}; {remedy}")
+    return read_text(path, repr(str(path)))

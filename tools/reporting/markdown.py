@@ -9,6 +9,9 @@ from tools.reporting.results import paper_tables
 from tools.reporting.table import markdown_rows, markdown_table, marks
 from tools.reporting.verdict import noise
 
+START = "<!-- keyclip report -->\n\n"
+"""What every report begins with."""
+
 
 def render(report: Report) -> str:
     """Headline, tables and settings; charts and pictures are in the HTML form."""
@@ -28,7 +31,7 @@ def render(report: Report) -> str:
         blocks += ["## Settings", *_settings(report)]
         if fields := sources.field_rows(material.runs):
             blocks += ["## Vectors", _rows(sources.FIELD_COLUMNS, fields)]
-    return "\n\n".join(blocks) + "\n"
+    return START + "\n\n".join(blocks) + "\n"
 
 
 def _verdict(report: Report) -> list[str]:

@@ -14,7 +14,7 @@ count in it.
 
 import base64
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,9 @@ from trainer.uncertainty import (
 
 WAYS = ("image_to_text", "text_to_image")
 ALL = ""  # the mean of all sets
+_MOST_BYTES = 2**29  # of packed ranks: 134 million queries
+_MOST_CLASSES = 2**24
+_MOST_DRAWS = 10**11
 
 Measures = dict[str, Measured]
 Measurements = dict[str, dict[str, Measures]]
@@ -48,9 +51,49 @@ def pack(values: np.ndarray | torch.Tensor | Sequence[int]) -> str:
 def unpack(text: str) -> np.ndarray:
     """What :func:`pack` packed: (n,) int64. Raises: ValueError: damaged."""
     try:
-        return np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), dtype="<i4").astype(np.int64)
+        unpacking = zlib.decompressobj()
+        data = unpacking.decompress(base64.b64decode(text, validate=True), _MOST_BYTES)
+        if not unpacking.eof:
+            raise ValueError("they are cut short or too many")
+        return np.frombuffer(data, dtype="<i4").astype(np.int64)
     except (zlib.error, ValueError) as error:
         raise ValueError(f"packed ranks are damaged: {error}") from error
+
+
+def require_sound(result: Mapping[str, Any]) -> None:
+    """Look at the packed ranks of a result whose types were checked.
+
+    Raises:
+        ValueError: they are damaged, do not fit each other, or would take too long to draw from.
+    """
+    if "queries" not in result:
+        return
+    if "bootstrap" not in result:
+        raise ValueError("there are ranks, but not how they are drawn")
+    resamples = result["bootstrap"]["resamples"]
+    for sets in result["queries"].values():
+        for name, entry in (sets or {}).items():
+            for values, groups, lowest in _packed(entry):
+                numbers, of = unpack(values), unpack(groups)
+                bound = entry.get("num_images", _MOST_CLASSES)
+                if not len(numbers) or len(numbers) != len(of) or numbers.min() < lowest or not _within(of, bound):
+                    raise ValueError(f"those of set {name!r} do not fit each other")
+                if resamples * max(len(numbers), entry.get("num_images", 0)) > _MOST_DRAWS:
+                    raise ValueError(f"{resamples} resamples of set {name!r} would take hours")
+
+
+def _packed(entry: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """What a set's entry has packed: ranks (or answers), their groups or classes, and the least that they can be."""
+    if "kinds" in entry:
+        yield from ((answers["right"], answers["groups"], 0) for answers in entry["kinds"].values())
+    elif "labels" in entry:
+        yield entry["ranks"], entry["labels"], 1
+    else:
+        yield from ((entry[way]["ranks"], entry[way]["groups"], 1) for way in WAYS)
+
+
+def _within(numbers: np.ndarray, bound: int) -> bool:
+    return bool(numbers.min() >= 0 and numbers.max() < bound)
 
 
 def measurements(result: Mapping[str, Any]) -> Measurements:

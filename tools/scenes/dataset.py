@@ -23,6 +23,7 @@ from typing import Any
 import PIL
 
 from store.errors import ConfigError
+from store.files import write_whole
 from tools.scenes import captions
 from tools.scenes.draw import render
 from tools.scenes.scene import Scene
@@ -62,8 +63,8 @@ def write(
         theme = THEMES[finetune_theme if split == "finetune" else "any"]
         scenes = iter_scenes(split, seed, theme)
         shards[split] = _write_split(output / split, split, num_samples, scenes, seed, image_size, progress)
-    write_atomically(output / "classes.json", json.dumps(classes(), indent=1).encode())
-    write_atomically(output / "objects.json", json.dumps(objects(), indent=1).encode())
+    write_whole(output / "classes.json", json.dumps(classes(), indent=1).encode())
+    write_whole(output / "objects.json", json.dumps(objects(), indent=1).encode())
     return shards
 
 
@@ -136,9 +137,9 @@ def _write_split(
             payload = tar_of(
                 (key, sample(scene, key, seed, image_size)) for key, scene in zip(keys, chosen, strict=True)
             )
-            write_atomically(shard, payload)
+            write_whole(shard, payload)
             stats = {"count": count, "sha256": hashlib.sha256(payload).hexdigest()}
-            write_atomically(_stats_path(shard), json.dumps(stats).encode())
+            write_whole(_stats_path(shard), json.dumps(stats).encode())
         progress(count)
     return shards
 
@@ -187,13 +188,12 @@ def _claim(output: Path, settings: dict[str, Any]) -> None:
             )
         return
     output.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(settings, indent=1).encode())
-
-
-def write_atomically(path: Path, payload: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(payload)
-    temporary.replace(path)
+    if other := next(output.iterdir(), None):
+        raise ConfigError(
+            f"{str(output)!r} holds other files, such as {other.name!r}, and no data set of this command; "
+            "choose another --output"
+        )
+    write_whole(path, json.dumps(settings, indent=1).encode())
 
 
 def check(splits: Mapping[str, int], image_size: int, finetune_theme: str) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from store.outputs import Kind, Outputs
 from tools.scenes import captions, dataset
 from tools.scenes.scene import Scene
 from tools.scenes.splits import THEMES, iter_scenes
@@ -54,19 +55,33 @@ def write(
 
     ``save_columns`` is img2dataset's ``--save_additional_columns`` with all captions; without it only the raw caption
     is downloaded, as ``caption`` in the json and as ``KEY.txt``. The same arguments give the same bytes.
+
+    Raises:
+        OutputExistsError: one of the files is there already; nothing is written then.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    rows = list(itertools.islice(_rows(split, seed), num_urls))
-    shards = []
-    with table.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [URL, "raw_caption", *RECAPTIONS])
-        writer.writeheader()
-        writer.writerows(row for _, row in rows)
-    for shard, first in enumerate(range(0, num_urls, urls_per_shard)):
-        part = rows[first : first + urls_per_shard]
-        shards.append(_write_shard(output / f"{shard:05d}", shard, part, failures, save_columns, seed, image_size))
-        progress(len(part))
-    return shards
+    with Outputs() as outputs:
+        listed = outputs.claim(table, Kind(name="a url list"))
+        firsts = range(0, num_urls, urls_per_shard)
+        places = [_places(output, shard) for shard in range(len(firsts))]
+        parts = [[outputs.claim(place, Kind(name="a shard")) for place in three] for three in places]
+        rows = list(itertools.islice(_rows(split, seed), num_urls))
+        with listed.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [URL, "raw_caption", *RECAPTIONS])
+            writer.writeheader()
+            writer.writerows(row for _, row in rows)
+        for shard, first in enumerate(firsts):
+            part = rows[first : first + urls_per_shard]
+            files = _shard(shard, part, failures, save_columns, seed, image_size)
+            for place, payload in zip(parts[shard], files, strict=True):
+                place.write_bytes(payload)
+            progress(len(part))
+    return [tar for tar, *_ in places]
+
+
+def _places(output: Path, shard: int) -> tuple[Path, Path, Path]:
+    """The tar, the metadata and the statistics of a shard."""
+    name = f"{shard:05d}"
+    return output / f"{name}.tar", output / f"{name}.parquet", output / f"{name}_stats.json"
 
 
 def _rows(split: str, seed: int) -> Iterator[tuple[Scene, dict[str, str]]]:
@@ -81,15 +96,15 @@ def _rows(split: str, seed: int) -> Iterator[tuple[Scene, dict[str, str]]]:
         yield scene, row
 
 
-def _write_shard(
-    place: Path,
+def _shard(
     shard: int,
     rows: list[tuple[Scene, dict[str, str]]],
     failures: float,
     save_columns: bool,
     seed: int,
     image_size: int,
-) -> Path:
+) -> tuple[bytes, bytes, bytes]:
+    """The bytes of a shard's tar, metadata and statistics."""
     random = Random(f"download {shard} {seed}")
     samples, metadata = [], []
     for index, (scene, row) in enumerate(rows):
@@ -104,10 +119,8 @@ def _write_shard(
             found = {"jpg": members["jpg"], "json": json.dumps(said | about, indent=4).encode()}
             samples.append((key, found if save_columns else found | {"txt": raw.encode()}))
     random.shuffle(samples)  # downloads end in any order
-    dataset.write_atomically(place.with_suffix(".tar"), dataset.tar_of(iter(samples)))
     parquet = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(metadata, schema=_METADATA), parquet)
-    dataset.write_atomically(place.with_suffix(".parquet"), parquet.getvalue())
     stats = {
         "count": len(rows),
         "successes": len(samples),
@@ -115,8 +128,7 @@ def _write_shard(
         "failed_to_resize": 0,
         "status_dict": Counter(about["error_message"] or "success" for about in metadata),
     }
-    dataset.write_atomically(place.with_name(f"{place.name}_stats.json"), json.dumps(stats, indent=4).encode())
-    return place.with_suffix(".tar")
+    return dataset.tar_of(iter(samples)), parquet.getvalue(), json.dumps(stats, indent=4).encode()
 
 
 def _about(row: dict[str, str], key: str, failure: str | None, jpeg: bytes, image_size: int) -> dict[str, Any]:

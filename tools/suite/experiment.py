@@ -65,7 +65,7 @@ class Experiment:
             yield ["--shards", *test, *keys, *fields]
         if self.settings.zeroshot:
             prompts = self.output / "prompts.jsonl"
-            self.chain.keyclip("prompts", "--classes", self.settings.zeroshot, "--output", prompts)
+            self.chain.keyclip("prompts", "--classes", self.settings.zeroshot, "--output", prompts, "--overwrite", True)
             yield ["--captions", prompts, "--caption-fields", "prompt"]
 
     def check(self) -> None:

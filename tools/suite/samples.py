@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from store.errors import ConfigError
+from store.files import write_whole
 from tools.suite.settings import SuiteSettings
 from trainer.samples import ShardSamples
 
@@ -47,5 +48,5 @@ class Draws:
 
 def _write(file: Path, keys: np.ndarray) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(b"".join(key + b"\n" for key in keys.tolist()))
+    write_whole(file, b"".join(key + b"\n" for key in keys.tolist()))
     return file

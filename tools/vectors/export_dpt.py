@@ -11,6 +11,7 @@ from store.keylist import iter_key_list
 from tools.formats.config import ExportConfig
 from tools.formats.dpt import export_dpt, shard_row_keys
 from tools.formats.exporting import select
+from tools.preparing.samples import files_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,5 +51,5 @@ def run(config: Config) -> None:
     keys = list(iter_key_list(config.row_keys)) if config.row_keys else None
     if config.shards:
         keys, _ = shard_row_keys(config.shards, ())
-    report = export_dpt(config, selection, keys, config.dtype)
+    report = export_dpt(config, selection, keys, config.dtype, [config.row_keys, *files_of(config.shards)])
     print(report.as_json() if config.json else report)

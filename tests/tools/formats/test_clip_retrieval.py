@@ -160,8 +160,8 @@ def test_a_field_goes_out_in_numbered_pairs_and_comes_in_again(tmp_path, dtype, 
 def test_a_file_in_the_way_is_kept_unless_asked(tmp_path, capsys):
     fill(tmp_path / "s.store", KEYS[0], ["caption"])
     (tmp_path / "out/text_emb").mkdir(parents=True)
-    (tmp_path / "out/text_emb/text_emb_0.npy").write_bytes(b"mine")
+    (tmp_path / "out/text_emb/text_emb_0.npy").write_bytes(b"\x93NUMPY, mine")
     fails(capsys, export(tmp_path), "text_emb_0.npy' is there, and not as this export wrote it")
-    assert contents(tmp_path / "out") == {"text_emb/text_emb_0.npy": b"mine"}
+    assert contents(tmp_path / "out") == {"text_emb/text_emb_0.npy": b"\x93NUMPY, mine"}
     assert export(tmp_path, overwrite=True) == 0
     assert np.load(tmp_path / "out/text_emb/text_emb_0.npy").shape == (4, DIM)

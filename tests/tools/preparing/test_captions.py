@@ -155,10 +155,11 @@ GOOD = b"key,x\na,one\nb,two\n"
 def test_a_table_that_cannot_be_used_is_one_sentence_and_leaves_everything_as_it_was(
     tmp_path, shard, capsys, name, content, message
 ):
-    (tmp_path / "captions.parquet").write_bytes(b"from before")
+    (tmp_path / "captions.parquet").write_bytes(b"PAR1, from before")
     (tmp_path / name).write_bytes(content)
     before = contents(tmp_path)
-    assert captions("--shards", shard, "--tables", tmp_path / name, "--output", tmp_path / "captions.parquet") == 1
+    output = ["--output", tmp_path / "captions.parquet", "--overwrite"]
+    assert captions("--shards", shard, "--tables", tmp_path / name, *output) == 1
     error = capsys.readouterr().err
     assert error.startswith("keyclip: error: ")
     assert error.count("\n") == 1

@@ -53,7 +53,7 @@ def test_another_seed_draws_others_and_a_smaller_draw_is_the_beginning_of_a_larg
 def test_every_key_is_drawn_equally_often(tmp_path):
     counts = collections.Counter()
     for seed in range(100):
-        draw_keys(map(str, range(30)), 10, seed, tmp_path / "drawn")
+        draw_keys(map(str, range(30)), 10, seed, tmp_path / "drawn", overwrite=True)
         counts.update(read_lines(tmp_path / "drawn"))
     assert len(counts) == 30
     # binomial, 100 draws at 1/3: mean 33.3, deviation 4.7
@@ -73,8 +73,9 @@ def test_a_key_that_comes_again_counts_once(tmp_path, capsys):
 
 def test_more_keys_than_there_are_is_refused_and_nothing_changes(tmp_path, capsys):
     (tmp_path / "k.txt").write_text("a\nb\na\n")
+    (tmp_path / "older.txt").write_text("x\n")
     before = contents(tmp_path)
-    assert sample("-n", 3, "--keys", tmp_path / "k.txt", "--output", tmp_path / "k.txt") == 1
+    assert sample("-n", 3, "--keys", tmp_path / "k.txt", "--output", tmp_path / "older.txt", "--overwrite") == 1
     assert "3 keys are asked for, there are 2 different ones" in capsys.readouterr().err
     assert contents(tmp_path) == before
 

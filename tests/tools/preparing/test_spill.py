@@ -8,8 +8,8 @@ import pytest
 
 import tools.preparing.spill
 from store.errors import StoreFullError
+from store.outputs import KEY_LIST, PARQUET, Outputs
 from tests.tools.preparing.examples import contents
-from tools.preparing.outputs import Outputs
 from tools.preparing.spill import Spill, working_folder
 
 
@@ -34,10 +34,10 @@ def test_an_empty_spill_has_no_partitions(tmp_path):
 
 
 def fail_after_writing(folder):
-    with working_folder(folder / "new" / "out.txt") as working, Outputs() as outputs:
+    with working_folder(folder / "new" / "out.txt") as working, Outputs(overwrite=True) as outputs:
         (working / "file").write_text("x")
-        outputs.lines(folder / "a").write(["new"])
-        outputs.lines(folder / "b").write(["new"])
+        outputs.lines(outputs.claim(folder / "a", KEY_LIST)).write(["new"])
+        outputs.lines(outputs.claim(folder / "b", KEY_LIST)).write(["new"])
         raise RuntimeError
 
 
@@ -46,9 +46,9 @@ def test_outputs_appear_together_or_not_at_all_and_the_working_folder_is_gone(tm
     with pytest.raises(RuntimeError):
         fail_after_writing(tmp_path)
     assert contents(tmp_path) == {"a": b"old"}
-    with Outputs() as outputs:
-        outputs.lines(tmp_path / "a").write(["new", "écrit"])
-        outputs.lines(tmp_path / "b").write([])
+    with Outputs(overwrite=True) as outputs:
+        outputs.lines(outputs.claim(tmp_path / "a", KEY_LIST)).write(["new", "écrit"])
+        outputs.lines(outputs.claim(tmp_path / "b", KEY_LIST)).write([])
     assert contents(tmp_path) == {"a": "new\nécrit\n".encode(), "b": b""}
 
 
@@ -58,9 +58,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(tmp_path, monkeyp
     def full(place):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("tools.preparing.outputs.flush", full)
-    with pytest.raises(StoreFullError, match=r"no space left for '.*/a'"), Outputs() as outputs:
-        outputs.lines(tmp_path / "a").write(["new"])
+    monkeypatch.setattr("store.outputs.flush", full)
+    with pytest.raises(StoreFullError, match=r"no space left for '.*/a'"), Outputs(overwrite=True) as outputs:
+        outputs.lines(outputs.claim(tmp_path / "a", KEY_LIST)).write(["new"])
     assert contents(tmp_path) == {"a": b"old"}
 
 
@@ -72,11 +72,11 @@ def test_a_disk_that_is_full_when_a_table_is_closed_is_one_sentence_too(tmp_path
         def __exit__(self, *error):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("tools.preparing.outputs.pq.ParquetWriter", lambda *_, **__: FullTable())
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter", lambda *_, **__: FullTable())
 
     def write(error):
-        with Outputs() as outputs:
-            outputs.table(tmp_path / "t.parquet", pa.schema([]))
+        with Outputs(overwrite=True) as outputs:
+            outputs.table(outputs.claim(tmp_path / "t.parquet", PARQUET), pa.schema([]))
             if error:
                 raise error
 

@@ -92,8 +92,3 @@ def test_a_picture_shows_the_bars(tmp_path):
     left, right = bars[:300, :360].sum(), bars[:300, 360:].sum()
     assert right == pytest.approx(3 * left, rel=0.05)
     np.testing.assert_array_equal(bars[:300], bars[300:])
-
-
-def test_a_picture_that_cannot_be_written_is_told(tmp_path):
-    with pytest.raises(ConfigError, match=r"h\.png' cannot be written: No such file or directory"):
-        save_png([Histogram.of("x", np.ones(1))], tmp_path / "none" / "h.png")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from store.errors import ConfigError
+from store.checked import InvalidDataError
 from tools.reporting.embeddings import FieldUse, as_json, section, sentence, text
 from tools.reporting.inputs import load
 
@@ -34,5 +34,7 @@ def test_what_compare_writes_is_read_back(tmp_path):
     file.write_text(json.dumps(as_json(USES)))
     assert load([file]).uses == USES
     file.write_text(json.dumps({"format": "keyclip-reuse/1", "fields": [{"field": "a"}]}))
-    with pytest.raises(ConfigError, match="lacks 'num_vectors'"):
+    with pytest.raises(
+        InvalidDataError, match=r"at 'fields.0.num_vectors', field required; run `keyclip compare` again"
+    ):
         load([file])

@@ -2,12 +2,16 @@
 
 import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 
-from store.errors import ConfigError, FormatVersionError
+from store.checked import InvalidDataError
+from store.errors import ConfigError, FormatVersionError, KeyclipError
 from tests.tools.reporting.fixtures import directions, log_lines, result, transparent_pixel, write_result, write_run
 from tools.reporting.inputs import load, load_result, load_run
+from tools.reporting.paired import pack, unpack
 
 
 def test_a_run_has_its_config_and_its_log_in_order_of_steps(tmp_path):
@@ -28,7 +32,7 @@ def test_a_last_line_that_was_cut_off_is_left_out_but_not_one_in_the_middle(tmp_
     log.write_text(log.read_text() + '{"step": 3, "lo')
     assert len(load_run(folder).log) == 2
     log.write_text('{"step": 1, "lo\n' + log.read_text())
-    with pytest.raises(ConfigError, match=r"line 1 of '.*log.jsonl' is not a json object with a step"):
+    with pytest.raises(InvalidDataError, match=r"line 1 of '.*log.jsonl', a json object with a step, is not as expec"):
         load_run(folder)
 
 
@@ -41,8 +45,12 @@ def test_a_logged_nan_is_read(tmp_path):
     ("name", "text", "message"),
     [
         ("config.json", None, r"no such file: '.*config.json'; '.*run' is no training run"),
-        ("config.json", "[1]", r"'.*config.json' must hold one json object"),
-        ("config.json", "{", r"'.*config.json' is not json"),
+        (
+            "config.json",
+            "[1]",
+            r"'.*config.json' is not as expected: input should be an object; '.*run' is no training run",
+        ),
+        ("config.json", "{", r"'.*config.json' is not as expected: invalid JSON: EOF.*'.*run' is no training run"),
         ("log.jsonl", None, r"no such file: '.*log.jsonl'; the run '.*run' has logged nothing; train it first"),
         ("log.jsonl", "", r"'.*log.jsonl' holds no step; let the run log at least once"),
         ("log.jsonl", "7", r"'.*log.jsonl' holds no step"),
@@ -51,7 +59,7 @@ def test_a_logged_nan_is_read(tmp_path):
 def test_a_damaged_run_names_the_file_and_the_remedy(tmp_path, name, text, message):
     folder = write_run(tmp_path / "run")
     (folder / name).unlink() if text is None else (folder / name).write_text(text)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(KeyclipError, match=message):
         load_run(folder)
 
 
@@ -80,7 +88,8 @@ def test_another_format_version_is_refused(tmp_path):
 def test_other_json_is_no_result(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=r"'.*x.json' is no evaluation result"):
+    expected = r"'.*x.json' is (no evaluation result|not as expected: input should be an object; give a run folder)"
+    with pytest.raises(KeyclipError, match=expected):
         load_result(path)
 
 
@@ -89,12 +98,13 @@ def test_a_result_that_lacks_a_measure_names_it(tmp_path):
     del data["retrieval"]["long"]["text_to_image"]["R@5"]
     path = tmp_path / "x.json"
     path.write_text(json.dumps(data))
-    with pytest.raises(ConfigError, match=r"'.*x.json' lacks 'R@5'; evaluate again"):
+    missing = r"'.*x.json' is not as expected: at 'retrieval.long.text_to_image.R@5', field required; evaluate again"
+    with pytest.raises(InvalidDataError, match=missing):
         load_result(path)
 
 
 def test_a_value_of_the_wrong_kind_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"cannot be understood \(invalid literal for int.*'many'"):
+    with pytest.raises(InvalidDataError, match="at 'num_images', input should be a valid integer; evaluate again"):
         load_result(write_result(tmp_path, num_images="many"))
 
 
@@ -104,7 +114,9 @@ def test_a_value_of_the_wrong_kind_is_refused(tmp_path):
 def test_only_embedded_pictures_are_accepted(tmp_path, image):
     hit = {"key": "k7", "score": 0.5, "correct": True, "image": image}
     example = {"query": "a star", "key": "k7", "rank": 1, "retrieved": [hit]}
-    with pytest.raises(ConfigError, match="the image of 'k7' is not a data URI"):
+    with pytest.raises(
+        InvalidDataError, match=r"the image of 'k7' is not a data URI|image', input should be a valid str"
+    ):
         load_result(write_result(tmp_path, examples=[example]))
 
 
@@ -128,3 +140,71 @@ def test_absent_inputs_are_named(tmp_path):
         load([tmp_path / "nowhere.json"])
     with pytest.raises(ConfigError, match="nothing to report; name run folders"):
         load([])
+
+
+def test_pipes_devices_and_deep_nesting_are_refused_and_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(ConfigError, match=r"pipe.json' cannot be read: it is a pipe or a device"):
+        load([tmp_path / "pipe.json"])
+    with pytest.raises(ConfigError, match="'/dev/zero' cannot be read: it is a pipe or a device"):
+        load([Path("/dev/zero")])
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(InvalidDataError, match=r"deep.json' is not as expected: .*recursion limit"):
+        load([tmp_path / "deep.json"])
+
+
+@pytest.mark.parametrize("value", ["5", "10" * 300, '{"a": 1}', "null", '"x"'])
+@pytest.mark.parametrize("name", ["step", "epoch", "samples"])
+def test_a_log_whose_positions_are_no_numbers_is_refused(tmp_path, name, value):
+    folder = write_run(tmp_path / "run")
+    lines = [f'{{"step": 1, "{name}": {value}}}' if name != "step" else f'{{"step": {value}}}', '{"step": 2}']
+    (folder / "log.jsonl").write_text("\n".join(lines))
+    if value == "5":
+        assert load_run(folder).log[0]["step"] in (1, 2)
+        return
+    with pytest.raises(InvalidDataError, match=f"line 1 of '.*log.jsonl', .*at '{name}.*; remove that line"):
+        load_run(folder)
+
+
+PACKED = pack([1, 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"groups": pack([0, 1, 2**31 - 1])}, "those of set 'photos' do not fit each other"),
+        ({"groups": pack([0, -1, 2])}, "those of set 'photos' do not fit each other"),
+        ({"groups": pack([0, 1])}, "those of set 'photos' do not fit each other"),
+        ({"ranks": pack([0, 1, 1])}, "those of set 'photos' do not fit each other"),
+        ({"ranks": pack([])}, "those of set 'photos' do not fit each other"),
+        ({"ranks": "eJx0"}, "packed ranks are damaged"),
+        ({"ranks": 3}, "at 'queries.retrieval.photos.image_to_text.ranks', input should be a valid string"),
+    ],
+)
+def test_ranks_that_do_not_fit_each_other_are_refused_before_anything_is_drawn(tmp_path, change, message):
+    way = {"ranks": PACKED, "groups": pack([0, 1, 2])}
+    entry = {"images": "0f", "texts": "ab", "num_images": 3, "image_to_text": way | change, "text_to_image": way}
+    draws = {"resamples": 10, "level": 0.95, "seed": 0}
+    with pytest.raises(InvalidDataError, match=message):
+        load_result(write_result(tmp_path, bootstrap=draws, queries={"retrieval": {"photos": entry}}))
+
+
+@pytest.mark.parametrize(
+    ("draws", "place"),
+    [
+        ({"resamples": 10**9, "level": 0.95, "seed": 0}, "bootstrap.resamples"),
+        ({"resamples": 10, "level": 2, "seed": 0}, "bootstrap.level"),
+        ({"resamples": 10, "level": 0.9, "seed": -1}, "bootstrap.seed"),
+        (3, "bootstrap"),
+    ],
+)
+def test_impossible_draws_are_refused(tmp_path, draws, place):
+    with pytest.raises(InvalidDataError, match=f"at '{place}'"):
+        load_result(write_result(tmp_path, bootstrap=draws, queries={}))
+
+
+def test_packed_ranks_that_unpack_to_more_than_there_can_be_are_refused_on_the_way(monkeypatch):
+    monkeypatch.setattr("tools.reporting.paired._MOST_BYTES", 8)
+    assert unpack(pack([1, 2])).tolist() == [1, 2]
+    with pytest.raises(ValueError, match="they are cut short or too many"):
+        unpack(pack([1] * 10_000))

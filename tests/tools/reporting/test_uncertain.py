@@ -157,7 +157,7 @@ def test_eval_diff_says_in_a_sentence_why_results_cannot_be_compared(tmp_path, c
     for theirs, message in (
         (none, "results 'good' and 'none' cannot be compared query by query"),
         (write(tmp_path, GOOD | {"bootstrap": GOOD["bootstrap"] | {"seed": 1}}, "seed.json"), "same --seed"),
-        (write(tmp_path, damaged, "damaged.json"), "damaged.json' cannot be read (ValueError"),
+        (write(tmp_path, damaged, "damaged.json"), "damaged.json' cannot be read: packed ranks are damaged"),
         (write(tmp_path, apart, "apart.json"), "the results have no set in common"),
     ):
         assert main(["eval-diff", "--ours", good, "--theirs", theirs]) == 1

@@ -6,11 +6,10 @@ command again knows its own finished files.
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,16 @@ from typing import Any
 import xxhash
 
 from store.errors import OutputExistsError
-from store.files import flush, full_disk_is_told, remove_durably, write_flushed
+from store.files import UNFINISHED, flush, full_disk_is_told, remove_durably, write_whole
+from store.outputs import KEY_LIST, PARQUET, Kind, is_in
 
 RECORDS = ".keyclip-export"
-UNFINISHED = ".unfinished-"
+_KINDS = {
+    ".parquet": PARQUET,
+    ".npy": Kind(name="a matrix", start=b"\x93NUMPY"),
+    ".dpt": Kind(name="features", start=b"PK"),
+    ".txt": KEY_LIST,
+}
 LEFT_SECONDS = 86_400
 """Age from which an unfinished file is taken for one whose writer was killed."""
 
@@ -39,24 +44,48 @@ class Output:
         return self.path.parent / RECORDS / f"{self.path.name}.json"
 
 
-def unwritten(outputs: Sequence[Output], overwrite: bool) -> list[Output]:
+def unwritten(outputs: Sequence[Output], overwrite: bool, inputs: Iterable[Path | str | None] = ()) -> list[Output]:
     """Those that must be written: not the ones that are there, unchanged since the same export wrote them.
 
     Raises:
-        OutputExistsError: something else is in an output's place, and ``overwrite`` is not asked for.
+        OutputExistsError: something else is in an output's place, and ``overwrite`` is not asked for; or one of the
+            ``inputs`` of the export, or something of another kind, which is never replaced.
     """
+    read = [str(place) for place in inputs if place is not None]
     todo = []
     for output in outputs:
         there = output.path.exists() or output.path.is_symlink()
         if there and _read_record(output.record) == _record(output, output.path):
             continue
+        if there and (source := next((place for place in read if is_in(output.path, place)), None)):
+            raise OutputExistsError(
+                f"{str(output.path)!r} is an input of this export ({source!r}), which is never changed; choose another "
+                "--output"
+            )
         if there and not overwrite:
             raise OutputExistsError(
                 f"{str(output.path)!r} is there, and not as this export wrote it; choose another --output, or replace "
                 "it by --overwrite True"
             )
+        if there and not _is_of_this_kind(output):
+            raise OutputExistsError(
+                f"{str(output.path)!r} is there and no file of this format; --overwrite replaces none but such: choose "
+                "another --output"
+            )
         todo.append(output)
     return todo
+
+
+def _is_of_this_kind(output: Output) -> bool:
+    """Whether an export has written what is there, or it is of the format that the export writes."""
+    path = output.path
+    if path.is_dir():
+        return (path / "_versions").is_dir() or output.record.is_file()
+    if not path.is_file():
+        return False
+    if (kind := _KINDS.get(path.suffix)) is not None:
+        return kind.fits(path)
+    return output.record.is_file()
 
 
 @contextlib.contextmanager
@@ -130,6 +159,4 @@ def _read_record(file: Path) -> Any:
 
 def _move_record(output: Output, unfinished: Path) -> None:
     """The record is in place before the output: an output without one would be taken for somebody else's."""
-    beside = output.record.with_suffix(f".{os.getpid()}.part")
-    write_flushed(beside, json.dumps(_record(output, unfinished)).encode())
-    beside.replace(output.record)
+    write_whole(output.record, json.dumps(_record(output, unfinished)).encode())
