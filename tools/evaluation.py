@@ -97,11 +97,8 @@ class Result:
         ranks = class_ranks(*on_device[::2], label_I)
         entry, self.queries[table][name] = ranked_accuracy(ranks, images, label_I, len(class_NE), primary)
         (self.zeroshot if table == "zeroshot" else self.tables[table])[name] = entry
-        self.sets[name] = self.sets.get(name, {}) | {
-            "table": table,
-            "num_images": len(images),
-            "num_classes": len(class_NE),
-        }
+        counts = {"num_images": len(images), "num_classes": len(class_NE)}
+        self.sets[name] = {"table": table} | self.sets.get(name, {}) | counts
 
     def add_contrasts(
         self, name: str, table: str, contrasts: Contrasts, image_IE: torch.Tensor, text_TE: torch.Tensor, missing: int

@@ -17,7 +17,7 @@ from tests.trainer.examples import encoded, picture, write_tar
 from tools.__main__ import main
 from tools.eval import Config
 from tools.reporting.inputs import load_result
-from tools.reporting.paired import differences, measurements, unpack
+from tools.reporting.queries import differences, measurements, unpack
 from trainer.adapter import Adapter
 from trainer.cka import linear_cka
 from trainer.evalsets.definition import read_definitions

@@ -3,7 +3,7 @@
 import pytest
 
 from tools.reporting.charts import Series, line_chart, short_number, smooth, thin, ticks
-from tools.reporting.element import Markup, group, tag
+from tools.browsing.element import Markup, group, tag
 
 
 @pytest.mark.parametrize(

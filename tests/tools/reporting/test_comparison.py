@@ -7,13 +7,13 @@ import pytest
 
 from tests.tools.reporting.fixtures import directions, result
 from tools.reporting import languages, paper
-from tools.reporting.compare import summary
+from tools.reporting.tables import summary
 from tools.reporting.comparison import Comparison
 from tools.reporting.inputs import Material, parse_result
-from tools.reporting.paired import WAYS, pack
+from tools.reporting.queries import WAYS, pack
 from tools.reporting.pairs import Cell, pairs
 from tools.reporting.report import Report
-from tools.reporting.table import comparison_text, markdown_table
+from tools.reporting.terminal import comparison_text, markdown_table
 
 QUERIES = 200
 

@@ -6,10 +6,10 @@ import pytest
 
 from tests.tools.reporting.fixtures import ARMS, directions, result
 from tools.reporting.average import average_results
-from tools.reporting.compare import details, spreads, summary, unmoved, wins_by_seed
+from tools.reporting.tables import details, spreads, summary, unmoved, wins_by_seed
 from tools.reporting.comparison import Comparison
 from tools.reporting.inputs import Result
-from tools.reporting.table import markdown_table, text_table
+from tools.reporting.terminal import markdown_table, text_table
 from tools.reporting.verdict import noise, verdict
 
 
