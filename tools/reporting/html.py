@@ -19,7 +19,7 @@ def render(report: Report) -> str:
     Results named ``ARM (seed N)`` are averaged over the seeds of an arm. The document loads nothing from elsewhere:
     style, charts and pictures are inside. All texts are escaped.
     """
-    material, arms = report.material, report.comparison.arms
+    material, arms = report.material, report.main.arms
     sections = {
         "verdict": ("What was shown", bool(arms)),
         "results": ("Results", bool(arms)),
@@ -59,7 +59,7 @@ def render(report: Report) -> str:
 
 def _legend(report: Report) -> list[tuple[str, str]]:
     shown = {word for column in report.summary.columns for word in (column.group, column.name)}
-    signs = [text.partition(": ") for text in marks(report.comparison, report.summary)]
+    signs = [text.partition(": ") for text in marks(report.main, report.summary)]
     return [pair for pair in summary.LEGEND if pair[0] in shown] + [(sign, meaning) for sign, _, meaning in signs]
 
 

@@ -17,11 +17,11 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
 
 def render(report: Report) -> str:
     """Headline, tables and settings; charts and pictures are in the HTML form."""
-    material, arms = report.material, report.comparison.arms
+    material, arms = report.material, report.main.arms
     blocks = [f"# {escape(report.title)}", escape(report.made), *map(escape, report.notes)]
     if arms:
         blocks += [*_verdict(report), "## Results", markdown_table(report.summary)]
-        blocks += map(escape, marks(report.comparison, report.summary))
+        blocks += map(escape, marks(report.main, report.summary))
         blocks += _paper_tables("## The paper's tables", report.paper_tables)
         blocks += _paper_tables("## Ablations", report.ablations)
         blocks += ["## Retrieval in full"] if (every := details(arms)) else []

@@ -8,11 +8,13 @@ from itertools import takewhile
 from pathlib import PurePath
 
 from tools.reporting.ablations import ablation_tables
+from tools.reporting.average import split_seed
 from tools.reporting.claims import Contest, claims, contests, headline
 from tools.reporting.comparison import Comparison
 from tools.reporting.conditions import chance, conditions, doubts
 from tools.reporting.inputs import Material
 from tools.reporting.paper import PaperTable, paper_tables
+from tools.reporting.provenance import arm_of
 from tools.reporting.summary import summary
 from tools.reporting.tables import Table
 
@@ -28,7 +30,8 @@ class Report:
         notes: sentences below the heading.
         pretraining: what the CLIP's pretraining has seen, in a sentence; None for what is known of well-known weights.
         made: version of keyclip and date.
-        comparison: the results side by side.
+        comparison: all results side by side.
+        main: the same without the variants of arms that the ablations show.
     """
 
     def __init__(
@@ -47,24 +50,31 @@ class Report:
         self.comparison = Comparison(material.results)
 
     @cached_property
+    def main(self) -> Comparison:
+        shown = {arm for one in self.ablations for arm, _ in one.table.rows}
+        names = {arm.name for arm in self.comparison.arms if "@" in (arm_of(arm) or "") and arm.name in shown}
+        kept = [result for result in self.material.results if split_seed(result.name)[0] not in names]
+        return Comparison(kept) if names and kept else self.comparison
+
+    @cached_property
     def summary(self) -> Table:
-        return self.comparison.table(summary)
+        return self.main.table(summary)
 
     @cached_property
     def claims(self) -> Table:
-        return self.comparison.table(claims)
+        return self.main.table(claims)
 
     @cached_property
     def contests(self) -> list[Contest]:
-        return contests(self.comparison, self.claims)
+        return contests(self.main, self.claims)
 
     @cached_property
     def headline(self) -> str:
-        return headline(self.comparison, self.claims, self.contests)
+        return headline(self.main, self.claims, self.contests)
 
     @cached_property
     def paper_tables(self) -> list[PaperTable]:
-        return paper_tables(self.comparison)
+        return paper_tables(self.main)
 
     @cached_property
     def ablations(self) -> list[PaperTable]:
@@ -72,7 +82,7 @@ class Report:
 
     @property
     def conditions(self) -> list[str]:
-        return conditions(self.material, self.comparison.arms, self.pretraining)
+        return conditions(self.material, self.main.arms, self.pretraining)
 
     @property
     def doubts(self) -> list[str]:
