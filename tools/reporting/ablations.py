@@ -1,7 +1,7 @@
 """The paper's ablations: components, weight of the self-distillation, base models, embedders, data and adapter."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tools.reporting import published
 from tools.reporting.average import split_seed
@@ -52,15 +52,15 @@ def ablation_tables(comparison: Comparison) -> list[PaperTable]:
 def _builder(study: Study, names: set[str]) -> Callable[[Sequence[Result]], Table]:
     def build(results: Sequence[Result]) -> Table:
         taking = [result for result in results if split_seed(result.name)[0] in names]
-        measured = _measured(taking)
+        measured = _measured(taking, _SHORT if study.name == "embedder" else ())
         paper = [(Column("paper", _label(key), published=True), _figure(study, key)) for key in _keys(study)]
         return make_table(taking, [*measured, *paper])
 
     return build
 
 
-def _measured(results: Sequence[Result]) -> list[tuple[Column, Reader]]:
-    """ImageNet or else the mean over classification sets; R@1 both ways on average, and of COCO and Flickr30k."""
+def _measured(results: Sequence[Result], single: Sequence[str]) -> list[tuple[Column, Reader]]:
+    """ImageNet or else the mean over classification sets; R@1 both ways on average, and of the sets ``single``."""
     parts = {name for result in results for name in result.parts}
     classes = [name for name in score_names(results, "zeroshot") if name not in parts]
     imagenet = [name for name in classes if known_set(name, ZERO_SHOT) == "imagenet"][:1]
@@ -70,7 +70,7 @@ def _measured(results: Sequence[Result]) -> list[tuple[Column, Reader]]:
     whole = whole_sets(results)
     groups = [("average", whole)] if whole else []
     if len(whole) > 1:
-        groups += [(RETRIEVAL[known], [n for n in whole if known_set(n, RETRIEVAL) == known]) for known in _SHORT]
+        groups += [(RETRIEVAL[known], [n for n in whole if known_set(n, RETRIEVAL) == known]) for known in single]
     for group, names in groups:
         for short, way in WAYS.values():
             if names:
@@ -83,8 +83,21 @@ def _measured(results: Sequence[Result]) -> list[tuple[Column, Reader]]:
 _SHORT = ("coco", "flickr30k")
 
 
+def _published(study: Study) -> list[published.Row]:
+    """The paper's rows; among embedders also its own, whose figures are in the tables of retrieval and zero-shot."""
+    rows = published.study(study.name)
+    if study.name == "embedder":
+        own = published.find("retrieval_r1", "ViT-L/14", "ProCLIP", "3M")
+        values = dict(own.values) | {
+            "imagenet": published.find("zeroshot", "ViT-L/14", "ProCLIP", "3M").values["imagenet"]
+        }
+        kept = {key: values[key] for row in rows for key in row.values}
+        rows = [*rows, replace(own, values=kept, about=dict(rows[0].about) | {"embedder": "Llama-3-8B-CC"})]
+    return rows
+
+
 def _keys(study: Study) -> list[str]:
-    return list(dict.fromkeys(key for row in published.study(study.name) for key in row.values))
+    return list(dict.fromkeys(key for row in _published(study) for key in row.values))
 
 
 def _label(key: str) -> str:
@@ -96,20 +109,19 @@ def _label(key: str) -> str:
 
 def _figure(study: Study, key: str) -> Reader:
     def read(result: Result) -> float | None:
-        rows = [row for row in published.study(study.name) if study.same(row, result)]
+        rows = [row for row in _published(study) if study.same(row, result)]
         return rows[0].values.get(key) if rows else None
 
     return read
 
 
 def _all_published(study: Study) -> Table:
-    keys, rows = _keys(study), published.study(study.name)
-    shown = {name: {row.about[name] for row in rows} for name in ("embedder", "num_blocks", "lambda_reg")}
+    keys, rows = _keys(study), _published(study)
     found = []
     for row in rows:
         parts = [row.method, row.base_model, row.data]
         parts += [row.about["embedder"]] if study.name == "embedder" else []
-        parts += [f"{row.about['num_blocks']} blocks"] if len(shown["num_blocks"]) > 2 or study.name == "scale" else []
+        parts += [f"{row.about['num_blocks']} blocks"] if study.name == "scale" else []
         parts += [f"λ {row.about['lambda_reg']}"] if study.name == "lambda_reg" else []
         found.append((", ".join(parts), tuple(row.values.get(key) for key in keys)))
     columns = tuple(Column("", _label(key), published=True) for key in keys)

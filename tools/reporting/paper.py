@@ -30,8 +30,8 @@ RETRIEVAL = {
 }
 ZERO_SHOT = {
     "food101": "Food101",
-    "cifar100": "CIFAR100",
     "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
     "sun397": "SUN397",
     "cars": "Cars",
     "aircraft": "Aircraft",
@@ -82,12 +82,12 @@ def paper_tables(comparison: Comparison) -> list[PaperTable]:
 
 
 def retrieval(results: Sequence[Result]) -> Table:
-    """R@1 of every retrieval set both ways, the paper's sets first and in its order, and the averages."""
+    """R@1 of every retrieval set both ways, the paper's sets first and in its order, after the averages."""
     multilingual = {name for result in results for name in result.languages}
     names = _in_order([name for name in caption_sets(results) if name not in multilingual], RETRIEVAL)
     groups = [(title_of(name, RETRIEVAL), (name,)) for name in names]
     if len(whole := whole_sets(results)) > 1:
-        groups.append((f"average of {len(whole)}", tuple(whole)))
+        groups.insert(0, (f"average of {len(whole)}", tuple(whole)))
     columns = [
         (Column(title, short, address=("retrieval", sets, f"{way}/R@1")), mean_of(sets, ("R@1",), (way,)))
         for title, sets in groups
@@ -97,27 +97,27 @@ def retrieval(results: Sequence[Result]) -> Table:
 
 
 def zero_shot(results: Sequence[Result]) -> Table:
-    """The accuracy of every classification set as papers report it, and the average."""
+    """The accuracy of every classification set as papers report it, after the average."""
     return _scores(results, "zeroshot", ZERO_SHOT)
 
 
 def robustness(results: Sequence[Result]) -> Table:
-    """The accuracy on ImageNet's variants, and the average."""
+    """The accuracy on ImageNet's variants, after the average."""
     return _scores(results, "robustness", ROBUSTNESS)
 
 
 def linear_probe(results: Sequence[Result]) -> Table:
-    """The accuracy of linear probes on frozen image features, and the average."""
+    """The accuracy of linear probes on frozen image features, after the average."""
     return _scores(results, "linear_probe", ZERO_SHOT)
 
 
 def composition(results: Sequence[Result]) -> Table:
-    """SugarCrepe: the accuracy in each kind of hard negatives, and their mean."""
+    """SugarCrepe: the accuracy in each kind of hard negatives, after their mean."""
     return _kinds(results, "composition")
 
 
 def fine_grained(results: Sequence[Result]) -> Table:
-    """MMVP-VLM: the accuracy in each pattern, and their mean."""
+    """MMVP-VLM: the accuracy in each pattern, after their mean."""
     return _kinds(results, "fine_grained")
 
 
@@ -138,7 +138,7 @@ def _scores(results: Sequence[Result], kind: str, known: Mapping[str, str]) -> T
     parts = {name for result in results for name in result.parts}
     groups = [(title_of(name, known), (name,)) for name in names]
     if len(whole := [name for name in names if name not in parts]) > 1:
-        groups.append((f"average of {len(whole)}", tuple(whole)))
+        groups.insert(0, (f"average of {len(whole)}", tuple(whole)))
     return make_table(
         results,
         [(Column("", title, address=(kind, sets, "accuracy")), mean_score(kind, sets)) for title, sets in groups],
@@ -153,7 +153,8 @@ def _kinds(results: Sequence[Result], kind: str) -> Table:
         which, _, part = name.partition("/")
         words = " ".join(KINDS.get(word, word) for word in part.split("_")) if kind == "composition" else part
         column = Column(which if several else "", words or "mean", address=(kind, (name,), "accuracy"))
-        columns.append((column, mean_score(kind, [name])))
+        place = len(columns) if part else next((i for i, (c, _) in enumerate(columns) if c.group == column.group), 0)
+        columns.insert(place, (column, mean_score(kind, [name])))
     return make_table(results, columns)
 
 
@@ -224,7 +225,7 @@ def known_set(name: str, names: Mapping[str, str]) -> str | None:
     plain = "".join(character for character in name.lower() if character.isalnum())
     if ", " in name or (names is ZERO_SHOT and any(plain.startswith(variant) for variant in ROBUSTNESS)):
         return None
-    return next((known for known in names if plain.startswith(known)), None)
+    return max((known for known in names if plain.startswith(known)), key=len, default=None)
 
 
 def _in_order(names: Sequence[str], known: Mapping[str, str]) -> list[str]:

@@ -8,16 +8,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from tests.tools.reporting.fixtures import directions, examples_for, log_lines, result, scene_pictures, write_run
-from tools.reporting.ablations import ZERO_SHOT
 from tools.reporting.inputs import parse_result
-from tools.reporting.paper import RETRIEVAL, ROBUSTNESS
-from tools.reporting.queries import WAYS, pack
+from tools.reporting.paper import RETRIEVAL, ROBUSTNESS, ZERO_SHOT
+from tools.reporting.queries import WAYS, pack, unpack
 from tools.suite.arms import GROUPS, expand
 from trainer.metrics import rank_summary
-
-import torch  # noqa: I001
 
 QUERIES = 120
 KINDS = ("add_obj", "add_att", "replace_obj", "replace_att", "replace_rel", "swap_obj", "swap_att")
@@ -32,7 +30,9 @@ PATTERNS = (
     "Texts",
     "Viewpoint and Perspective",
 )
-LANGUAGES = "ar bn cs da de el en es fa fi fil fr he hi hr hu id it ja ko mi nl no pl pt quz ro ru sv sw te th tr uk vi zh"
+LANGUAGES = (
+    "ar bn cs da de el en es fa fi fil fr he hi hr hu id it ja ko mi nl no pl pt quz ro ru sv sw te th tr uk vi zh"
+)
 SKILL = {"clip": (0.3, 0.6), "llm2clip": (0.6, 0.35), "stage1": (0.4, 0.5), "lit": (0.4, 0.4)}  # retrieval, classes
 
 
@@ -40,7 +40,11 @@ def whole_result(arm, seed, **changes):
     """A result with every table; LLM2CLIP and ProCLIP retrieve best, and classify worse than CLIP."""
     random = np.random.default_rng([seed, *arm.name.encode()])
     retrieving, classifying = SKILL.get(arm.name.partition("@")[0], (0.62, 0.45))
-    retrieval, queries, sets = {}, {"retrieval": {}, "zeroshot": {}, "robustness": {}, "linear_probe": {}, "drift": {}}, {}
+    retrieval, queries, sets = (
+        {},
+        {"retrieval": {}, "zeroshot": {}, "robustness": {}, "linear_probe": {}, "drift": {}},
+        {},
+    )
     for name in [n for n in RETRIEVAL if n != "xm3600"]:
         retrieval[name], queries["retrieval"][name] = _retrieval(random, retrieving)
         sets[name] = {"table": "retrieval", "num_images": QUERIES, "part": False}
@@ -139,8 +143,6 @@ def _contrasts(random, kinds):
 
 
 def _answers(queries):
-    from tools.reporting.queries import unpack
-
     kinds = {kind: {"accuracy": float(unpack(of["right"]).mean())} for kind, of in queries["kinds"].items()}
     return {"accuracy": float(np.mean([of["accuracy"] for of in kinds.values()])), "kinds": kinds}
 
