@@ -275,7 +275,7 @@ def caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
     Raises:
         ConfigError: an argument of another form, none, or two of one name.
     """
-    sets = {}
+    sets: dict[str, list[str]] = {}
     for argument in arguments:
         name, equals, fields = argument.partition("=")
         if not (name and equals and fields) or "/" in name:

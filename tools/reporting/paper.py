@@ -85,7 +85,7 @@ def retrieval(results: Sequence[Result]) -> Table:
     """R@1 of every retrieval set both ways, the paper's sets first and in its order, after the averages."""
     multilingual = {name for result in results for name in result.languages}
     names = _in_order([name for name in caption_sets(results) if name not in multilingual], RETRIEVAL)
-    groups = [(title_of(name, RETRIEVAL), (name,)) for name in names]
+    groups: list[tuple[str, tuple[str, ...]]] = [(title_of(name, RETRIEVAL), (name,)) for name in names]
     if len(whole := whole_sets(results)) > 1:
         groups.insert(0, (f"average of {len(whole)}", tuple(whole)))
     columns = [
@@ -136,7 +136,7 @@ def drift(results: Sequence[Result]) -> Table:
 def _scores(results: Sequence[Result], kind: str, known: Mapping[str, str]) -> Table:
     names = _in_order(score_names(results, kind), known)
     parts = {name for result in results for name in result.parts}
-    groups = [(title_of(name, known), (name,)) for name in names]
+    groups: list[tuple[str, tuple[str, ...]]] = [(title_of(name, known), (name,)) for name in names]
     if len(whole := [name for name in names if name not in parts]) > 1:
         groups.insert(0, (f"average of {len(whole)}", tuple(whole)))
     return make_table(
@@ -148,7 +148,7 @@ def _scores(results: Sequence[Result], kind: str, known: Mapping[str, str]) -> T
 def _kinds(results: Sequence[Result], kind: str) -> Table:
     names = score_names(results, kind)
     several = sum("/" not in name for name in names) > 1
-    columns = []
+    columns: list[tuple[Column, Reader]] = []
     for name in names:
         which, _, part = name.partition("/")
         words = " ".join(KINDS.get(word, word) for word in part.split("_")) if kind == "composition" else part
@@ -168,7 +168,8 @@ def _published(
     models, scales = {base_model(arm) for arm in arms}, {scale_of(arm) for arm in arms} - {None} or {SCALE}
     rows = published.table(name)
     models &= {row.base_model for row in rows}
-    fitting, others = [], []
+    fitting: list[tuple[str, tuple[float | None, ...]]] = []
+    others: list[tuple[str, tuple[float | None, ...]]] = []
     for row in rows:
         values = tuple(row.values.get(key) if key else None for key in keys)
         fits = row.base_model in (models or {BASE_MODEL}) and (row.method == "CLIP" or row.data in scales)
@@ -196,6 +197,10 @@ def _robust_measure(column: Column) -> str | None:
     assert column.address is not None
     known = _average_of(column.address[1], [], ROBUSTNESS)
     return f"imagenet_{known.removeprefix('imagenet')}" if known else None
+
+
+def _unpublished(column: Column) -> str | None:
+    return None
 
 
 def _average_of(names: Sequence[str], whole: Sequence[str], known: Mapping[str, str]) -> str | None:
@@ -235,13 +240,18 @@ def _in_order(names: Sequence[str], known: Mapping[str, str]) -> list[str]:
 
 
 _Row = tuple[str, Callable[[Sequence[Result]], Table], published.Name | None, Callable[[Column], str | None], str]
-_NONE: Callable[[Column], str | None] = lambda column: None  # noqa: E731
 _TABLES: tuple[_Row, ...] = (
     ("Retrieval, R@1 (table 1)", retrieval, "retrieval_r1", _retrieval_measure, "I → T: image to text."),
     ("Zero-shot classification (table 2)", zero_shot, "zeroshot", _class_measure, "Accuracy as papers report it."),
     ("Robustness (table 3)", robustness, "robustness", _robust_measure, "Top-1 accuracy on ImageNet's variants."),
-    ("Composition, SugarCrepe (figure 4)", composition, None, _NONE, "Share of true captions above hard negatives."),
-    ("Fine-grained, MMVP-VLM (figure 5)", fine_grained, None, _NONE, "Share of pairs with both images matched."),
+    (
+        "Composition, SugarCrepe (figure 4)",
+        composition,
+        None,
+        _unpublished,
+        "Share of true captions above hard negatives.",
+    ),
+    ("Fine-grained, MMVP-VLM (figure 5)", fine_grained, None, _unpublished, "Share of pairs with both images matched."),
     ("Linear probe (table 15)", linear_probe, "linear_probe", _class_measure, "On frozen image features."),
-    ("Drift", drift, None, _NONE, "CKA: 1 where tuned and original image features arrange images alike."),
+    ("Drift", drift, None, _unpublished, "CKA: 1 where tuned and original image features arrange images alike."),
 )

@@ -14,7 +14,7 @@ Address = tuple[str, tuple[str, ...], str]
 """Kind, sets and measure in :mod:`tools.reporting.queries`; of several sets the mean."""
 
 RECALLS = ("R@1", "R@5", "R@10")
-DENSE = 10  # columns; tables of more are set in smaller print, to fit on paper
+DENSE = 7  # columns; tables of more are set in smaller print, to fit on paper
 
 
 @dataclass(frozen=True, slots=True)
