@@ -144,12 +144,12 @@ def test_the_same_step_saved_again_replaces_the_checkpoint(tmp_path):
     assert read_checkpoint_info(find_checkpoint(tmp_path))["mark"] == "new"
 
 
-@pytest.mark.parametrize("killed_after", ["model.safetensors", "optimizer.safetensors", ".checkpoint.json.tmp"])
+@pytest.mark.parametrize("killed_after", ["model.safetensors", "optimizer.safetensors", ".unfinished-checkpoint"])
 def test_a_kill_between_files_leaves_the_checkpoint_before(tmp_path, killed_after):
     save(tmp_path, 5)
     torn = tmp_path / "checkpoints" / ".step-00000010.tmp"
     torn.mkdir()
-    for name in ("model.safetensors", "optimizer.safetensors", ".checkpoint.json.tmp"):
+    for name in ("model.safetensors", "optimizer.safetensors", ".unfinished-checkpoint"):
         (torn / name).write_bytes(b"torn")
         if name == killed_after:
             break
@@ -169,8 +169,8 @@ def test_nothing_of_a_checkpoint_is_seen_before_all_of_it_is_written(tmp_path, m
 
     monkeypatch.setattr(os, "fsync", sync)
     save(tmp_path, 10)
-    # two files of tensors, the json, the folder they are in; then the folder that holds the new name
-    assert seen == ["step-00000005"] * 4 + ["step-00000010"]
+    # two files of tensors, the json and the folder with its name, that folder again; then the one with the new name
+    assert seen == ["step-00000005"] * 5 + ["step-00000010"]
 
 
 def test_a_kill_while_an_old_checkpoint_is_dropped_leaves_no_torn_one(tmp_path, monkeypatch):
