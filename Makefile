@@ -8,8 +8,9 @@ PIP = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 INSTALLED = $(VENV)/.installed
 DEMO_OUTPUT ?= runs/demo
 DEMO_ARGS ?=
+TEST_ARGS ?=
 
-.PHONY: demo test test-slow test-gpu lint types install clean
+.PHONY: demo test test-anywhere test-slow test-gpu lint types install clean
 
 install: $(INSTALLED)
 
@@ -27,7 +28,10 @@ demo: $(INSTALLED)
 	$(BIN)/keyclip demo --output $(DEMO_OUTPUT) $(DEMO_ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+test-anywhere: $(INSTALLED)
+	$(BIN)/python -m tests.anywhere
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow

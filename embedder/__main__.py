@@ -4,14 +4,23 @@ torchrun (``-m embedder``), srun and mpirun (``python -m embedder``) do as well.
 connection to each other.
 """
 
+import importlib.util
 import sys
+from pathlib import Path
 
-from embedder.config import EmbedConfig
-from embedder.run import embed
-from store.command import run_command
+# before anything of keyclip's is imported: a store.py of the user's own, in the folder where this starts, comes first
+_spec = importlib.util.find_spec("store")
+if _spec is None or Path(_spec.origin or "/").resolve().parents[1] != Path(__file__).resolve().parents[1]:
+    where = _spec.origin if _spec else None
+    sys.exit(f"keyclip: error: the Python package 'store' is that of {where!r}, not keyclip's; start in another folder")
+
+from embedder.config import EmbedConfig  # noqa: E402
+from store.command import run_command  # noqa: E402
 
 
 def run(config: EmbedConfig) -> int:
+    from embedder.run import embed  # imports torch, which --help need not wait for
+
     report = embed(config)
     sys.stdout.write(f"{report.as_json() if config.json else report}\n")
     return 1 if report.damaged else 0

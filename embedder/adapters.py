@@ -22,16 +22,17 @@ def merge_adapter(model: Any, adapter: ModelFolder) -> Any:
     from safetensors.torch import load_file
 
     file = adapter.path / "adapter_model.safetensors"
-    if not file.is_file() or adapter.settings("adapter_config.json") is None:
+    if not file.is_file() or adapter.settings("adapter_config.json", dict[str, Any]) is None:
         raise ConfigError(
             f"{str(adapter.path)!r} is not a PEFT adapter: expected adapter_config.json and adapter_model.safetensors"
         )
-    config = peft.PeftConfig.from_pretrained(str(adapter.path))
-    config.inference_mode = True
-    with warnings.catch_warnings():  # peft asks for attributes that transformers is renaming
-        warnings.simplefilter("ignore", FutureWarning)
-        wrapped = peft.get_peft_model(model, config)
-    weights = load_file(file)
+    with adapter.loading("adapter_config.json and adapter_model.safetensors"):
+        config = peft.PeftConfig.from_pretrained(str(adapter.path))
+        config.inference_mode = True
+        with warnings.catch_warnings():  # peft asks for attributes that transformers is renaming
+            warnings.simplefilter("ignore", FutureWarning)
+            wrapped = peft.get_peft_model(model, config)
+        weights = load_file(file)
     deeper = "base_model.model.model."
     if all(name.startswith(deeper) for name in weights):
         weights = {"base_model.model." + name.removeprefix(deeper): value for name, value in weights.items()}

@@ -1,14 +1,18 @@
 """A model's folder: where it is, which kind of model it holds, and what its settings files say."""
 
-import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from store.errors import ConfigError
+from store.checked import read_json
+from store.errors import ConfigError, KeyclipError
 from store.fingerprint import fingerprint
+
+T = TypeVar("T")
 
 Kind = Literal["sentence", "clip-text", "llm"]
 
@@ -46,22 +50,52 @@ class ModelFolder:
         Raises:
             ConfigError: there is none.
         """
-        config = self.settings("config.json")
-        if not isinstance(config, dict) or "model_type" not in config:
+        config = self.settings("config.json", dict[str, Any])
+        if config is None or not isinstance(config.get("model_type"), str):
             raise ConfigError(
                 f"{str(self.path)!r} holds no config.json with a model_type; give a folder that transformers can load"
             )
         return config
 
-    def settings(self, name: str) -> Any:
-        """A json file of the folder, or None where it is absent."""
+    def settings(self, name: str, expected: type[T]) -> T | None:
+        """A json file of the folder, of the type ``expected``, or None where it is absent.
+
+        Raises:
+            InvalidDataError: it holds something else.
+        """
         file = self.path / name
-        if not file.is_file():
-            return None
+        remedy = "fetch or save the model again"
+        return read_json(file, expected, "the model's file", remedy) if file.is_file() else None
+
+    def check_weights(self) -> None:
+        """Read the headers of the folder's safetensors.
+
+        Raises:
+            ConfigError: naming a file that is damaged or was cut short.
+        """
+        from safetensors import safe_open
+
+        for file in sorted(self.path.glob("*.safetensors")):
+            with self.loading(file.name), safe_open(file, "pt"):
+                pass
+
+    @contextmanager
+    def loading(self, files: str) -> Iterator[None]:
+        """Whatever the libraries raise about damaged files inside becomes one sentence that names ``files``.
+
+        Raises:
+            ConfigError: in the place of any other exception; errors of keyclip pass.
+        """
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"{str(file)!r} is not json: {error}") from error
+            yield
+        except (KeyclipError, KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise ConfigError(
+                f"model {self.model!r} in {str(self.path)!r} cannot be loaded from its {files}: {lines[0]}; "
+                "fetch or save the model again"
+            ) from error
 
     def kind(self) -> Kind:
         """What its own files say: CLIP, SigLIP, a sentence-transformers folder, an encoder or a decoder LLM."""
@@ -77,8 +111,10 @@ class ModelFolder:
         return "llm" if is_decoder and not is_encoder else "sentence"
 
 
-def find_model(model: str, revision: str | None = None, with_code: bool = False) -> ModelFolder:
+def find_model(model: str, revision: str | None = None, with_code: bool = False, at_hand: bool = False) -> ModelFolder:
     """The folder of ``model``: a local path, else a hub id, downloaded (without code files) into the hub's cache.
+
+    ``at_hand``: take what the cache has, and download nothing.
 
     Raises:
         ConfigError: neither a folder nor a model that the hub (or its cache, offline) has.
@@ -96,6 +132,7 @@ def find_model(model: str, revision: str | None = None, with_code: bool = False)
             revision=revision,
             allow_patterns=[*_NEEDED, "*.py"] if with_code else _NEEDED,
             ignore_patterns=_NOT_NEEDED,
+            local_files_only=at_hand,
         )
     except Exception as error:  # the hub's client raises errors of several libraries
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,7 +1,9 @@
 """Decoder LLMs as caption embedders, with LLM2Vec semantics.
 
-The decoder runs bidirectionally (only padding is masked), a chat template stands around the caption, batches are
-padded on the left, and the vector is the mean of the last states over the caption and the tokens that close it.
+The decoder runs bidirectionally (only padding is masked), a chat template surrounds the caption, batches are padded on
+the left, and the vector is the mean of the last states over the caption and the tokens that close it. How captions with
+leading blanks or too many tokens are treated, and the one difference from LLM2Vec (special tokens that a caption spells
+out), is told by :class:`~embedder.tokens.CaptionTokenizer`.
 """
 
 import importlib.util
@@ -22,18 +24,34 @@ LLAMA3_TEMPLATE = "<|start_header_id|>user<|end_header_id|>\n\n{caption}<|eot_id
 MAX_LENGTH = 512
 
 
+def describe_llm(folder: ModelFolder, options: ModelOptions, config: Any, tokenizer: Any) -> Provenance:
+    """How the decoder, its adapters merged, makes vectors."""
+    adapters = [find_model(adapter) for adapter in options.adapters]
+    pooling = options.pooling or "mean-text"
+    limit = min(getattr(config, "max_position_embeddings", tokenizer.model_max_length), tokenizer.model_max_length)
+    return Provenance(
+        model="+".join([folder.model, *(a.model for a in adapters)]),
+        revision="+".join([folder.revision, *(a.revision for a in adapters)]),
+        kind="llm",
+        template=options.frame(_own_template(tokenizer)),
+        pooling=f"{pooling}, causal" if options.attention == "causal" else pooling,
+        max_length=options.length(limit, MAX_LENGTH),
+        normalize=bool(options.normalize),
+        dim=config.hidden_size,
+    )
+
+
 def load_llm(
-    folder: ModelFolder, options: ModelOptions, dtype: torch.dtype, device: torch.device, tokenizer: Any
-) -> tuple[nn.Module, Provenance]:
+    folder: ModelFolder, options: ModelOptions, config: Any, dtype: torch.dtype, device: torch.device
+) -> nn.Module:
     """The decoder stack without its language-model head, adapters merged.
 
     Raises:
         ConfigError: weights are missing, an adapter does not fit, or the architecture cannot attend as asked.
     """
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
     causal = options.attention == "causal"
-    config = AutoConfig.from_pretrained(folder.path, trust_remote_code=options.trust_remote_code)
     config.is_causal = causal
     # with accelerate, weights need not pass through the memory of the host, which has that of several GPUs to feed
     direct = device.type == "cuda" and importlib.util.find_spec("accelerate") is not None
@@ -41,25 +59,11 @@ def load_llm(
     model = load_weights(
         AutoModel, folder, dtype, (), config=config, trust_remote_code=options.trust_remote_code, **extra
     )
-    adapters = [find_model(adapter) for adapter in options.adapters]
-    for adapter in adapters:
-        model = merge_adapter(model, adapter)
+    for adapter in options.adapters:
+        model = merge_adapter(model, find_model(adapter))
     model = model.to(device).eval().requires_grad_(False)
     require_attention(model, causal, folder.model)
-    pooling = options.pooling or "mean-text"
-    normalize = bool(options.normalize)
-    limit = min(getattr(config, "max_position_embeddings", tokenizer.model_max_length), tokenizer.model_max_length)
-    provenance = Provenance(
-        model="+".join([folder.model, *(a.model for a in adapters)]),
-        revision="+".join([folder.revision, *(a.revision for a in adapters)]),
-        kind="llm",
-        template=options.frame(_own_template(tokenizer)),
-        pooling=f"{pooling}, causal" if causal else pooling,
-        max_length=options.length(limit, MAX_LENGTH),
-        normalize=normalize,
-        dim=config.hidden_size,
-    )
-    return TokenStates(model, pooling, nn.Identity(), normalize, with_positions=True), provenance
+    return TokenStates(model, options.pooling or "mean-text", nn.Identity(), bool(options.normalize), True)
 
 
 def _own_template(tokenizer: Any) -> str:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 log = logging.getLogger("keyclip.embedder")
+log.addHandler(logging.NullHandler())  # without it, logging prints errors on stderr, where the command tells them too
 
 
 @contextmanager

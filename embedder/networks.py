@@ -5,11 +5,12 @@ Shapes: B captions, L tokens after padding, D width of the vectors.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from embedder.folder import ModelFolder
 from embedder.pooling import pool
@@ -78,14 +79,12 @@ def load_weights(
     Raises:
         ConfigError: the folder cannot be loaded, or lacks weights.
     """
-    try:
-        with _quiet_loading():  # its report names every weight that is not needed, such as CLIP's whole image tower
-            model, info = auto_class.from_pretrained(
-                folder.path, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
-            )
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"model {folder.model!r} in {str(folder.path)!r} cannot be loaded: {reason}") from error
+    folder.check_weights()
+    # its report names every weight that is not needed, such as CLIP's whole image tower
+    with folder.loading("config.json and weights"), _quiet_loading():
+        model, info = auto_class.from_pretrained(
+            folder.path, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+        )
     missing = sorted(k for k in info["missing_keys"] if not any(part in k for part in unused))
     if missing:
         raise ConfigError(
@@ -112,22 +111,46 @@ def _quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+class DenseSettings(TypedDict):
+    """The ``config.json`` of a Dense module."""
+
+    in_features: Annotated[int, Field(gt=0)]
+    out_features: Annotated[int, Field(gt=0)]
+    bias: NotRequired[bool]
+    activation_function: str
+
+
+def dense_settings(folder: ModelFolder, path: str) -> DenseSettings:
+    """The settings of the Dense module in the sub-folder ``path``.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    settings = folder.settings(f"{path}/config.json", DenseSettings)
+    if settings is None:
+        raise ConfigError(f"the dense layer {str(folder.path / path)!r} has no config.json")
+    return settings
+
+
 def dense_layers(folder: ModelFolder, paths: list[str]) -> nn.Sequential:
     """The Dense modules of a sentence-transformers folder, in float32.
 
     Raises:
-        ConfigError: an activation that is not known, or weights that are not there as safetensors.
+        ConfigError: an activation that is not known, or weights that are not there as safetensors or do not fit.
     """
     from safetensors.torch import load_file
 
     layers: list[nn.Module] = []
     for path in paths:
-        settings = folder.settings(f"{path}/config.json")
-        weights = Path(folder.path, path, "model.safetensors")
-        activation = str((settings or {}).get("activation_function", "")).rsplit(".", 1)[-1]
+        settings = dense_settings(folder, path)
+        weights = folder.path / path / "model.safetensors"
+        activation = settings["activation_function"].rsplit(".", 1)[-1]
         if activation not in ("Identity", "Tanh", "ReLU", "GELU", "Sigmoid") or not weights.is_file():
             raise ConfigError(f"the dense layer {str(weights.parent)!r} lacks safetensors or has an unknown activation")
-        layer = nn.Linear(settings["in_features"], settings["out_features"], bias=bool(settings.get("bias", True)))
-        layer.load_state_dict({k.removeprefix("linear."): v.float() for k, v in load_file(weights).items()})
+        with folder.loading(f"{path}/config.json and {path}/model.safetensors"):
+            loaded = {name.removeprefix("linear."): value.float() for name, value in load_file(weights).items()}
+            with torch.device("meta"):
+                layer = nn.Linear(settings["in_features"], settings["out_features"], settings.get("bias", True))
+            layer.load_state_dict(loaded, assign=True)
         layers += [layer, getattr(nn, activation)()]
     return nn.Sequential(*layers).eval().requires_grad_(False)

@@ -63,7 +63,7 @@ def missing_block(source: str, rows: Sequence[tuple[str, str]], target: Target) 
         return None
     keys = [key for key, _ in rows]
     hashes = store.caption_hashes([caption for _, caption in rows])
-    stored, there = target.reader.caption_hashes(keys, missing="mask")
+    stored, there = target.field.caption_hashes(keys)
     stale = np.flatnonzero(there & store.captions_differ(stored, hashes))
     if stale.size:
         names = ", ".join(repr(keys[i]) for i in stale[:3])

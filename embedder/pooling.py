@@ -39,8 +39,8 @@ def pool(states_BLD: Tensor, mask_BL: Tensor, text_BL: Tensor, pooling: str) -> 
     return sums_BD / weights_BL.sum(dim=1, keepdim=True).clamp(min=1)
 
 
-def pooling_of_folder(settings: dict[str, Any]) -> str:
-    """The pooling named by a sentence-transformers ``1_Pooling/config.json``.
+def pooling_of_folder(settings: dict[str, Any], folder: str = "") -> str:
+    """The pooling named by a sentence-transformers ``1_Pooling/config.json`` of the model ``folder``.
 
     Raises:
         ConfigError: it asks for a pooling, or a combination of poolings, that is not implemented here.
@@ -58,7 +58,7 @@ def pooling_of_folder(settings: dict[str, Any]) -> str:
         names = {"mean": "mean", "cls": "cls", "max": "max", "lasttoken": "last"}
     if len(wanted) != 1 or wanted[0] not in names:
         raise ConfigError(
-            f"the pooling of the model's folder ({' + '.join(wanted) or 'none'}) is not implemented; "
+            f"the pooling of the model's folder {folder!r} ({' + '.join(wanted) or 'none'}) is not implemented; "
             "name one with --pooling"
         )
     if names[wanted[0]] == "mean" and settings.get("include_prompt") is False:

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from embedder.captions import Chunk, Row, chunks, file_rows, shard_rows, source_name
 from embedder.config import EmbedConfig
 from embedder.logs import log
-from embedder.ranks import Ranks
 from store.errors import DamagedShardError, ShardNotFoundError
 from store.keylist import read_keys
+from store.ranks import Ranks
 from store.shards import expand_shards
 
 

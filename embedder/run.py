@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+import store
 from embedder.captions import Chunk
 from embedder.config import EmbedConfig
 from embedder.encoder import Encoder
@@ -16,13 +17,13 @@ from embedder.logs import log, log_to
 from embedder.pipeline import Worker, ahead
 from embedder.plan import plan
 from embedder.progress import Progress
-from embedder.ranks import Ranks
 from embedder.reading import Reader
 from embedder.recent import Recent
 from embedder.report import Report
-from embedder.targets import Target, open_store, open_targets
+from embedder.targets import Target, open_targets
 from embedder.window import Window, windows
 from store.errors import KeyclipError
+from store.ranks import Ranks
 
 # A window of this many batches leaves little padding: its batches are cut from captions sorted by length.
 _WINDOW_BATCHES = 16
@@ -45,7 +46,8 @@ def embed(config: EmbedConfig, encoder: Encoder | None = None) -> Report:
         try:
             report = _embed(config, ranks, encoder)
         except KeyclipError as error:
-            log.error("%s", error)
+            if logs:  # without a file the log would go to stderr, where the command prints the error
+                log.error("%s", error)
             raise
         log.info("%s", report)
         if logs:
@@ -55,8 +57,8 @@ def embed(config: EmbedConfig, encoder: Encoder | None = None) -> Report:
 
 def _embed(config: EmbedConfig, ranks: Ranks, encoder: Encoder | None) -> Report:
     reader = Reader(config, ranks)
-    encoder = encoder or load_encoder(config.model_options(), local_rank=ranks.local_rank)
-    opened = open_store(config.store_path(), config.backend)
+    encoder = encoder or load_encoder(config, local_rank=ranks.local_rank)
+    opened = store.open_or_create(config.store_path(), config.backend)
     targets = open_targets(opened, encoder, config.field_prefix, config.caption_fields, config.dtype)
     made = encoder.provenance
     log.info("%s %s (%s) on %s: %s", made.kind, made.model, made.revision, encoder.device, [t.name for t in targets])
@@ -85,7 +87,7 @@ def _embed_chunks(
         window, vectors = item
         for job in window.jobs:
             block, report = job.block, job.block.target.report
-            block.target.writer.commit(block.name, block.keys, vectors[job.rows], block.hashes)
+            block.target.field.commit(block.name, block.keys, vectors[job.rows], block.hashes)
             report.embedded += len(job.rows)
             report.truncated += sum(window.tokens[row].truncated for row in job.rows)
             progress.advance(len(job.rows))

@@ -11,12 +11,14 @@ CAPTION = "{caption}"
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-def clean(caption: str) -> str:
+def clean(caption: str, keep_leading: bool = False) -> str:
     """The caption as a tokenizer can take it: no surrounding blanks, no half surrogate pairs (U+FFFD instead).
 
     Half pairs come from json such as ``"\\ud83d"``; they have no UTF-8 form and tokenizers raise on them.
+    ``keep_leading`` keeps blanks at the start.
     """
-    return _LONE_SURROGATES.sub("\ufffd", caption).strip()
+    whole = _LONE_SURROGATES.sub("\ufffd", caption)
+    return whole.rstrip() if keep_leading else whole.strip()
 
 
 @dataclass(frozen=True, slots=True)

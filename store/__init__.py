@@ -2,7 +2,7 @@
 
 from store.contract import Field, Store, Writer
 from store.hashing import UNKNOWN_CAPTION, caption_hash, caption_hashes, captions_differ
-from store.opening import create, open
+from store.opening import create, open, open_or_create
 from store.spec import FieldInfo, FieldSpec
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "captions_differ",
     "create",
     "open",
+    "open_or_create",
 ]

@@ -17,6 +17,14 @@ MAX_NAME_BYTES = 500
 """Longest field or block name in UTF-8; LMDB keys end at 511 bytes."""
 
 
+def is_name(name: str) -> bool:
+    """Whether ``name`` can name a field or a block; see :func:`check_name`."""
+    try:
+        return bool(check_name(name, "this"))
+    except InvalidKeysError:
+        return False
+
+
 def check_name(name: str, what: str) -> str:
     """Return ``name`` if it can name a field or a block.
 

@@ -4,6 +4,7 @@ A type is anything that pydantic understands: a TypedDict (of typing_extensions,
 ``dict[str, list[int]]``, a union. Checks are strict: ``"1"`` is no number and ``1`` is no text.
 """
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -61,8 +62,10 @@ def read_json(file: Path, expected: type[T], what: str, remedy: str = "") -> T:
     return parse_json(data, expected, named, remedy)
 
 
-@cache
-def _adapter(expected: Any) -> Any:
+_adapter: Callable[[Any], Any] = cache(lambda expected: _type_adapter(expected))
+
+
+def _type_adapter(expected: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(expected)

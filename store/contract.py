@@ -5,7 +5,7 @@ output types, errors) is here, once.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from store.batch import Batch, hash_keys, join_keys, make_batch
 from store.dtypes import OUTPUTS, STORAGE, decode, default_output, has_scales
-from store.errors import InvalidVectorsError, MissingKeysError, ReadOnlyError
+from store.errors import DamagedFieldError, FieldNotFoundError, InvalidVectorsError, MissingKeysError, ReadOnlyError
 from store.keytable import ABSENT, Places
 from store.snapshot import Snapshot
 from store.spec import FieldInfo, FieldSpec
@@ -261,6 +261,12 @@ class Damage:
     """One clause."""
 
 
+def named(fields: Iterable[str]) -> str:
+    """A clause that names the fields of a store."""
+    names = ", ".join(map(repr, fields))
+    return f"there are {names}" if names else "it has no fields yet"
+
+
 class Store(ABC):
     """A place that holds fields. Safe to pickle, to fork and to use from threads."""
 
@@ -270,12 +276,28 @@ class Store(ABC):
     mode: Literal["r", "a"]
 
     @abstractmethod
+    def survey(self) -> dict[str, FieldInfo | DamagedFieldError]:
+        """Every field, by name, sorted; for a damaged one the error that reading it raises."""
+
     def fields(self) -> dict[str, FieldInfo]:
-        """Every field, by name, sorted."""
+        """Every field that can be read, by name, sorted."""
+        return {name: about for name, about in self.survey().items() if isinstance(about, FieldInfo)}
+
+    def damaged_fields(self) -> dict[str, DamagedFieldError]:
+        """Every field that cannot be read, by name, sorted, and why.
+
+        ``repair`` mends it where its records are left; ``drop_field`` removes any.
+        """
+        return {name: about for name, about in self.survey().items() if isinstance(about, DamagedFieldError)}
 
     @abstractmethod
     def field(self, name: str) -> Field:
-        """The field of this name, for reading. Raises FieldNotFoundError naming the fields there are."""
+        """The field of this name, for reading.
+
+        Raises:
+            FieldNotFoundError: there is none; names the fields there are.
+            DamagedFieldError: its records are damaged.
+        """
 
     @abstractmethod
     def writer(self, name: str, spec: FieldSpec) -> Writer:
@@ -310,6 +332,10 @@ class Store(ABC):
     @abstractmethod
     def drop_field(self, name: str) -> None:
         """Remove a field and give its space back at once. Raises FieldNotFoundError, ReadOnlyError."""
+
+    def not_found(self, name: str, there: Iterable[str]) -> FieldNotFoundError:
+        """The error for a field that is not there; ``there``: the names of those that are."""
+        return FieldNotFoundError(f"the store {self.path!r} has no field {name!r:.200}; {named(there)}")
 
     def require_writable(self) -> None:
         """Raises ReadOnlyError if the store was opened for reading."""

@@ -56,6 +56,10 @@ class DamagedBlockError(KeyclipError, ValueError):
     """The bytes of a block do not match its checksum."""
 
 
+class DamagedFieldError(DamagedBlockError):
+    """A field's own records, index or files are damaged: nothing of it can be read until it is repaired."""
+
+
 class ReadOnlyError(KeyclipError, PermissionError):
     """The store was opened for reading."""
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.errors import ConfigError, InvalidKeysError
+from store.files import require_regular
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -22,13 +23,14 @@ def is_listable(key: str) -> bool:
 
 
 def iter_key_list(file: Path) -> Iterator[str]:
-    """The keys of a list, in its order; empty lines are passed over.
+    """The keys of a list, in its order; empty lines and a byte-order mark are passed over.
 
     Raises:
-        ConfigError: there is no such file, or it is not UTF-8 text.
+        ConfigError: there is no such file, it is a pipe or a device, or it is not UTF-8 text.
     """
+    require_regular(file, f"the key list {str(file)!r}")
     try:
-        with file.open(encoding="utf-8") as lines:
+        with file.open(encoding="utf-8-sig") as lines:
             yield from (key for line in lines if (key := line.strip()))
     except OSError as error:
         raise ConfigError(f"the key list {str(file)!r} cannot be read: {error.strerror}") from error

@@ -24,6 +24,11 @@ def folder_name(name: str) -> str:
     return f"{quoted[:_LONGEST]}~{xxhash.xxh3_128_hexdigest(name.encode())}"
 
 
+def shown_name(folder: str) -> str:
+    """The name of a field or block as far as its folder tells it: the name itself, unless that was cut."""
+    return urllib.parse.unquote(folder)
+
+
 def block_name(source: str, keys: Sequence[str]) -> str:
     """A block's name by its source and its keys: the same keys of the same source are never written twice."""
     return f"{source}-{xxhash.xxh3_64_hexdigest(chr(0).join(keys).encode('utf-8', 'surrogatepass'))}"

@@ -1,9 +1,9 @@
 """Making and opening stores, whichever backend keeps them."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from store.checked import InvalidDataError, parse_json
 from store.contract import Backend, Store
 from store.errors import ConfigError, FormatVersionError, StoreExistsError, StoreNotFoundError
 from store.files import make_folder
@@ -11,7 +11,7 @@ from store.on_lmdb import layout
 from store.on_lmdb import store as on_lmdb
 from store.on_zarr import documents
 from store.on_zarr import store as on_zarr
-from store.on_zarr.bucket import Bucket, LocalBucket
+from store.on_zarr.bucket import Bucket, Data, LocalBucket
 
 _VERSIONS = {layout.FORMAT: layout.VERSION, documents.FORMAT: documents.VERSION}
 
@@ -42,8 +42,38 @@ def create(path: str | Path, backend: Backend = "lmdb") -> Store:
         else:
             made = free and on_zarr.create(LocalBucket(str(place)))
     if not made:
-        raise StoreExistsError(f"{str(place)!r} exists already; open it with mode='a', or choose another path")
+        raise StoreExistsError(f"{str(place)!r} exists already: store.open(path, mode='a') adds to it if it is a store")
     return open(path, mode="a")
+
+
+def open_or_create(path: str | Path, backend: Backend | None = None) -> Store:
+    """The store at ``path``, for writing; made if nothing is there. Several processes may do so at once.
+
+    Args:
+        path: as for :func:`create`.
+        backend: of a new store, ``lmdb`` by default; one that exists must have the backend that is named.
+
+    Raises:
+        StoreNotFoundError: something else than a store is there.
+        ConfigError: the store there has another backend, or :func:`create` refuses this one.
+        FormatVersionError: as :func:`open`.
+    """
+    try:
+        opened = open(path, mode="a")
+    except StoreNotFoundError as nothing:
+        try:
+            return create(path, backend=backend or "lmdb")
+        except StoreExistsError:  # by another process, which was faster
+            try:
+                opened = open(path, mode="a")
+            except StoreNotFoundError:
+                raise StoreNotFoundError(f"{nothing}; choose another path") from None
+    if backend not in (None, opened.backend):
+        raise ConfigError(
+            f"the store {opened.path!r} exists with the backend {opened.backend!r}, not {backend!r}; "
+            "leave the backend out, or choose another path"
+        )
+    return opened
 
 
 def open(path: str | Path, mode: Literal["r", "a"] = "r", check: bool = True) -> Store:
@@ -55,33 +85,39 @@ def open(path: str | Path, mode: Literal["r", "a"] = "r", check: bool = True) ->
         check: compare every chunk of 4 MiB with its checksum when a process first reads from it.
 
     Raises:
-        StoreNotFoundError: there is no store; names the stores beside it.
+        StoreNotFoundError: there is no store; names the stores next to it.
         FormatVersionError: a newer version wrote it.
+        ConfigError: there is no such mode.
     """
     if mode not in ("r", "a"):
-        raise ConfigError(f"mode is {mode!r}; expected 'r' to read or 'a' to read and write")
+        raise ConfigError(
+            f"mode is {mode!r}; expected 'r' to read or 'a' to read and write (store.create makes a new store)"
+        )
     place = _place(path)
     bucket: Bucket = _remote(place) if isinstance(place, str) else LocalBucket(str(place))
     document, attributes = bucket.read(["store.json", documents.DOCUMENT])
-    about = _json(document.tobytes()) if document is not None else {}
-    if attributes is not None:
-        about = documents.attributes_of(attributes.tobytes())
-    if (version := _VERSIONS.get(about.get("format", ""))) is None:
+    about = _about(document) if attributes is None else documents.attributes_of(attributes)
+    form = about.get("format")
+    if not isinstance(form, str) or (version := _VERSIONS.get(form)) is None:
         raise StoreNotFoundError(_nothing_at(place))
-    if about.get("version") != version:
+    if about.get("version") is not version:  # True is no 1
         raise FormatVersionError(
-            f"the store {str(place)!r} has format {about.get('version')}, this keyclip reads format {version}; "
+            f"the store {str(place)!r} has format {about.get('version')!r:.20}, this keyclip reads format {version}; "
             "open it with the version that wrote it, or a newer one"
         )
-    if about["format"] == documents.FORMAT:
+    if form == documents.FORMAT:
         return on_zarr.ZarrStore(bucket, str(place), mode, check)
     return on_lmdb.LmdbStore(str(place), mode, check)
 
 
 def _place(path: str | Path) -> Path | str:
     """An absolute path, or a URL as it is."""
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"the path of a store is {path!r:.100}; expected a folder or a URL")
     if isinstance(path, str) and "://" in path:
         return Path(path.removeprefix("file://")).absolute() if path.startswith("file://") else path.rstrip("/")
+    if not str(path) or "\0" in str(path):
+        raise ConfigError(f"the path of a store is {str(path)!r}; expected a folder or a URL")
     return Path(path).absolute()
 
 
@@ -91,19 +127,24 @@ def _remote(url: str) -> Bucket:
     return RemoteBucket(url)
 
 
-def _json(data: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(data)
-    except ValueError:
+def _about(document: Data | None) -> dict[str, Any]:
+    """What a store.json says; nothing if it is none."""
+    if document is None or len(document) > documents.MAX_DOCUMENT_BYTES:
         return {}
-    return document if isinstance(document, dict) else {}
+    try:
+        return parse_json(document.tobytes(), dict[str, Any], "store.json")
+    except InvalidDataError:
+        return {}
 
 
 def _nothing_at(place: Path | str) -> str:
     if isinstance(place, str):
         return f"there is no store at {place!r}; make one with store.create(..., backend='zarr')"
+    found = [name for name in ("store.json", "zarr.json") if (place / name).exists()]
+    if found and (place / "fields").is_dir():
+        return f"{str(place / found[0])!r} is not what keyclip wrote; restore it from a copy, as store/FORMAT.md tells"
     if place.exists():
         return f"{str(place)!r} is not a store: it holds neither a store.json nor a zarr.json of keyclip"
     beside = {file.parent.name for name in ("store.json", "zarr.json") for file in place.parent.glob(f"*/{name}")}
-    there = f"the stores in {str(place.parent)!r} are {', '.join(sorted(beside))}"
-    return f"there is no store at {str(place)!r}; {there if beside else 'make one with store.create'}"
+    there = f"the stores in {str(place.parent)!r} are {', '.join(map(repr, sorted(beside)))}"
+    return f"there is no store at {str(place)!r}; {there if beside else '`keyclip embed` or store.create makes one'}"

@@ -7,19 +7,31 @@ lower-cased, as webdataset does. Shards are only ever read.
 import contextlib
 import glob
 import json
+import math
 import os
 import re
 import stat
 import subprocess
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
 import braceexpand
 
-from store.errors import CaptionFieldError, DamagedShardError, ShardNotFoundError
+from store.errors import CaptionFieldError, ConfigError, DamagedShardError, ShardNotFoundError
+from store.files import read_text
 
+MAX_SHARDS = 1_000_000
+"""Shards that one command is given, at most."""
+MAX_BRACES = 64
+"""Brace ranges of one pattern, at most."""
+MAX_LISTS = 8
+"""Lists of shards that name each other, one within the other, at most."""
+ALLOW_PIPE = "KEYCLIP_ALLOW_PIPE"
+"""Environment variable: 1 where lists and settings files may name ``pipe:`` shards; worker processes inherit it."""
+_RANGE = re.compile(r"\{(-?\d+)\.\.(-?\d+)(?:\.\.-?(\d+))?\}")
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 _DRAINED_BYTES = 2**16
 _MAX_MEMBER_BYTES = 2**36
@@ -35,43 +47,110 @@ def is_remote(shard: str) -> bool:
 def expand_shards(patterns: Sequence[str]) -> list[str]:
     """Expand brace ranges (``{00000..00287}``), globs and ``@FILE`` lists into shard paths, in the order given.
 
+    A ``pipe:`` shard runs a shell command. A list is data that people pass on, so it may name one only where the user
+    said so (``--allow-pipe``).
+
     Raises:
         ShardNotFoundError: a local shard does not exist, or a pattern matches nothing, or no shard is named.
+        ConfigError: a list names itself or a ``pipe:`` shard, or cannot be read; or there are too many shards.
     """
     shards: list[str] = []
     for pattern in patterns:
-        if pattern.startswith("@"):
-            shards += expand_shards(_read_list(pattern[1:]))
-            continue
-        for expanded in [pattern] if pattern.startswith("pipe:") else braceexpand.braceexpand(pattern):
-            if is_remote(expanded):
-                shards.append(expanded)
-            elif any(c in expanded for c in "*?[") and not Path(expanded).exists():
-                matches = sorted(glob.glob(expanded, recursive=True))  # noqa: PTH207 - absolute patterns are allowed
-                if not matches:
-                    raise ShardNotFoundError(
-                        f"no shard matches {expanded!r}; check the pattern (quote it in the shell)"
-                    )
-                shards += matches
-            elif Path(expanded).is_file():
-                shards.append(expanded)
-            else:
-                raise ShardNotFoundError(
-                    f"no such shard: {expanded!r} (from {pattern!r}); give the path of a .tar file"
-                )
+        shards += _expand_list(pattern, ()) if pattern.startswith("@") else _expand(pattern)
+        if len(shards) > MAX_SHARDS:
+            raise ConfigError(f"more than {MAX_SHARDS:,} shards are named; check the ranges, such as {pattern!r:.80}")
     if not shards:
         raise ShardNotFoundError("no shards given; name at least one .tar file, glob or brace range")
-    if repeated := next((s for s in shards if shards.count(s) > 1), None) if len(set(shards)) < len(shards) else None:
+    if len(set(shards)) < len(shards):
+        repeated = next(shard for shard, count in Counter(shards).items() if count > 1)
         raise ShardNotFoundError(f"shard {repeated!r} is named more than once; name each shard once")
     return shards
 
 
-def _read_list(path: str) -> list[str]:
+def refuse_pipes(value: object, where: str) -> None:
+    """Refuse ``pipe:`` shards that come from a file, unless the user allowed them.
+
+    Args:
+        value: a text, or a list or mapping with texts in it.
+        where: names the place in the error.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if isinstance(value, str) and "pipe:" in value and os.environ.get(ALLOW_PIPE) != "1":
+        raise ConfigError(
+            f"{where} names {value!r:.80}, which would run a shell command; give --allow-pipe if you trust the file"
+        )
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    for part in value if isinstance(value, list | tuple) else ():
+        refuse_pipes(part, where)
+
+
+def _expand_list(pattern: str, within: tuple[Path, ...]) -> list[str]:
+    """The shards of an ``@FILE``, which may name further lists, but none that it is named by."""
+    file = Path(pattern[1:])
+    named = f"the list of shards {str(file)!r}"
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise ShardNotFoundError(f"no such list of shards: {path!r}; expected a text file, one shard a line") from None
-    return [line.strip() for line in lines if line.strip()]
+        place = file.resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{named} cannot be read: {error}") from error
+    if not file.exists():
+        raise ShardNotFoundError(f"no such list of shards: {str(file)!r}; expected a text file, one shard a line")
+    if place in within:
+        raise ConfigError(f"{named} names itself; name shards in it")
+    if len(within) == MAX_LISTS:
+        raise ConfigError(f"{named} is named through {MAX_LISTS} other lists; name shards in it")
+    shards: list[str] = []
+    for line in read_text(file, named).splitlines():
+        if entry := line.strip():
+            refuse_pipes(entry, named)
+            shards += _expand_list(entry, (*within, place)) if entry.startswith("@") else _expand(entry)
+        if len(shards) > MAX_SHARDS:
+            raise ConfigError(f"{named} names more than {MAX_SHARDS:,} shards")
+    return shards
+
+
+def _expand(pattern: str) -> list[str]:
+    if "\0" in pattern:
+        raise ShardNotFoundError(f"no such shard: {pattern!r:.80}; a path has no NUL characters")
+    shards: list[str] = []
+    for expanded in [pattern] if pattern.startswith("pipe:") else _braces(pattern):
+        if is_remote(expanded):
+            shards.append(expanded)
+        elif any(c in expanded for c in "*?[") and not Path(expanded).exists():
+            matches = sorted(glob.glob(expanded, recursive=True))  # noqa: PTH207 - absolute patterns are allowed
+            if not matches:
+                raise ShardNotFoundError(f"no shard matches {expanded!r}; check the pattern (quote it in the shell)")
+            shards += matches
+        elif Path(expanded).is_file():
+            shards.append(expanded)
+        else:
+            raise ShardNotFoundError(f"no such shard: {expanded!r} (from {pattern!r}); give the path of a .tar file")
+    return shards
+
+
+def _braces(pattern: str) -> Iterator[str]:
+    """Brace expansion that refuses enormous ranges before it makes them: a range is a list in memory."""
+    if pattern.count("{") > MAX_BRACES:  # they take time by the square of their number
+        raise ConfigError(f"{pattern!r:.80} has more than {MAX_BRACES} braces; name the shards in an @FILE")
+    count = math.prod(_range_size(*match.groups()) for match in _RANGE.finditer(pattern))
+    try:
+        for at, expanded in enumerate(braceexpand.braceexpand(pattern) if count <= MAX_SHARDS else ()):
+            if at == MAX_SHARDS:
+                count = at + 1
+                break
+            yield expanded
+    except (RecursionError, ValueError) as error:
+        raise ShardNotFoundError(f"the braces of {pattern!r:.80} cannot be expanded: {error}") from error
+    if count > MAX_SHARDS:
+        raise ConfigError(f"{pattern!r:.80} stands for more than {MAX_SHARDS:,} shards; check its ranges")
+
+
+def _range_size(first: str, last: str, step: str | None) -> int:
+    if max(len(first), len(last)) > 18:
+        return MAX_SHARDS + 1
+    return abs(int(last) - int(first)) // max(1, int(step or 1) if len(step or "") < 18 else 1) + 1
 
 
 def shard_name(shard: str) -> str:

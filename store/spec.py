@@ -8,6 +8,13 @@ from typing import Any, Literal, Self, get_args
 from store.errors import ConfigError, SpecMismatchError
 
 Kind = Literal["llm", "sentence", "clip-text"]
+UNKNOWN = "unknown"
+"""Revision and pooling that an import records where it is not told how the vectors were made."""
+UNKNOWN_REMEDY = (
+    f"{UNKNOWN!r} is what an import records that finds no files of its model: import again into a field of another "
+    "name, with --model as the model's folder, or with --revision, --template, --pooling and --max-length as keyclip "
+    "store info shows them"
+)
 StoredDtype = Literal["float32", "float16", "bfloat16", "int8"]
 
 
@@ -92,9 +99,13 @@ class FieldSpec:
             SpecMismatchError: naming every difference.
         """
         if clauses := self.differences(other):
+            remedy = "write these vectors to a field of another name"
+            if UNKNOWN in (self.revision, other.revision):
+                remedy = UNKNOWN_REMEDY
+            elif self.dtype != other.dtype and len(clauses) == 1:
+                remedy = f"store them as the field does (--dtype {self.dtype})"
             raise SpecMismatchError(
-                f"field {name!r} exists with another spec: in the store {'; '.join(clauses)}; "
-                "write these vectors to a field of another name"
+                f"field {name!r} exists with another spec: in the store {'; '.join(clauses)}; {remedy}"
             )
 
 

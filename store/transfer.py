@@ -6,7 +6,7 @@ The destination is written block by block, so an interrupted copy goes on where 
 import dataclasses
 from collections.abc import Sequence
 
-from store.contract import Field, Progress, Store, Writer
+from store.contract import Field, Progress, Store, Writer, named
 from store.errors import BlockNotFoundError, ConfigError, FieldNotFoundError
 from store.spec import StoredDtype
 
@@ -48,19 +48,19 @@ def copy(
         FieldNotFoundError: no source has a field that is named.
         SpecMismatchError: sources, or a source and the destination, disagree on how a field was made.
         DuplicateKeyError: two sources have a key in different blocks.
-        DamagedBlockError: a source is damaged; repair it first.
+        DamagedBlockError: a field that is to be copied is damaged; repair or drop it first, or leave it out.
     """
     if destination.path in [source.path for source in sources]:
-        raise ConfigError(f"{destination.path!r} cannot be copied into itself; choose another path")
-    infos = [source.fields() for source in sources]
+        raise ConfigError(f"{destination.path!r} cannot be copied into itself; name another output")
+    infos = [source.survey() for source in sources]
     names = sorted({name for there in infos for name in there})
     if absent := [name for name in fields or () if name not in names]:
-        raise FieldNotFoundError(f"no source has a field {absent[0]!r}; there are {', '.join(map(repr, names))}")
+        raise FieldNotFoundError(f"no source has a field {absent[0]!r}; {named(names)}")
     total = Copied(num_blocks=0, num_vectors=0, num_blocks_before=0)
     for name in fields or names:
         for source, there in zip(sources, infos, strict=True):
             if name in there:
-                spec = there[name].spec
+                spec = source.field(name).spec
                 writer = destination.writer(name, dataclasses.replace(spec, dtype=dtype or spec.dtype))
                 done = _copy_field(source.field(name), destination.field(name), writer, progress)
                 total = Copied(**{n: getattr(total, n) + getattr(done, n) for n in Copied.__slots__})

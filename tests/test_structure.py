@@ -1,6 +1,7 @@
 """The house keeps its walls: imports run tools -> {embedder, trainer} -> store."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,27 @@ def imported_packages(file: Path) -> set[str]:
             assert node.level == 0, f"{file}: relative import"
             names.add((node.module or "").split(".")[0])
     return names
+
+
+def imported_modules(file: Path) -> set[str]:
+    """The project's own modules that a file imports, anywhere in it; ``from a import b`` may name a module ``a.b``."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module or ""}
+    return names
+
+
+def test_no_module_imports_itself_through_others_also_not_within_functions():
+    files = {}
+    for package in ALLOWED:
+        for file in (ROOT / package).rglob("*.py"):
+            parts = file.relative_to(ROOT).with_suffix("").parts
+            files[".".join(parts)] = file  # a package's __init__ stands for none of its modules
+    graph = {name: {other for other in imported_modules(file) if other in files} for name, file in files.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
 
 
 @pytest.mark.parametrize("package", ALLOWED)

@@ -4,15 +4,16 @@ A command is a module with a ``Config`` dataclass and ``run(config) -> int | Non
 their command is called, so that ``keyclip --help`` answers at once.
 """
 
-import importlib
-import io
+import difflib
+import importlib.metadata
+import importlib.util
 import sys
 from collections.abc import Sequence
-
-from store.command import exit_status, run_command
+from pathlib import Path
 
 # command words -> (module, what it does)
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
+    ("data", "pack"): ("tools.data_pack", "a folder or table of images and captions into shards"),
     ("data", "check"): ("tools.data_check", "broken images, repeated keys and missing captions in shards"),
     ("data", "index"): ("tools.data_index", "keys, sizes and captions of shards"),
     ("data", "captions"): ("tools.data_captions", "captions from a keyed table for the samples of shards"),
@@ -79,46 +80,99 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("demo-download",): ("tools.demo_download", "captioned scenes as if img2dataset had downloaded them"),
 }
 
-TRAINING = "deepspeed --num_gpus N --module trainer {pretrain,stage1,stage2} ..."
+# first words -> (module with a main(argv) of its own, its lines in the list of commands)
+OTHERS: dict[str, tuple[str, dict[str, str]]] = {
+    "train": (
+        "tools.train",
+        {
+            "train pretrain": "a small CLIP from scratch, a stand-in offline",
+            "train stage1": "the adapter learns CLIP's text space from the store",
+            "train stage2": "image tower and adapter learn from joined pairs",
+        },
+    ),
+    "completion": ("tools.completion", {"completion": "a script that completes commands and flags: bash, zsh, fish"}),
+}
+
+TRAINING = "keyclip train STAGE --gpus N ... or deepspeed --num_gpus N --module trainer STAGE ..."
 
 
-def usage() -> str:
-    width = max(len(" ".join(words)) for words in COMMANDS)
-    lines = [f"  {' '.join(words):{width}}  {what}" for words, (_, what) in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: keyclip COMMAND ... (keyclip COMMAND --help explains one)",
-            "",
-            *lines,
-            "",
-            f"training: {TRAINING}",
-            "exit status: 0 done; 1 an error, or a check found something; 2 wrong usage; 130 interrupted",
-        ]
+def usage(group: tuple[str, ...] = ()) -> str:
+    """What there is; of a group of commands, such as ``("store",)``, its own."""
+    lines = {" ".join(words): what for words, (_, what) in COMMANDS.items() if words[: len(group)] == group}
+    for words, (_, more) in OTHERS.items():
+        lines |= more if group in ((), (words,)) else {}
+    width = max(map(len, lines))
+    shown = "\n".join(f"  {words:{width}}  {what}" for words, what in lines.items())
+    prog = " ".join(["keyclip", *group])
+    text = f"usage: {prog} COMMAND ... ({' '.join(['keyclip', *group, 'COMMAND'])} --help explains one)\n\n{shown}\n"
+    if group:
+        return text
+    return (
+        f"{text}\ntraining: {TRAINING}\n"
+        "flags that every command has: --help, --config FILE, --allow-pipe; keyclip --version\n"
+        "exit status: 0 done; 1 an error, or a check found something; 2 wrong usage; 130 interrupted\n"
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``keyclip``; returns the exit status."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # a locale of ASCII alone, as in many containers, cannot hold all names
-        sys.stdout.reconfigure(errors="backslashreplace")
-    if not argv or argv[0] in ("-h", "--help"):
-        return exit_status(lambda: print(usage())) or (0 if argv else 2)
+    if foreign := _foreign_package():
+        print(f"keyclip: error: {foreign}", file=sys.stderr)
+        return 1
+    from store.command import exit_status
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    return exit_status(lambda: _dispatch(words))
+
+
+def _dispatch(argv: list[str]) -> int:
+    from store.command import run_command
+
+    if argv == ["--version"]:
+        print(f"keyclip {_version()}")
+        return 0
+    if argv and argv[0] in OTHERS:
+        return int(importlib.import_module(OTHERS[argv[0]][0]).main(argv[1:]))
     for length in (3, 2, 1):
         if (words := tuple(argv[:length])) in COMMANDS:
-            return _run(words, argv[length:])
-    print(f"keyclip: error: no command {' '.join(argv[:2])!r}\n\n{usage()}", file=sys.stderr)
+            module = importlib.import_module(COMMANDS[words][0])
+            return run_command(module.Config, module.run, argv[length:], f"keyclip {' '.join(words)}")
+    group: tuple[str, ...] = ()
+    while len(group) < len(argv) and any(words[: len(group) + 1] == (*group, argv[len(group)]) for words in COMMANDS):
+        group = (*group, argv[len(group)])
+    rest = argv[len(group) :]
+    if not rest or rest[0] in ("-h", "--help"):
+        print(usage(group), end="")
+        return 0 if rest else 2
+    names = sorted(
+        {words[len(group)] for words in COMMANDS if words[: len(group)] == group} | (set() if group else {*OTHERS})
+    )
+    near = difflib.get_close_matches(rest[0], names, 2)
+    prog = " ".join(["keyclip", *group])
+    hint = f"did you mean {' or '.join(f'{prog} {name}' for name in near)}?" if near else f"{prog} --help lists them"
+    print(f"keyclip: error: there is no command {' '.join([*group, rest[0]])!r:.80}; {hint}", file=sys.stderr)
     return 2
 
 
-def _run(words: tuple[str, ...], argv: list[str]) -> int:
-    def call() -> int:
-        module = importlib.import_module(COMMANDS[words][0])
-        return run_command(module.Config, module.run, argv, f"keyclip {' '.join(words)}")
+def _foreign_package() -> str | None:
+    """What is wrong if a file or folder of the user's has the name of one of our packages and comes first."""
+    root = Path(__file__).resolve().parents[1]
+    for name in ("store", "embedder", "trainer", "tools"):
+        found = importlib.util.find_spec(name)
+        origin = Path(found.origin).resolve() if found is not None and found.origin else None
+        if origin is None or origin.parents[1] != root:
+            return (
+                f"the Python package {name!r} is that of {str(origin)!r}, not keyclip's; start keyclip from another "
+                "folder, or leave that one out of PYTHONPATH"
+            )
+    return None
 
-    return exit_status(call)
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("keyclip")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 
 from embedder.load import load_encoder
 from embedder.options import ModelOptions
-from store.errors import ConfigError
+from store.settings import Count, Few, Seed
 from store.shards import expand_shards
 from tools.embed_contenders import Bench, Contender, read_captions, sentence_transformers
 
@@ -46,17 +46,17 @@ class Config:
     """Shards with captions to use instead of made ones."""
     caption_field: str = "caption"
     """Where the captions stand in the json of --shards."""
-    num_captions: int = 2000
+    num_captions: Count = 2000
     """How many made captions, or how many of the shards' at most (whole shards)."""
-    batch_size: int = 32
+    batch_size: Few = 32
     """Captions per batch of the other ways."""
-    repeats: int = 3
+    repeats: Few = 3
     """Rounds; the best time of each contender counts."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the made captions."""
     kind: Literal["auto", "sentence", "clip-text", "llm"] = "auto"
     """Kind of model; auto asks the model's own files."""
-    batch_tokens: int | None = None
+    batch_tokens: Count | None = None
     """Token budget of keyclip and of the limit. Default: as keyclip embed."""
     device: str = "auto"
     """cuda, cuda:1, mps or cpu."""
@@ -64,11 +64,6 @@ class Config:
     """Precision of the model for all contenders."""
     json: bool = False
     """Print the result as json."""
-
-    def __post_init__(self) -> None:
-        for name in ("num_captions", "batch_size", "repeats"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
 
 
 def make_shards(folder: Path, num_captions: int, seed: int, caption_field: str) -> list[str]:

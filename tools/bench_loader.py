@@ -17,6 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from store.errors import ConfigError
+from store.settings import Count, Few, PixelSize, Workers
 from tools.bars import Bar, bar_table
 from tools.bench_samples import FIELDS, SHARD_SIZE, make_samples
 from tools.loader_contenders import CONTENDERS, Batches, Loading, keyclip, pack
@@ -53,21 +54,21 @@ class Config:
     """The store with the vectors of --shards."""
     fields: tuple[str, ...] = ()
     """Fields of that store."""
-    num_samples: int = 8000
+    num_samples: Count = 8000
     """Samples to make; at least 1,000 for each worker."""
-    dim: int = 4096
+    dim: Few = 4096
     """Numbers per made vector."""
-    picture_size: int = 256
+    picture_size: PixelSize = 256
     """Side of made pictures, in pixels."""
-    image_size: int = 224
+    image_size: PixelSize = 224
     """Side of the images that a tower sees, in pixels."""
-    batch_size: int = 256
+    batch_size: Few = 256
     """Samples per batch."""
-    workers: int = 2
+    workers: Workers = 2
     """Loader processes; 0 loads in this one."""
-    batches: int = 16
+    batches: Few = 16
     """Batches that are timed in a turn."""
-    rounds: int = 7
+    rounds: Few = 7
     """Turns of each contender."""
     steps: int = 0
     """Batches over which keyclip's memory is watched afterwards, such as 10000; 0 leaves it out."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import store
-from store.errors import ConfigError
+from store.settings import Count, Few, Seed
 from tools.querying.search import Search, scale_to_unit
 
 BLOCK_ROWS = 10_000
@@ -31,25 +31,20 @@ class Config:
     Example: keyclip bench search --vectors 1000000 --dim 384
     """
 
-    vectors: int = 1_000_000
+    vectors: Count = 1_000_000
     """How many vectors."""
-    dim: int = 384
+    dim: Few = 384
     """Numbers per vector."""
-    k: int = 10
+    k: Few = 10
     """How many neighbours."""
-    repeats: int = 5
+    repeats: Few = 5
     """Rounds; the best time of each contender counts."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the vectors."""
     folder: Path | None = None
     """Where the store is made, in a folder that is removed afterwards; by default the system's for temporary files."""
     json: bool = False
     """Print json."""
-
-    def __post_init__(self) -> None:
-        for name in ("vectors", "dim", "k", "repeats"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name} must be at least 1, not {getattr(self, name)}")
 
 
 def run(config: Config) -> None:

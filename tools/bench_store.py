@@ -15,6 +15,7 @@ import numpy as np
 from store.batch import hash_keys
 from store.dtypes import default_output, row_bytes
 from store.errors import ConfigError
+from store.settings import Count, Few
 from store.spec import StoredDtype
 from tools.store_contenders import BLOCK, CONTENDERS, Contender, Keyclip, KeyclipLmdb, KeyclipZarr, Memmap, key_of
 from tools.store_report import report
@@ -40,15 +41,15 @@ class Config:
     Example: keyclip bench store --num-vectors 200000 --sizes 20000 200000 2873538 --folder /nvme/tmp
     """
 
-    num_vectors: int = 20_000
+    num_vectors: Count = 20_000
     """Vectors that every contender holds."""
-    dim: int = 4096
+    dim: Few = 4096
     """Numbers per vector."""
-    rounds: int = 60
+    rounds: Few = 60
     """Batches per contender and pattern."""
-    sizes: tuple[int, ...] = (20_000, 200_000)
+    sizes: tuple[Count, ...] = (20_000, 200_000)
     """Numbers of keys for the table of sizes; none skips it."""
-    size_dim: int = 2048
+    size_dim: Few = 2048
     """Numbers per vector in the table of sizes."""
     size_dtype: StoredDtype = "int8"
     """How they are stored; int8 is read as float32."""

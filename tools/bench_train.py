@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from store.errors import ConfigError
+from store.settings import AboveZero, Few, PixelSize, Workers
 from store.shards import iter_samples, load_json
 from tools.bars import Bar, bar_table
 from tools.bench_samples import FIELDS, TEACHER_FIELDS, MadeSamples, make_samples
@@ -52,33 +53,33 @@ class Config:
     Example: keyclip bench train --dim 4096 --stage1-batch 512 --stage2-shape ViT-L/14 --stage2-batch 256 --workers 16
     """
 
-    dim: int = 1024
+    dim: Few = 1024
     """Numbers per caption vector."""
-    num_blocks: int = 4
+    num_blocks: Few = 4
     """Residual blocks of the adapter."""
-    expansion: int = 2
+    expansion: Few = 2
     """Expansion of each block."""
     stage1_shape: Shape = "ViT-L/14"
     """Shape of the CLIP whose text tower is the teacher of stage 1."""
-    stage1_batch: int = 32
+    stage1_batch: Few = 32
     """Samples per step of stage 1."""
     stage2_shape: Shape = "ViT-B/32"
     """Shape of the CLIP whose image tower stage 2 tunes."""
-    stage2_batch: int = 16
+    stage2_batch: Few = 16
     """Samples per step of stage 2."""
-    picture_size: int = 256
+    picture_size: PixelSize = 256
     """Side of the made pictures, in pixels."""
-    steps: int = 2
+    steps: Few = 2
     """Steps that are timed in a turn."""
-    rounds: int = 3
+    rounds: Few = 3
     """Turns of each contender."""
-    workers: int = 1
+    workers: Workers = 1
     """Loader processes."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """bf16 on a GPU, else fp32."""
-    threads: int | None = None
+    threads: Few | None = None
     """CPU threads of the models; by default all cores."""
-    peak_tflops: float | None = None
+    peak_tflops: AboveZero | None = None
     """The device's peak, where it is not a well-known GPU."""
     folder: Path | None = None
     """Where to put made data and models, removed at the end. Default: the system's temporary folder."""

@@ -19,7 +19,7 @@ import numpy as np
 
 import store
 from store.command import parse_config
-from store.errors import ConfigError
+from store.settings import Count, Few
 from tools.formats.tars import end_mark, header, padding
 from tools.store_contenders import BLOCK, bench_spec, key_of
 
@@ -36,20 +36,16 @@ class Config:
     Example: keyclip bench vectors --num-vectors 20000 --dim 4096
     """
 
-    num_vectors: int = 20_000
+    num_vectors: Count = 20_000
     """Vectors of the field."""
-    dim: int = 4096
+    dim: Few = 4096
     """Numbers per vector."""
-    repeats: int = 3
+    repeats: Few = 3
     """Turns of every format."""
     folder: Path | None = None
     """Where to put the data, all of which is removed at the end. Default: the system's temporary folder."""
     json: bool = False
     """Print the result as json."""
-
-    def __post_init__(self) -> None:
-        if min(self.num_vectors, self.dim, self.repeats) < 1:
-            raise ConfigError("--num-vectors, --dim and --repeats must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,14 +12,16 @@ from PIL import Image
 import store
 from embedder.load import pick_device
 from store.errors import ConfigError
+from store.outputs import Kind, Outputs
 from tools.eval import TEXT_FIELD
-from tools.preparing.outputs import Outputs
 from tools.querying.encoding import load_model as load_embedder
 from tools.stored_texts import StoredTexts, constant_features
 from trainer.evaluate import load_model
 from trainer.join import Join
 from trainer.kept_features import tensors_identity, weights_identity
 from trainer.towers import Tower
+
+TEXTS = Kind(name="a list of texts for keyclip embed", start=b'{"key"')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +105,9 @@ class BenchmarkModel:
         """Write the texts that were asked for and have no vector, where they are to be listed; says how many."""
         if self._write_texts is None:
             return
-        with Outputs() as outputs:
+        with Outputs(overwrite=True) as outputs:
             rows = ({"key": key, TEXT_FIELD: text} for key, text in self.texts.missing.items())
-            outputs.lines(self._write_texts).write(json.dumps(row, ensure_ascii=False) for row in rows)
+            outputs.lines(outputs.claim(self._write_texts, TEXTS)).write(
+                json.dumps(row, ensure_ascii=False) for row in rows
+            )
         print(f"{len(self.texts.missing):,} texts without a vector in {self._write_texts}; embed them and run again")

@@ -3,9 +3,8 @@
 import sys
 from dataclasses import dataclass
 
-import tyro
-
 from store.errors import ConfigError
+from store.settings import Port, Positional
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +19,7 @@ class Config:
         keyclip browse my.store --shards 'my/*.tar' --model models/minilm
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     shards: tuple[str, ...] = ()
     """Local shards with images and captions: paths, globs, brace ranges, or @FILE. Without them only keys are shown."""
@@ -34,7 +33,7 @@ class Config:
     """Memory for vectors, in GB; fields that do not fit are read anew for every search."""
     host: str = "127.0.0.1"
     """Loopback address to listen at. From another machine: ssh -L 8008:localhost:8008 THIS_MACHINE."""
-    port: int = 8008
+    port: Port = 8008
     """Port to listen at; 0 takes a free one and prints it."""
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from store.errors import ConfigError
+from store.settings import Padding
 from tools.preparing.joining import as_dict, describe, join_captions, places
 from tools.preparing.matching import Comparison
 from tools.preparing.recaptions import CaptionTables
@@ -31,7 +31,7 @@ class Config:
     """Where the captions go: a .parquet file with the columns key and one per caption field."""
     key_column: str = "key"
     """The tables' column of sample keys."""
-    pad_keys: int = 0
+    pad_keys: Padding = 0
     """Digits of a sample key: 12 becomes 000000012 with 9. For tables whose keys lost their leading zeros."""
     caption_fields: tuple[str, ...] = ()
     """The tables' columns of captions. Default: all but the key."""
@@ -42,8 +42,6 @@ class Config:
 
     def __post_init__(self) -> None:
         places(self.output)
-        if self.pad_keys < 0:
-            raise ConfigError(f"pad_keys is {self.pad_keys}; expected the number of digits of a key, such as 9")
 
 
 def run(config: Config) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from store.errors import ConfigError
 from store.outputs import KEY_LIST, Kind, Outputs
+from store.settings import Workers
 from store.shards import expand_shards
 from tools.preparing.checking import Summary, check_shards
+from tools.preparing.database import Database
 from tools.preparing.samples import files_of
 from tools.preparing.scanning import KINDS, Finding, as_json
-from tools.preparing.spill import working_folder
 from trainer.config import require
 
 SHOWN = 10
@@ -43,7 +44,7 @@ class Config:
     """Where every finding goes, a json object a line; without it the first ten of each kind are printed."""
     decode: bool = True
     """Decode every image. Without it only what the tars say is looked at, which is much faster."""
-    workers: int | None = None
+    workers: Workers | None = None
     """Processes that decode. Default: one per core."""
     overwrite: bool = False
     """Replace a key list and findings that are there."""
@@ -74,9 +75,9 @@ def run(config: Config) -> int:
                 who = f"{finding.shard}: " + (f"sample {finding.key!r}: " if finding.key is not None else "")
                 print(f"{finding.kind}: {who}{finding.what}")
 
-        with working_folder(config.good_keys) as folder:
+        with Database(config.good_keys) as database:
             summary = check_shards(
-                shards, config.caption_fields, config.decode, config.workers, tell, good_keys, folder, config.json
+                shards, config.caption_fields, config.decode, config.workers, tell, good_keys, database, config.json
             )
     if config.json:
         print(('{"findings": [' if not shown else "") + "], " + json.dumps(_counts(config, summary))[1:])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from store.outputs import PARQUET, Outputs
+from store.settings import Workers
 from store.shards import expand_shards
 from tools.preparing.indexing import IndexedShard, caption_fields_of, index_shards, schema
 from tools.preparing.samples import files_of
@@ -32,7 +33,7 @@ class Config:
     """Where the table of samples goes: a .parquet file."""
     overwrite: bool = False
     """Replace a table that is there."""
-    workers: int | None = None
+    workers: Workers | None = None
     """Processes that read. Default: one per core."""
     json: bool = False
     """Print the counts as json, per shard and in all."""

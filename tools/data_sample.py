@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 import store
 from store.errors import ConfigError
 from store.keylist import iter_key_list
+from store.settings import Alias, Count, Seed
 from tools.preparing.drawing import draw_keys
 from tools.preparing.samples import files_of, iter_downloaded
 
@@ -26,7 +25,7 @@ class Config:
         keyclip data sample -n 1000000 --seed 1 --shards 'cc3m/{00000..00331}.tar' --output cc3m-1m.txt
     """
 
-    number: Annotated[int, tyro.conf.arg(aliases=["-n"])]
+    number: Annotated[Count, Alias("-n")]
     """How many keys to draw, at least 1."""
     output: Path
     """Where the list goes: a text file, one sample key a line."""
@@ -38,7 +37,7 @@ class Config:
     """The field of the store."""
     keys: tuple[Path, ...] = ()
     """Draw from these key lists, such as the good samples of `keyclip data check`."""
-    seed: int = 0
+    seed: Seed = 0
     """Another seed draws other keys; at least 0."""
     overwrite: bool = False
     """Replace a list that is there."""
@@ -50,8 +49,6 @@ class Config:
             raise ConfigError("give one of --shards, --store and --keys, the place where the keys are")
         if bool(self.store) != bool(self.field):
             raise ConfigError("give --store and --field together")
-        if self.number < 1 or not 0 <= self.seed < 2**64:
-            raise ConfigError(f"-n is {self.number} and --seed {self.seed}; expected at least 1 and at least 0")
 
 
 def run(config: Config) -> None:

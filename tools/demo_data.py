@@ -1,4 +1,4 @@
-"""``keyclip demo-data``: captioned scenes of coloured shapes as webdataset shards."""
+"""``keyclip demo-data``: captioned scenes of emoji as webdataset shards."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from store.errors import ConfigError
+from store.settings import PixelSize, Seed
 from tools.scenes import dataset
 
 
@@ -13,27 +14,29 @@ from tools.scenes import dataset
 class Config:
     """Render captioned scenes into webdataset shards, with the members KEY.jpg, KEY.json and KEY.txt.
 
-    The json holds web-like alt text (raw_caption), one-sentence captions (shortSV_captions, shortIB_captions), captions
-    of more than 80 words (longSV_captions, longIB_captions), and two classes: the main object's colour and the backdrop
-    (label, prompts in classes.json), and its colour and shape (object, prompts in objects.json). The same settings give
-    the same bytes; started again, complete shards are kept. Sample keys differ between the splits.
+    A scene has a thing in the middle, up to two in the corners, a backdrop and perhaps a frame; things are emoji of
+    OpenMoji (CC BY-SA 4.0). The json holds web-like alt text (raw_caption), one-sentence captions (shortSV_captions,
+    shortIB_captions) and captions of about 100 words (longSV_captions, longIB_captions), which use words that alt text
+    never does, and the class (label), the thing in the middle. The same settings give the same bytes; started again,
+    complete shards are kept. Sample keys differ between the splits.
 
-    Example: keyclip demo-data --output data/scenes --splits pretrain=6000 finetune=256 test=500
+    Example: keyclip demo-data --output data/scenes --splits pretrain=8000 texts=8000 finetune=2000 test=1000
     """
 
     output: Path
-    """Folder for {pretrain,finetune,dev,test}/*.tar, classes.json and objects.json (for zero-shot classification)."""
-    splits: tuple[str, ...] = ("pretrain=6000", "finetune=256", "test=500")
-    """Splits and their numbers of samples. There is also dev, for choosing settings without looking at test."""
-    seed: int = 0
+    """Folder for {pretrain,finetune,dev,test}/*.tar, texts.jsonl, classes.json (for zero-shot classification) and key
+    lists of dev and test: SPLIT-shown.txt (things of the finetune split's topics) and SPLIT-others.txt."""
+    splits: tuple[str, ...] = ("pretrain=8000", "texts=8000", "finetune=2000", "test=1000")
+    """Splits and their numbers of samples. texts are captions without images. There is also dev, for choosing settings
+    without looking at test."""
+    seed: Seed = 0
     """Another seed gives other scenes; no seed puts a scene that is told apart by its caption into two splits."""
-    image_size: int = 64
+    image_size: PixelSize = 64
     """Side of the square images, in pixels (32 to 1024)."""
-    finetune_theme: str = "outdoors"
-    """World of the finetune split: any (as in the other splits), night (two dark backdrops), outdoors (six of the
-    twelve backdrops) or weather (three backdrops, four shapes). Narrow fine-tuning data makes a model forget what the
-    pretrain split taught it. The test split stays broad (half of its backdrops are not in outdoors), so that the
-    forgetting can be measured there."""
+    finetune_theme: str = "shown"
+    """World of the finetune split: shown (things of three topics of nine) or any (as in the other splits). Narrow
+    fine-tuning data makes a model forget what the pretrain split taught it; half of dev and test is of other topics, so
+    that the forgetting can be measured there."""
 
     def __post_init__(self) -> None:
         dataset.check(self.counts(), self.image_size, self.finetune_theme)
@@ -57,6 +60,9 @@ def run(config: Config) -> int | None:
             config.output, counts, config.seed, config.image_size, config.finetune_theme, progress=bar.update
         )
     for split, paths in shards.items():
-        print(f"{split}: {counts[split]} samples in {len(paths)} shard(s), {config.output / split}/*.tar")
+        where = (
+            f"in {len(paths)} shard(s), {config.output / split}/*.tar" if split != dataset.TEXTS else f"in {paths[0]}"
+        )
+        print(f"{split}: {counts[split]} samples {where}")
     print(f"classes: {config.output / 'classes.json'}")
     return None

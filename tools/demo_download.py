@@ -6,6 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from store.errors import ConfigError
+from store.settings import Count, PixelSize, Seed, Share
 from tools.scenes import download
 from tools.scenes.splits import SPLITS
 from trainer.config import require
@@ -25,19 +26,19 @@ class Config:
     """Folder for 00000.tar, 00000.parquet, 00000_stats.json and so on."""
     table: Path
     """Where the url list with the captions goes: a .csv file with Image Path, raw_caption and recaptions."""
-    urls: int = 300
+    urls: Count = 300
     """Length of the url list; 1 to 100,000."""
-    urls_per_shard: int = 100
+    urls_per_shard: Count = 100
     """Part of the list that a shard is made of; 1 to 10,000."""
-    failures: float = 0.1
+    failures: Share = 0.1
     """Share of the downloads that fail, in [0, 1)."""
     save_columns: bool = True
     """Whether the captions of the list are saved to the json, as img2dataset does with --save_additional_columns."""
     split: str = "finetune"
     """Which scenes: pretrain, finetune, dev or test; no scene is in two of them."""
-    seed: int = 0
+    seed: Seed = 0
     """Another seed gives other scenes and other failures."""
-    image_size: int = 64
+    image_size: PixelSize = 64
     """Side of the square images, in pixels (32 to 1024)."""
 
     def __post_init__(self) -> None:

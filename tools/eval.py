@@ -172,6 +172,10 @@ def evaluate(config: Config) -> dict[str, Any]:
     }
 
 
+Encoders = tuple[Encoder, Encoder | None]
+"""The model's image tower, and the original one where CKA is measured: the same where the tower was not tuned."""
+
+
 def _training(model: Model) -> dict[str, Any] | None:
     """What the checkpoint says of its training: arm, recipe, adapter, embedder, data; None for CLIP itself."""
     if model.checkpoint is None:
@@ -179,10 +183,6 @@ def _training(model: Model) -> dict[str, Any] | None:
     info = read_checkpoint_info(model.checkpoint)
     found = {name: info.get(name) for name in ("stage", "arm", "recipe", "step", "adapter", "embedder", "datasets")}
     return found | {"lambda_reg": info.get("config", {}).get("lambda_reg")}
-
-
-Encoders = tuple[Encoder, Encoder | None]
-"""The model's image tower, and the original one where CKA is measured: the same where the tower was not tuned."""
 
 
 def _of_sets(
@@ -244,7 +244,12 @@ def _of_shards(
         join.check_captions([key for _, key, _ in prompts], [prompt for *_, prompt in prompts], 0)
         vectors = class_vectors(classes, join, model.adapter)
         labels = sample_labels(classes, samples)
-        result.add_zeroshot(config.zeroshot.stem, image_IE, keys, vectors, labels, classes.primary)
+        name = config.zeroshot.stem
+        result.add_zeroshot(name, image_IE, keys, vectors, labels, classes.primary)
+        for part, kept in parts.items():
+            part_keys = [keys[i] for i in kept.tolist()]
+            of_part = image_IE[kept], part_keys, vectors, labels[kept], classes.primary
+            result.add_zeroshot(f"{name}, {part}", *of_part, part=True)
     first, field = next(iter(joins.values()))[0], next(iter(sets.values()))[0]
     spread = _spread(config.examples, len(samples))
     captions = [Caption(keys[i], _carried(samples, i, field) or "", (i,)) for i in spread]

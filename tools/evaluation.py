@@ -73,7 +73,7 @@ class Result:
             self.languages[name] = found.languages
         for kind, queries in (("retrieval", found.queries), ("drift", drift.queries)):
             self.queries[kind] |= {key: entry | {"part": part, "table": table} for key, entry in queries.items()}
-        self.sets[name] = self.sets.get(name, {}) | {
+        counts = {
             "table": table,
             "num_images": len(images),
             "num_captions": sum(len(part.keys) for part in texts),
@@ -81,6 +81,11 @@ class Result:
             "num_missing": num_missing,
             "part": part,
         }
+        self._describe(name, counts)
+
+    def _describe(self, name: str, counts: Mapping[str, Any]) -> None:
+        """A retrieval and a classification set may share their images and their name; what was said first stays."""
+        self.sets[name] = {**counts, **self.sets.get(name, {})}
 
     def add_zeroshot(
         self,
@@ -91,14 +96,18 @@ class Result:
         label_I: torch.Tensor,
         primary: str,
         table: str = "zeroshot",
+        part: bool = False,
     ) -> None:
-        """A classification set; its ``table`` is ``zeroshot`` or ``robustness``."""
+        """A classification set; its ``table`` is ``zeroshot`` or ``robustness``.
+
+        A ``part`` of another set does not count in the means over sets.
+        """
         on_device = image_IE.to(self.device), images, class_NE.to(self.device)
         ranks = class_ranks(*on_device[::2], label_I)
         entry, self.queries[table][name] = ranked_accuracy(ranks, images, label_I, len(class_NE), primary)
+        self.queries[table][name] |= {"part": part}
         (self.zeroshot if table == "zeroshot" else self.tables[table])[name] = entry
-        counts = {"num_images": len(images), "num_classes": len(class_NE)}
-        self.sets[name] = {"table": table} | self.sets.get(name, {}) | counts
+        self._describe(name, {"table": table, "num_images": len(images), "num_classes": len(class_NE), "part": part})
 
     def add_contrasts(
         self, name: str, table: str, contrasts: Contrasts, image_IE: torch.Tensor, text_TE: torch.Tensor, missing: int
@@ -107,7 +116,7 @@ class Result:
         entry, self.queries[table][name] = measure_contrasts(contrasts, image_IE, text_TE)
         self.tables[table][name] = entry
         counts = {"num_images": len(image_IE), "num_samples": len(contrasts.questions), "num_missing": missing}
-        self.sets[name] = {"table": table} | counts
+        self._describe(name, {"table": table} | counts)
 
     def add_probe(
         self, name: str, images: Sequence[str], probe: Probe, test: Labelled, primary: str, counts: Mapping[str, int]
@@ -128,13 +137,14 @@ class Result:
     def entries(self) -> dict[str, Any]:
         """As they stand in the result file: means over the sets beside each set."""
         whole = [drift for name, drift in self.drift.items() if not self.sets[name]["part"]]
+        classified = {name: entry for name, entry in self.zeroshot.items() if not self.sets[name]["part"]}
         return {
             "sets": self.sets,
             "retrieval": self.retrieval,
             "languages": self.languages,
             "drift": mean_directions(whole) if whole else None,
             "drift_sets": self.drift,
-            "zeroshot": mean_accuracy(self.zeroshot),
+            "zeroshot": mean_accuracy(classified),
             "zeroshot_sets": self.zeroshot,
             **self.tables,
             "averages": self._averages(),
@@ -148,8 +158,8 @@ class Result:
             names = [n for n in self.retrieval if self.sets[n].get("table") == table and not self.sets[n].get("part")]
             if names:
                 found[table] = {"sets": names} | mean_directions([self.retrieval[name] for name in names])
-        for table, sets in {"zeroshot": self.zeroshot, **self.tables}.items():
-            if sets:
+        for table, measured in {"zeroshot": self.zeroshot, **self.tables}.items():
+            if sets := {name: entry for name, entry in measured.items() if not self.sets.get(name, {}).get("part")}:
                 found[table] = {"sets": list(sets)} | mean_entry(sets)
         return found
 

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from store.errors import ConfigError
 from store.outputs import Kind, Outputs
+from store.settings import Positional
 from tools.reporting import html, inputs, markdown
 from tools.reporting.report import Report
 from tools.reporting.terminal import comparison_text, text_table
@@ -26,7 +25,7 @@ class Config:
     Example: keyclip report runs/stage1 runs/proclip results/clip.json results/proclip.json --output report.html
     """
 
-    inputs: tyro.conf.Positional[tuple[Path, ...]]
+    inputs: Positional[tuple[Path, ...]]
     """Run folders and result files."""
     output: Path
     """The HTML file to write; an older report is replaced."""

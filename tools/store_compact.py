@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import tyro
-
 import store
+from store.settings import Positional
 from store.transfer import copy
-from tools.stores import open_or_create, print_copied, progress_bar
+from tools.stores import print_copied, progress_bar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +18,7 @@ class Config:
         keyclip store compact cc3m.store --output cc3m-compact.store
     """
 
-    source: tyro.conf.Positional[str]
+    source: Positional[str]
     """Folder or URL of the store."""
     output: str
     """The store to write to; made if it is not there, of the source's backend."""
@@ -30,5 +29,5 @@ class Config:
 def run(config: Config) -> None:
     """Compact and say what was copied."""
     source = store.open(config.source)
-    output = open_or_create(config.output, source.backend)
+    output = store.open_or_create(config.output, source.backend)
     print_copied(copy([source], output, progress=progress_bar(config.json)), config.json)

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-import tyro
-
 import store
 from store.contract import Backend
+from store.settings import Positional
 from store.spec import StoredDtype
 from store.transfer import copy
-from tools.stores import open_or_create, print_copied, progress_bar
+from tools.stores import print_copied, progress_bar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,12 +21,12 @@ class Config:
         keyclip store convert cc3m.store --output small.store --dtype int8
     """
 
-    source: tyro.conf.Positional[str]
+    source: Positional[str]
     """Folder or URL of the store."""
     output: str
     """The store to write to; made if it is not there."""
-    backend: Backend = "lmdb"
-    """Backend of a new output."""
+    backend: Backend | None = None
+    """Backend of a new output, lmdb by default; an output that exists must have it."""
     dtype: StoredDtype | None = None
     """How to store the numbers; as in the source by default."""
     fields: tuple[str, ...] = ()
@@ -39,6 +38,6 @@ class Config:
 def run(config: Config) -> None:
     """Convert and say what was copied."""
     source = store.open(config.source)
-    output = open_or_create(config.output, config.backend)
+    output = store.open_or_create(config.output, config.backend)
     progress = progress_bar(config.json)
     print_copied(copy([source], output, fields=config.fields, dtype=config.dtype, progress=progress), config.json)

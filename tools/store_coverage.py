@@ -5,17 +5,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import tyro
 from tqdm import tqdm
 
 import store
 from embedder.captions import Chunk
 from embedder.config import EmbedConfig
-from embedder.ranks import Ranks
 from embedder.reading import Reader
 from store.errors import ConfigError
 from store.keylist import line_of
 from store.outputs import KEY_LIST, Outputs
+from store.ranks import Ranks
+from store.settings import Positional
 from tools.preparing.samples import files_of
 from tools.querying.coverage import Coverage, cover
 from tools.stores import printable, progress_bar
@@ -36,7 +36,7 @@ class Config:
     Then `keyclip embed --keys missing.txt ...` embeds what is missing.
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     shards: tuple[str, ...] = ()
     """Webdataset shards: paths, globs, brace ranges, or @FILE with one shard a line."""
@@ -67,7 +67,7 @@ class Config:
 def run(config: Config) -> int:
     """Print what is covered."""
     opened = store.open(config.store)
-    fields = [opened.field(name) for name in config.fields or opened.fields()]
+    fields = [opened.field(name) for name in config.fields or opened.survey()]
     if not fields:
         raise ConfigError(f"the store {opened.path!r} has no fields yet; run `keyclip embed`")
     lists = {"missing": config.write_missing, "changed": config.write_changed, "orphans": config.write_orphans}
@@ -113,7 +113,7 @@ def _chunks(config: Config, caption_fields: list[str]) -> Iterator[Chunk]:
 
 
 def _show(coverage: Coverage) -> None:
-    print(f"{coverage.field}: {coverage.num_vectors:,} vectors, for the captions {coverage.caption_field!r}")
+    print(f"{printable(coverage.field)}: {coverage.num_vectors:,} vectors, for the captions {coverage.caption_field!r}")
     with_caption = coverage.num_covered + len(coverage.missing) + len(coverage.changed)
     unknown = f" ({coverage.num_unknown:,} of unknown captions)" if coverage.num_unknown else ""
     print(f"  {coverage.num_covered:>12,} of {with_caption:,} captions have their vector{unknown}")

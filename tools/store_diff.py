@@ -3,10 +3,9 @@
 import json
 from dataclasses import asdict, dataclass
 
-import tyro
-
 import store
-from store.errors import ConfigError, FieldNotFoundError
+from store.errors import FieldNotFoundError
+from store.settings import Cosine, Positional
 from tools.querying.differences import FieldDifference, Keys, compare
 from tools.stores import printable, progress_bar
 
@@ -21,26 +20,22 @@ class Config:
         keyclip store diff cc3m.store cc3m-int8.store --cosine 0.999
     """
 
-    a: tyro.conf.Positional[str]
+    a: Positional[str]
     """Folder or URL of a store."""
-    b: tyro.conf.Positional[str]
+    b: Positional[str]
     """Folder or URL of another one."""
     fields: tuple[str, ...] = ()
     """Fields to compare; all by default."""
-    cosine: float = 0.9999
+    cosine: Cosine = 0.9999
     """Vectors of one key differ if their cosine is less, or if one is more than 1 % longer than the other."""
     json: bool = False
     """Print json."""
-
-    def __post_init__(self) -> None:
-        if not -1 <= self.cosine <= 1:
-            raise ConfigError(f"--cosine must be -1 to 1, not {self.cosine}")
 
 
 def run(config: Config) -> int:
     """Print the differences."""
     a, b = store.open(config.a), store.open(config.b)
-    in_a, in_b = set(a.fields()), set(b.fields())
+    in_a, in_b = set(a.survey()), set(b.survey())
     if absent := [name for name in config.fields if name not in in_a | in_b]:
         there = ", ".join(map(repr, sorted(in_a | in_b)))
         raise FieldNotFoundError(f"neither store has a field {absent[0]!r}; there are {there or 'none'}")
@@ -55,7 +50,7 @@ def run(config: Config) -> int:
         print(json.dumps({"same": same, "only_in_a": only_a, "only_in_b": only_b, "fields": fields}))
     else:
         for name, place in [(name, a.path) for name in only_a] + [(name, b.path) for name in only_b]:
-            print(f"{name}: only in {place}")
+            print(printable(f"{name}: only in {place}"))
         for one in found:
             _show(one)
         print("the stores are the same" if same else "the stores differ")
@@ -64,9 +59,9 @@ def run(config: Config) -> int:
 
 def _show(one: FieldDifference) -> None:
     cosine = "" if one.least_cosine is None else f", least cosine {one.least_cosine:.6f}"
-    print(f"{one.field}: {one.num_shared:,} keys in both, {one.num_identical:,} vectors identical{cosine}")
+    print(f"{printable(one.field)}: {one.num_shared:,} keys in both, {one.num_identical:,} vectors identical{cosine}")
     for clause in one.spec:
-        print(f"  {clause}")
+        print(f"  {printable(clause)}")
     for keys, what in (
         (one.only_in_a, "keys only in the first"),
         (one.only_in_b, "keys only in the second"),

@@ -3,9 +3,9 @@
 import json
 from dataclasses import dataclass
 
-import tyro
-
 import store
+from store.errors import DamagedFieldError
+from store.settings import Positional
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,31 +14,43 @@ class Config:
 
     The space of dropped blocks is used again by the next ones; `keyclip store compact` gives it back.
 
+    A field goes whatever is damaged in it.
+
     Example:
         keyclip store drop cc3m.store --field minilm/captions.0
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     field: str
     """Name of the field."""
     blocks: tuple[str, ...] = ()
     """Names of blocks; without any the whole field goes."""
     json: bool = False
-    """Print the counts as json."""
+    """Print the counts as json; the number of vectors of a damaged field is null."""
 
 
 def run(config: Config) -> None:
     """Drop and say what is gone."""
     opened = store.open(config.store, mode="a")
-    before = len(opened.field(config.field))
+    before, after = _count(opened, config.field), 0
     if config.blocks:
         opened.drop_blocks(config.field, config.blocks)
         after = len(opened.field(config.field))
     else:
         opened.drop_field(config.field)
-        after = 0
+    dropped = None if before is None else before - after
     if config.json:
-        print(json.dumps({"num_vectors_dropped": before - after, "num_vectors_left": after}))
+        print(json.dumps({"num_vectors_dropped": dropped, "num_vectors_left": after}))
+    elif dropped is None:
+        print(f"the damaged field {config.field!r} dropped")
     else:
-        print(f"{before - after:,} vectors dropped from {config.field!r}, {after:,} left")
+        print(f"{dropped:,} vectors dropped from {config.field!r}, {after:,} left")
+
+
+def _count(opened: store.Store, name: str) -> int | None:
+    """Vectors in a field; None if it is damaged."""
+    try:
+        return len(opened.field(name))
+    except DamagedFieldError:
+        return None

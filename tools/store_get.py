@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 import store
 from store.errors import ConfigError, MissingKeysError
 from store.keylist import iter_key_list
 from store.outputs import Kind, Outputs
+from store.settings import Positional
 from tools.stores import choose_field, printable, progress_bar
 
 SHOWN = 8
@@ -29,9 +29,9 @@ class Config:
         keyclip store get cc3m.store --keys keys.txt --npy vectors.npy
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
-    key: tyro.conf.Positional[tuple[str, ...]] = ()
+    key: Positional[tuple[str, ...]] = ()
     """Sample keys."""
     keys: Path | None = None
     """Get the keys listed in this file, one a line, after those named."""

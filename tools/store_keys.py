@@ -1,26 +1,27 @@
 """``keyclip store keys``: the sample keys of a field."""
 
 import json
+import sys
 from dataclasses import dataclass
-
-import tyro
 
 import store
 from store.keylist import line_of
-from tools.stores import choose_field
+from store.settings import Positional
+from tools.stores import choose_field, printable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """Print the sample keys of a field, one a line, block after block in the order of commits.
 
-    The output is a key list, as --keys of embed, train, eval and export takes it.
+    The output is a key list, as --keys of embed, train, eval and export takes it. On a terminal, control characters in
+    a key are shown as escapes.
 
     Example:
         keyclip store keys cc3m.store --field minilm/captions.0 > keys.txt
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     field: str = ""
     """Name of the field; may be left out where there is only one."""
@@ -36,9 +37,10 @@ def run(config: Config) -> None:
     if config.json:
         print(json.dumps([key for block in config.blocks or field.blocks() for key in _keys(field, block)]))
         return
+    shown = printable if sys.stdout.isatty() else str
     for block in config.blocks or field.blocks():
         for key in _keys(field, block):
-            print(line_of(key))
+            print(shown(line_of(key)))
 
 
 def _keys(field: store.Field, block: str) -> list[str]:

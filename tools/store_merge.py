@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-import tyro
-
 import store
 from store.contract import Backend
+from store.settings import Positional
 from store.transfer import copy
-from tools.stores import open_or_create, print_copied, progress_bar
+from tools.stores import print_copied, progress_bar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,12 +19,12 @@ class Config:
         keyclip store merge node0.store node1.store --output cc3m.store
     """
 
-    sources: tyro.conf.Positional[tuple[str, ...]]
+    sources: Positional[tuple[str, ...]]
     """Folders or URLs of the stores."""
     output: str
     """The store to write to; made if it is not there."""
-    backend: Backend = "lmdb"
-    """Backend of a new output."""
+    backend: Backend | None = None
+    """Backend of a new output, lmdb by default; an output that exists must have it."""
     fields: tuple[str, ...] = ()
     """Fields to copy; all by default."""
     json: bool = False
@@ -35,5 +34,5 @@ class Config:
 def run(config: Config) -> None:
     """Merge and say what was copied."""
     sources = [store.open(source) for source in config.sources]
-    output = open_or_create(config.output, config.backend)
+    output = store.open_or_create(config.output, config.backend)
     print_copied(copy(sources, output, fields=config.fields, progress=progress_bar(config.json)), config.json)

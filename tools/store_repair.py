@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import tyro
-
 import store
+from store.settings import Positional
 from tools.stores import print_damages, progress_bar
 
 
@@ -19,7 +18,7 @@ class Config:
         keyclip store repair cc3m.store
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     json: bool = False
     """Print what was damaged as a json list."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 
 import store
 from store.errors import ConfigError, MissingKeysError
+from store.settings import AtLeastOne, Positional
 from tools.querying.encoding import load_model
 from tools.querying.search import Engine, Hit, Search
 from tools.stores import choose_field, printable, progress_bar
@@ -33,7 +33,7 @@ class Config:
         keyclip store search cc3m.store --field minilm/captions.0 --key 000000003 --k 20
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     text: tuple[str, ...] = ()
     """Texts to search for."""
@@ -41,7 +41,7 @@ class Config:
     """Sample keys whose vectors to search for; a key is not its own neighbour."""
     field: str = ""
     """Name of the field; may be left out where there is only one."""
-    k: int = 10
+    k: AtLeastOne = 10
     """How many neighbours."""
     shards: tuple[str, ...] = ()
     """Local shards in which the captions stand: paths, globs, brace ranges, or @FILE."""
@@ -61,8 +61,6 @@ class Config:
             raise ConfigError("nothing to search for; give --text or --key")
         if any(not text.strip() for text in self.text):
             raise ConfigError("--text is empty or blank; give some words")
-        if self.k < 1:
-            raise ConfigError(f"--k must be at least 1, not {self.k}")
 
 
 def run(config: Config) -> None:

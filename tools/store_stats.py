@@ -4,11 +4,10 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import tyro
-
 import store
 from store.errors import ConfigError
 from store.outputs import Kind, Outputs
+from store.settings import Cosine, Few, Positional, Seed
 from tools.querying.histogram import save_png
 from tools.querying.stats import Stats, measure
 from tools.stores import choose_field, printable, progress_bar
@@ -29,15 +28,15 @@ class Config:
         keyclip store stats cc3m.store --field minilm/captions.0 --png minilm.png
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     field: str = ""
     """Name of the field; may be left out where there is only one."""
-    draw: int = 256
+    draw: Few = 256
     """Vectors drawn at random, each compared with all others; 4096 at most."""
-    near: float = 0.98
+    near: Cosine = 0.98
     """Cosine from which two vectors count as near-duplicates, above -1 and up to 1."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the draw."""
     png: Path | None = None
     """Draw the histograms into this file."""
@@ -70,7 +69,7 @@ def run(config: Config) -> None:
 
 def _show(field: store.Field, stats: Stats) -> None:
     near, dead = stats.near_duplicates, stats.dead_dimensions
-    print(f"{field.name}: {stats.num_vectors:,} vectors of {field.spec.dim} {field.spec.dtype}\n")
+    print(f"{printable(field.name)}: {stats.num_vectors:,} vectors of {field.spec.dim} {field.spec.dtype}\n")
     print(f"  length            {stats.norm_mean:.4g} on average, ", end="")
     print(f"{stats.norm_min:.4g} to {stats.norm_max:.4g}, deviation {stats.norm_std:.3g}")
     print(f"  zero vectors      {stats.num_zero:,}")

@@ -10,9 +10,11 @@ from typing import Any
 from tqdm import tqdm
 
 import store
-from store.contract import Backend, Damage, Progress
-from store.errors import ConfigError, StoreNotFoundError
+from store.contract import Damage, Progress
+from store.errors import ConfigError
 from store.transfer import Copied
+
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def progress_bar(quiet: bool) -> Progress:
@@ -20,21 +22,14 @@ def progress_bar(quiet: bool) -> Progress:
     bars: dict[str, tqdm[Any]] = {}
 
     def show(field: str, done: int, total: int) -> None:
-        bar = bars.setdefault(field, tqdm(desc=field, unit=" blocks", disable=quiet or not sys.stderr.isatty()))
+        hidden = quiet or not sys.stderr.isatty()
+        bar = bars.setdefault(field, tqdm(desc=printable(field), unit=" blocks", disable=hidden))
         bar.total = total
         bar.update(done - bar.n)
         if done == total:
             bars.pop(field).close()
 
     return show
-
-
-def open_or_create(path: str, backend: Backend) -> store.Store:
-    """The store at ``path``, for writing; made if it is not there, so that the same command can be given again."""
-    try:
-        return store.open(path, mode="a")
-    except StoreNotFoundError:
-        return store.create(path, backend=backend)
 
 
 def choose_field(opened: store.Store, name: str) -> store.Field:
@@ -46,16 +41,19 @@ def choose_field(opened: store.Store, name: str) -> store.Field:
     """
     if name:
         return opened.field(name)
-    names = list(opened.fields())
+    names = list(opened.survey())
     if len(names) != 1:
-        there = f"has {len(names)} fields; name one with --field: {', '.join(names)}" if names else "has no fields yet"
+        there = f"has {len(names)} fields; name one with --field: {', '.join(map(repr, names))}"
+        there = there if names else "has no fields yet"
         raise ConfigError(f"the store {opened.path!r} {there}")
     return opened.field(names[0])
 
 
 def printable(text: str) -> str:
-    """Text that cannot steer a terminal: control characters and half surrogate pairs as escapes."""
-    return re.sub("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda found: ascii(found[0])[1:-1], text)
+    """Text that cannot steer a terminal: escapes for control characters, marks that change the direction of writing,
+    line separators and half surrogate pairs.
+    """
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def print_damages(damages: Iterable[Damage], as_json: bool) -> None:
@@ -65,7 +63,7 @@ def print_damages(damages: Iterable[Damage], as_json: bool) -> None:
         return
     for damage in damages:
         place = f"field {damage.field!r}" + (f", block {damage.block!r}" if damage.block is not None else "")
-        print(f"{place}: {damage.what}")
+        print(printable(f"{place}: {damage.what}"))
 
 
 def gigabytes(num_bytes: int) -> str:

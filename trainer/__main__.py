@@ -1,7 +1,7 @@
 """``python -m trainer STAGE ...``, as launchers start it: ``deepspeed --num_gpus 8 --module trainer stage2 ...``."""
 
 import gc
-import importlib
+import importlib.util
 import json
 import sys
 import warnings
@@ -9,13 +9,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from store.command import exit_status, parse_config, run_command
-from store.errors import ConfigError
-from trainer.recipes import describe, recipe_settings
-
 if TYPE_CHECKING:
     from trainer.config import RunConfig
     from trainer.stage import Stage
+
+# before anything of keyclip's is imported: a store.py of the user's own, in the folder where this starts, comes first
+_spec = importlib.util.find_spec("store")
+if _spec is None or Path(_spec.origin or "/").resolve().parents[1] != Path(__file__).resolve().parents[1]:
+    where = _spec.origin if _spec else None
+    sys.exit(f"keyclip: error: the Python package 'store' is that of {where!r}, not keyclip's; start in another folder")
+
+from store.command import exit_status, parse_config, run_command  # noqa: E402
+from store.errors import ConfigError  # noqa: E402
+from trainer.recipes import describe, recipe_settings  # noqa: E402
 
 SEVERAL = "several"
 
@@ -31,7 +37,8 @@ STAGE_WORDS = [[stage] for stage in STAGES]
 def usage() -> str:
     stages = "\n".join(f"  {name:9} {what}" for name, (*_, what) in STAGES.items())
     return (
-        f"usage: deepspeed --num_gpus N --module trainer STAGE [--recipe NAME] ... (STAGE --help explains one)\n\n"
+        "usage: keyclip train STAGE [--gpus N] [--recipe NAME] ... (STAGE --help explains one)\n"
+        "       deepspeed --num_gpus N --module trainer STAGE [--recipe NAME] ...\n\n"
         f"{stages}\n  {SEVERAL:9} FILE: one after another in one launch; a line is a json list, STAGE and flags\n\n"
         f"recipes, whose settings flags override:\n{describe()}"
     )
@@ -39,14 +46,14 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a stage; returns the exit status."""
-    argv = [a for a in (sys.argv[1:] if argv is None else argv) if not a.startswith("--local_rank")]
+    argv = [a for a in (sys.argv[1:] if argv is None else argv) if not a.startswith(("--local_rank", "--local-rank"))]
     if not argv or argv[0] in ("-h", "--help"):
-        print(usage())  # noqa: T201
-        return 0 if argv else 2
+        return exit_status(lambda: print(usage())) or (0 if argv else 2)  # noqa: T201
     if argv[0] == SEVERAL and len(argv) == 2:
         return _stopping_ranks(lambda: exit_status(lambda: _run_several(Path(argv[1]))))
     if argv[0] not in STAGES:
-        print(f"keyclip: error: no stage {argv[0]!r}\n\n{usage()}", file=sys.stderr)  # noqa: T201
+        hint = f"there are {', '.join(STAGES)} and {SEVERAL} FILE"
+        print(f"keyclip: error: there is no stage {argv[0]!r:.80}; {hint}", file=sys.stderr)  # noqa: T201
         return 2
     return _stopping_ranks(lambda: exit_status(lambda: _run(argv[0], argv[1:])))
 
@@ -91,7 +98,7 @@ def _command(name: str, argv: Sequence[str]) -> tuple[type[Any], list[str], str,
     module_name, config_name, *_ = STAGES[name]
     recipe, flags = _take_recipe(argv)
     settings = recipe_settings(recipe, name) if recipe is not None else None
-    return getattr(importlib.import_module(module_name), config_name), flags, f"python -m trainer {name}", settings
+    return getattr(importlib.import_module(module_name), config_name), flags, f"keyclip train {name}", settings
 
 
 def _run(name: str, argv: Sequence[str]) -> int:
@@ -109,8 +116,11 @@ def _run(name: str, argv: Sequence[str]) -> int:
 
         train(config, name, build)
 
-    config_type, flags, prog, settings = _command(name, argv)
-    return run_command(config_type, train, flags, prog, settings)
+    def call() -> int:
+        config_type, flags, prog, settings = _command(name, argv)
+        return run_command(config_type, train, flags, prog, settings)
+
+    return exit_status(call)
 
 
 def _take_recipe(argv: Sequence[str]) -> tuple[str | None, list[str]]:

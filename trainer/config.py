@@ -16,7 +16,8 @@ class RunConfig:
     batch_size: int = 4096
     """Samples per optimiser step over all ranks; a multiple of ranks times accumulation."""
     epochs: int = 1
-    """Passes over the data, at least 1."""
+    """Passes over the data, at least 1. May change when a run goes on, as may max_steps: the learning rate of each
+    further step is then that of a run of the new length from the start."""
     max_steps: int | None = None
     """Stop after this many optimiser steps, also inside an epoch."""
     learning_rate: float = 1e-5
@@ -56,7 +57,7 @@ class RunConfig:
     checkpoint_every: int = 500
     """Steps between checkpoints; one is always written at the end."""
     checkpoint_minutes: float | None = None
-    """Minutes after which a further checkpoint is written, at the next log line; > 0."""
+    """Minutes after which a further checkpoint is written, at the next step; > 0."""
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept."""
 

@@ -24,7 +24,7 @@ from trainer.objectives import (
     structure_alignment,
 )
 from trainer.teacher import Teacher
-from trainer.towers import Tower
+from trainer.tower_base import Tower
 
 
 class Distillation(Protocol):

@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 
 from store.errors import ConfigError
+from store.files import read_text
+from store.shards import refuse_pipes
 from store.yaml_text import load_yaml
 from trainer.config import ValidatedRunConfig, require
 from trainer.join import Join, Missing, differences
@@ -94,8 +96,8 @@ def read_datasets(file: Path, common: Mapping[str, Any]) -> list[Dataset]:
         ConfigError: the file cannot be read, or an entry is not as expected; names file, dataset and setting.
     """
     try:
-        entries = load_yaml(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        entries = load_yaml(read_text(file, f"the datasets of {str(file)!r}"))
+    except yaml.YAMLError as error:
         raise ConfigError(f"the datasets of {str(file)!r} cannot be read: {error}") from error
     if not isinstance(entries, dict) or not entries:
         raise ConfigError(f"{str(file)!r} must map names of datasets to settings, such as cc3m: {{store: cc3m.store}}")
@@ -108,6 +110,7 @@ def _dataset(file: Path, name: str, settings: Any, common: Mapping[str, Any]) ->
         raise ConfigError(f"{where} holds {settings!r:.80}; expected settings such as {{store: {name}.store}}")
     if unknown := [setting for setting in settings if setting not in _SETTINGS]:
         raise ConfigError(f"{where} sets {unknown[0]!r}, which is not a setting; there are {', '.join(_SETTINGS)}")
+    refuse_pipes(settings, where)
     values = {setting: _value(setting, value, where) for setting, value in settings.items()}
     if "store" not in (merged := {"fields": (), **common, **values}):
         raise ConfigError(f"{where} names no store, and neither does --store")

@@ -13,41 +13,43 @@ import torch.distributed as dist
 from torch import nn
 
 from store.errors import ConfigError
+from store.ranks import Ranks
 from trainer.config import RunConfig
 from trainer.layers import has_weight_decay
 from trainer.master_weights import start_master_weights
+from trainer.rendezvous import PortInUseError, forget_meeting, num_local_ranks, prepare_environment
 
 
 def start_ranks(config: RunConfig) -> tuple[int, int, torch.device]:
-    """Join the ranks that the launcher started (one rank without a launcher): rank, number of ranks, device."""
+    """Join the ranks that the launcher started (one rank without a launcher): rank, number of ranks, device.
+
+    Raises:
+        ConfigError: the launcher's variables do not fit each other; PortInUseError: the port to meet at is taken.
+    """
     import deepspeed
     from deepspeed.utils import logger
 
     logger.setLevel(logging.WARNING)
-    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
-        os.environ.setdefault(name, value)
-    if os.environ["WORLD_SIZE"] == "1":
-        os.environ.setdefault("MASTER_PORT", str(_free_port()))
     cuda = torch.cuda.is_available()
     # DeepSpeed would compile an operation for inference on CPUs under a lock file: a process killed in there leaves the
     # lock behind, and every later start waits for it for ever
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if not dist.is_initialized():
-        deepspeed.init_distributed("nccl" if cuda else "gloo", verbose=False)
-    local_rank = int(os.environ["LOCAL_RANK"])
-    local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", dist.get_world_size())))
-    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // max(1, local_ranks)))
+        prepare_environment()
+        try:
+            deepspeed.init_distributed("nccl" if cuda else "gloo", auto_mpi_discovery=False, verbose=False)
+        except RuntimeError as error:  # torch's DistNetworkError
+            if "EADDRINUSE" not in str(error):
+                raise
+            raise PortInUseError(os.environ["MASTER_PORT"]) from error
+    ranks = Ranks.from_environment()
+    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // num_local_ranks(dist.get_world_size())))
+    device = torch.device("cuda", ranks.local_rank) if cuda else torch.device("cpu")
     if cuda:
-        torch.cuda.set_device(local_rank)
-    return dist.get_rank(), dist.get_world_size(), torch.device("cuda", local_rank) if cuda else torch.device("cpu")
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        torch.cuda.set_device(device)
+    dist.barrier()
+    forget_meeting(ranks)
+    return dist.get_rank(), dist.get_world_size(), device
 
 
 def stop_ranks() -> None:
@@ -124,11 +126,30 @@ def make_engine(module: nn.Module, config: RunConfig, ranks: int, lr_scale: Call
         settings[config.precision] = {"enabled": True}
     if config.precision == "fp16" and not get_accelerator().is_fp16_supported():
         raise ConfigError("precision fp16 is beyond this device; use fp32 or bf16")
-    trained = {p: p.detach().to("cpu", torch.float32, copy=True) for p in module.parameters() if p.requires_grad}
+    exact = float32_copies(module, config.precision)
     engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=settings)
-    if config.precision != "fp32":
-        start_master_weights(engine, trained)
+    if exact:
+        start_master_weights(engine, exact)
     return engine
+
+
+def float32_copies(module: nn.Module, precision: str) -> dict[nn.Parameter, torch.Tensor]:
+    """The trained weights on the CPU, before DeepSpeed rounds them; none in fp32, where it does not."""
+    if precision == "fp32":
+        return {}
+    return {p: p.detach().to("cpu", torch.float32, copy=True) for p in module.parameters() if p.requires_grad}
+
+
+def gradient_norm(engine: Any) -> torch.Tensor | None:
+    """Norm of the whole gradient before the step, where DeepSpeed does not say it: in float32 without ZeRO.
+
+    None elsewhere, and between micro-batches.
+    """
+    if engine.zero_optimization() or engine.fp16_enabled() or engine.bfloat16_enabled():
+        return None
+    if not engine.is_gradient_accumulation_boundary():
+        return None
+    return nn.utils.get_total_norm([p.grad for p in engine.module.parameters() if p.grad is not None])
 
 
 def learning_rate_at(step: int, config: RunConfig, total_steps: int) -> float:
@@ -137,3 +158,15 @@ def learning_rate_at(step: int, config: RunConfig, total_steps: int) -> float:
         return config.learning_rate * (step + 1) / config.warmup_steps
     progress = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def length_sentence(config: RunConfig, step: int, planned: int, total_steps: int) -> str:
+    """What another length than planned means for the steps from ``step`` on, a line; empty where it is the same."""
+    if planned == total_steps:
+        return ""
+    before, now = (learning_rate_at(step, config, steps) for steps in (planned, total_steps))
+    return (
+        f"the run was planned for {planned} steps and goes on to {total_steps}: the learning rate of each further step "
+        f"is that of a run of {total_steps} steps from the start, so that of step {step + 1} is {now:.3g} in place of "
+        f"{before:.3g}\n"
+    )

@@ -13,13 +13,15 @@ from torch import nn
 from tqdm import tqdm
 
 from store.errors import CheckpointError, ConfigError, MissingKeysError
-from trainer.adapter import Adapter
+from trainer.adapter import Adapter, restored_adapter
 from trainer.evalsets.images import Images
+from trainer.identity import require_own_features, require_teacher, require_tower
 from trainer.images import BrokenImageError
 from trainer.join import Join
 from trainer.lora import Lora, merge_lora
-from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
-from trainer.towers import ImageTower, Tower, load_image_tower
+from trainer.run_folder import entry, find_checkpoint, read_checkpoint_info, read_tensors
+from trainer.tower_base import ImageTower, Tower
+from trainer.towers import load_image_tower
 
 BATCH = 128
 CAPTIONS = 16_384  # caption vectors in memory at a time
@@ -34,19 +36,24 @@ class Model:
         adapter: maps caption vectors to the joint space; None for CLIP itself, whose text features are stored.
         checkpoint: where the weights come from; None for CLIP itself.
         embedder: what made the vectors that the adapter was trained on; None for CLIP itself.
+        clip: the CLIP that the image tower is, or was before it was tuned; a folder or hub id.
     """
 
     tower: Tower
     adapter: Adapter | None
     checkpoint: Path | None
     embedder: dict[str, str] | None
+    clip: str = ""
 
     def original(self) -> "Model":
         """The same image tower beside CLIP's own text features: what the drift probe looks at."""
-        return Model(self.tower, None, None, None)
+        return Model(self.tower, None, None, None, self.clip)
 
     def require_fit(self, join: Join) -> None:
-        """Raises: ConfigError: the join's vectors are not of the model that the text side takes, or not as wide."""
+        """Raises: ConfigError: the join's vectors are not of the model that the text side takes, or not as wide.
+
+        The text features of CLIP itself are those of its own weights.
+        """
         if self.embedder is not None:
             join.require_made_by(self.embedder, f"the adapter of {str(self.checkpoint)!r}")
         elif join.dim != self.tower.dim:
@@ -54,6 +61,8 @@ class Model:
                 f"field {join.fields[0]!r} of store {str(join.path)!r} is {join.dim} wide, the image features are "
                 f"{self.tower.dim}; name a field of this CLIP's own text features"
             )
+        else:
+            require_own_features(self.clip, join.made_by, f"field {join.fields[0]!r} of store {str(join.path)!r}")
 
 
 def load_model(clip: str, checkpoint: Path | None) -> Model:
@@ -61,28 +70,38 @@ def load_model(clip: str, checkpoint: Path | None) -> Model:
 
     Raises:
         CheckpointError: no checkpoint there, of another stage, or made with a CLIP of another shape.
+        ConfigError: made with a CLIP of other weights.
     """
-    tower = load_image_tower(clip)
-    tower.model.eval().requires_grad_(False)
     if checkpoint is None:
-        return Model(tower, None, None, None)
+        return Model(_frozen(load_image_tower(clip)), None, None, None, clip)
     folder = find_checkpoint(checkpoint)
     info, weights = read_checkpoint_info(folder), read_tensors(folder, "model")
-    if info["stage"] not in ("stage1", "stage2"):
-        raise CheckpointError(f"{str(folder)!r} is a checkpoint of {info['stage']}; expected stage1 or stage2")
-    adapter = Adapter(**info["adapter"]).eval().requires_grad_(False)
-    adapter.load_state_dict(_part(weights, "adapter."))
-    if info["adapter"]["dim_out"] != tower.dim:
+    if (stage := entry(info, "stage", folder)) not in ("stage1", "stage2"):
+        raise CheckpointError(f"{str(folder)!r} is a checkpoint of {stage}; expected stage1 or stage2")
+    adapter = restored_adapter(
+        entry(info, "adapter", folder), _part(weights, "adapter."), f"checkpoint {str(folder)!r}"
+    )
+    embedder = entry(info, "embedder", folder)
+    require_teacher(clip, info.get("teacher"), f"the adapter of {str(folder)!r}", "give that one")
+    require_tower(clip, info.get("clip_revision"), f"the checkpoint {str(folder)!r}")
+    tower = _frozen(load_image_tower(clip))
+    if adapter.projection.out_features != tower.dim:
         raise CheckpointError(
-            f"the adapter of {str(folder)!r} ends in {info['adapter']['dim_out']} dimensions, CLIP {clip!r} in "
+            f"the adapter of {str(folder)!r} ends in {adapter.projection.out_features} dimensions, CLIP {clip!r} in "
             f"{tower.dim}; give the CLIP that it was trained with"
         )
     if image := _part(weights, "image."):
         try:
             _load_image(tower.model, image, info.get("lora"))
         except (RuntimeError, CheckpointError) as error:
-            raise CheckpointError(f"the image tower of {str(folder)!r} does not fit CLIP {clip!r}: {error}") from error
-    return Model(tower, adapter, folder, info["embedder"])
+            reason = " ".join(str(error).split())[:300]  # torch names every weight, a line each
+            raise CheckpointError(f"the image tower of {str(folder)!r} does not fit CLIP {clip!r}: {reason}") from error
+    return Model(tower, adapter, folder, embedder, clip)
+
+
+def _frozen(tower: Tower) -> Tower:
+    tower.model.eval().requires_grad_(False)
+    return tower
 
 
 def _load_image(tower: ImageTower, weights: dict[str, torch.Tensor], lora: dict[str, Any] | None) -> None:
@@ -97,7 +116,7 @@ def _part(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tens
 
 
 @torch.no_grad()
-def image_features(tower: Tower, samples: Images, device: torch.device) -> torch.Tensor:
+def image_features(tower: Tower, samples: Images, device: torch.device, show_progress: bool = True) -> torch.Tensor:
     """Normalised features of every image: (I, E) float32 on the CPU, in the samples' order.
 
     Raises:
@@ -113,7 +132,9 @@ def image_features(tower: Tower, samples: Images, device: torch.device) -> torch
             raise samples.broken(position, error) from error
 
     with ThreadPoolExecutor() as decoders:
-        for start in tqdm(range(0, len(samples), BATCH), "images", unit="batch", leave=False):
+        for start in tqdm(
+            range(0, len(samples), BATCH), "images", unit="batch", leave=False, disable=not show_progress
+        ):
             positions = range(start, min(start + BATCH, len(samples)))
             payloads = [samples.image(i) for i in positions]
             batch = np.stack(list(decoders.map(pixels, positions, payloads)))

@@ -8,15 +8,17 @@ OUTPUT/keyclip.json                       the MLP's shape, the embedder whose ve
 The folder can be given as ``--clip`` too.
 """
 
-import json
 import os
 from pathlib import Path
+from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from store.checked import InvalidDataError, read_json
 from store.errors import CheckpointError, ConfigError
 from store.files import make_folder
-from trainer.adapter import Adapter
+from trainer.adapter import Adapter, restored_adapter
 from trainer.evaluate import load_model
 from trainer.run_folder import write_json
 
@@ -60,15 +62,17 @@ def load_adapter(folder: Path | str) -> Adapter:
     Raises:
         CheckpointError: no export there, or of a format that this version does not read.
     """
+    what = f"export {str(folder)!r}"
     try:
-        about = json.loads((Path(folder) / "keyclip.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{str(folder)!r} is no export: {error}; make one with `keyclip export`") from error
+        about = read_json(Path(folder) / "keyclip.json", dict[str, Any], "the export", "make one with `keyclip export`")
+        weights = load_file(Path(folder) / "adapter.safetensors")
+    except InvalidDataError as error:
+        raise CheckpointError(str(error)) from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"adapter.safetensors of {what} cannot be read: {error}; export again") from error
     if about.get("format") != FORMAT:
         raise CheckpointError(f"{str(folder)!r} is of format {about.get('format')!r}; this version reads {FORMAT!r}")
-    adapter = Adapter(**about["adapter"])
-    adapter.load_state_dict(load_file(Path(folder) / "adapter.safetensors"))
-    return adapter.eval().requires_grad_(False)
+    return restored_adapter(about.get("adapter"), weights, what)
 
 
 def shape_of(adapter: Adapter) -> dict[str, int]:

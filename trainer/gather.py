@@ -1,5 +1,7 @@
 """Gathering feature rows over ranks, with gradient."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 
@@ -54,13 +56,29 @@ def mean_over_ranks(values: torch.Tensor) -> torch.Tensor:
     return total / dist.get_world_size()
 
 
-def any_rank(flags: list[bool], device: torch.device) -> list[bool]:
-    """For each flag whether it is set on some rank; the same answer on every rank."""
-    if _is_alone():
-        return flags
-    total = torch.tensor(flags, dtype=torch.int32, device=device)
-    dist.all_reduce(total)
-    return [count > 0 for count in total.tolist()]
+class AnyRank:
+    """Asks whether something holds on some rank, by a group of processes that never waits for a GPU.
+
+    The group of the gradients would make every step wait for the device. Within its context; entering is a collective
+    call.
+    """
+
+    def __enter__(self) -> "AnyRank":
+        shared = _is_alone() or dist.get_backend() == "gloo"
+        self._group = None if shared else dist.new_group(backend="gloo")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._group is not None:
+            dist.destroy_process_group(self._group)
+
+    def __call__(self, flags: Sequence[bool]) -> list[bool]:
+        """For each flag whether it is set on some rank; the same answer on every rank. A collective call."""
+        if _is_alone():
+            return list(flags)
+        total = torch.tensor(flags, dtype=torch.int32)
+        dist.all_reduce(total, group=self._group)
+        return [count > 0 for count in total.tolist()]
 
 
 class RanksDisagreeError(KeyclipError, RuntimeError):

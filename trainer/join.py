@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike
 
 import store
 from store.errors import ConfigError, MissingKeysError, StaleCaptionError
+from store.spec import UNKNOWN, UNKNOWN_REMEDY
 
 KEYS_AT_ONCE = 100_000
 
@@ -38,25 +39,25 @@ class Join:
     def __init__(self, path: Path, fields: Sequence[str]) -> None:
         """Raises: StoreNotFoundError, FieldNotFoundError; ConfigError: no field named, or not all of one model."""
         if not fields:
-            there = ", ".join(store.open(path).fields())
+            there = ", ".join(map(repr, store.open(path).survey()))
             raise ConfigError(f"no field of store {str(path)!r} is named; there are {there}")
         self.path, self.fields = path, tuple(fields)
         opened = store.open(path)
         self._fields = [opened.field(name) for name in fields]
-        infos = opened.fields()
-        dims = {name: infos[name].dim for name in fields}
+        specs = {field.name: field.spec for field in self._fields}
+        dims = {name: spec.dim for name, spec in specs.items()}
         if len(set(dims.values())) > 1:
             raise ConfigError(f"fields of store {str(path)!r} differ in width ({dims}); name fields of one model")
-        self.dim = infos[fields[0]].dim
-        self.dtype = np.dtype("float16" if all(infos[name].spec.dtype == "float16" for name in fields) else "float32")
-        self.made_by = _made_by(infos[fields[0]].spec)
+        self.dim = specs[fields[0]].dim
+        self.dtype = np.dtype("float16" if all(spec.dtype == "float16" for spec in specs.values()) else "float32")
+        self.made_by = _made_by(specs[fields[0]])
         for name in fields:
-            if differing := differences(self.made_by, _made_by(infos[name].spec)):
+            if differing := differences(self.made_by, _made_by(specs[name])):
                 raise ConfigError(
                     f"fields {fields[0]!r} and {name!r} of store {str(path)!r} are not of one model ({differing}); "
                     "name fields of one model"
                 )
-        self._caption_fields = [infos[name].spec.caption_field for name in fields]
+        self._caption_fields = [specs[name].caption_field for name in fields]
 
     def covered(self, keys: Sequence[str] | np.ndarray, missing: Missing) -> np.ndarray:
         """Which keys, given as text or as (n,) UTF-8 byte strings, have a vector in every field: (n,) bool.
@@ -140,4 +141,7 @@ def _made_by(spec: store.FieldSpec) -> dict[str, str]:
 def differences(ours: dict[str, str], theirs: dict[str, str]) -> str:
     """The clauses that differ; the model's name alone does not count, since a copy of a folder is the same model."""
     names = [name for name in ours if name != "model" and ours[name] != theirs[name]]
-    return "; ".join(f"{name} {ours[name]!r} and {theirs[name]!r}" for name in names)
+    clauses = [f"{name} {ours[name]!r} and {theirs[name]!r}" for name in names]
+    if "revision" in names and UNKNOWN in (ours["revision"], theirs["revision"]):
+        clauses.append(UNKNOWN_REMEDY)
+    return "; ".join(clauses)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from trainer.towers import ImageTower
+from trainer.tower_base import ImageTower
 
 # layer 0 by the script's names, as open_clip has them, and by those of transformers
 _FIRST = {"patch_embed", "conv1", "pos_embed", "positional_embedding", "cls_token", "mask_token"}

@@ -33,6 +33,11 @@ def progress_bar(name: str, first: int, total: int, rank: int) -> Any:
     )
 
 
+def mean_report(reports: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The means over the micro-batches of a step."""
+    return {name: torch.stack([report[name].float() for report in reports]).mean(0) for name in reports[0]}
+
+
 class TrainingLog:
     """``log.jsonl`` and the boards, written by rank 0; values are means over ranks.
 
@@ -43,6 +48,7 @@ class TrainingLog:
         self.config, self.folder, self.rank, self.first = config, config.output, rank, first
         self.plan, self.epochs = plan, EpochCounts(plan, sources)
         self.boards: list[Board] = []
+        self.evaluation: dict[str, Any] | None = None  # the last that stays
         self._reset()
 
     def _reset(self) -> None:
@@ -52,7 +58,7 @@ class TrainingLog:
     def __enter__(self) -> "TrainingLog":
         if self.rank == 0:
             last = run_folder.trim_log(self.folder, self.first)
-            run_folder.trim_log(self.folder, self.first, run_folder.EVALUATIONS)
+            self.evaluation = run_folder.trim_log(self.folder, self.first, run_folder.EVALUATIONS)
             self.epochs = EpochCounts(self.plan, self.epochs.sources, last)
             settings = run_folder.plain(self.config)
             self.boards = open_boards(self.folder, self.first, self.config.wandb_project, settings)
@@ -68,15 +74,27 @@ class TrainingLog:
         self.left_out.update(left_out)
         self.waited += waited
 
-    def write(self, row: dict[str, Any], report: dict[str, torch.Tensor], engine: Any) -> dict[str, float]:
-        """Append one line; returns what the progress bar shows. A collective call."""
+    def lacks_evaluation(self, step: int) -> bool:
+        """Whether ``evaluations.jsonl`` holds none after ``step``, the newest that the run has done; on rank 0."""
+        return self.rank == 0 and (self.evaluation is None or self.evaluation["step"] != step)
+
+    def write(
+        self, row: dict[str, Any], report: dict[str, torch.Tensor], norm: torch.Tensor | None, engine: Any
+    ) -> dict[str, float]:
+        """Append one line; returns what the progress bar shows. A collective call.
+
+        Args:
+            report: of this rank.
+            norm: of the whole gradient, where the engine does not say it.
+        """
         values = torch.stack([value.detach().float().reshape(()) for value in report.values()])
         values = torch.cat([values, values.new_tensor([self.left_out[reason] for reason in LEFT_OUT])])
         dist.all_reduce(values)
         sums = dict(zip([*report, *LEFT_OUT], values.tolist(), strict=True))
         left_out = {reason: round(sums[reason]) for reason in LEFT_OUT}
         means = {name: sums[name] / dist.get_world_size() for name in report}
-        norm = engine.get_global_grad_norm()
+        if norm is None:
+            norm = engine.get_global_grad_norm()
         if norm is not None:
             means["grad_norm"] = float(norm)
         overflow = self.config.precision == "fp16"  # whose steps DeepSpeed leaves out by itself

@@ -9,14 +9,22 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
-from store.errors import KeyclipError
+from store.errors import ConfigError, KeyclipError
 from trainer import run_folder
 from trainer.config import RunConfig
-from trainer.engine import learning_rate_at, make_engine, set_learning_rate, start_ranks
+from trainer.ending import end_sentence
+from trainer.engine import (
+    gradient_norm,
+    learning_rate_at,
+    length_sentence,
+    make_engine,
+    set_learning_rate,
+    start_ranks,
+)
 from trainer.epochs import begin_sentences
-from trainer.gather import any_rank, require_same
+from trainer.gather import AnyRank, require_same
 from trainer.loader import batches, make_plan
-from trainer.log import TrainingLog, progress_bar
+from trainer.log import TrainingLog, mean_report, progress_bar
 from trainer.loss_scale import take_step
 from trainer.preempt import PreemptedError, Preemption
 from trainer.resume import load_training_state, save_training_state
@@ -70,23 +78,35 @@ class _Run:
     def run(self) -> None:
         first = load_training_state(self.config.output, self.engine, self.stage)
         sources = self.stage.data.sources
+        if first > self.total_steps:
+            raise ConfigError(
+                f"the run in {str(self.config.output)!r} has done {first} steps, more than the {self.total_steps} that "
+                "epochs and max_steps allow now; give at least as many, or another --output"
+            )
         if self.rank == 0:
             tqdm.write(begin_sentences(self.stage.name, first, self.total_steps, self.plan, sources, self.ranks))
+            if first:
+                newest = run_folder.find_checkpoint(self.config.output)
+                planned = run_folder.entry(run_folder.read_checkpoint_info(newest), "total_steps", newest)
+                tqdm.write(length_sentence(self.config, first, planned, self.total_steps), end="")
         bar = progress_bar(self.stage.name, first, self.total_steps, self.rank)
         log = TrainingLog(self.config, self.rank, first, self.plan, sources)
-        with bar, log, Preemption(self.config.checkpoint_minutes) as preemption:
-            self._steps(first, bar, log, preemption)
+        with bar, log, AnyRank() as any_rank, Preemption(self.config.checkpoint_minutes) as preemption:
+            if first and any_rank([log.lacks_evaluation(first)])[0]:  # the run was asked to stop at the step of one
+                self._evaluate(first, log)
+            self._steps(first, bar, log, preemption, any_rank)
         if self.rank == 0:
             newest = run_folder.find_checkpoint(self.config.output)
             self.stage.finish(run_folder.read_tensors(newest, "model"))
+            tqdm.write(end_sentence(self.stage.name, self.config, self.total_steps, newest))
 
-    def _steps(self, first: int, bar: Any, log: TrainingLog, preemption: Preemption) -> None:
+    def _steps(self, first: int, bar: Any, log: TrainingLog, preemption: Preemption, any_rank: AnyRank) -> None:
         config, engine = self.config, self.engine
         loader = self._batches(first)
         for step in range(first, self.total_steps):
             rate = learning_rate_at(step, config, self.total_steps)
             set_learning_rate(engine, rate)
-            waited, left_out = 0.0, Counter[str]()
+            waited, left_out, reports = 0.0, Counter[str](), []
             for _ in range(config.accumulation):
                 asked = time.perf_counter()
                 batch = next(loader)
@@ -94,27 +114,34 @@ class _Run:
                 left_out.update(batch.pop("left_out", {}))
                 loss, report = engine({name: _move(value, self.device) for name, value in batch.items()})
                 engine.backward(loss)
+                reports.append({name: value.detach() for name, value in report.items()})
+                norm = gradient_norm(engine)
                 stepped = take_step(engine)
             if stepped:
                 self.stage.after_step(engine)
             done = step + 1
+            last = done == self.total_steps
             log.add(self.plan.batch_size, waited, left_out)
-            save = done % config.checkpoint_every == 0 or done == self.total_steps
-            stop = False
-            ends = done % self.plan.steps_per_epoch == 0
-            if done % config.log_every == 0 or save or ends:  # logging stops a diverged run before it is saved
-                stop, due = any_rank([preemption.signal is not None, preemption.is_save_due()], self.device)
-                save = save or stop or due
+            stop, due = any_rank([preemption.signal is not None, preemption.is_save_due()])
+            save = done % config.checkpoint_every == 0 or last or stop or due
+            if done % config.log_every == 0 or save or done % self.plan.steps_per_epoch == 0:
+                # a diverged run is stopped here, before it is saved
                 row = {"step": done, "epoch": done / self.plan.steps_per_epoch, "samples": done * config.batch_size}
-                bar.set_postfix(log.write(row | {"lr": rate}, report, engine), refresh=False)
-            if not stop and (values := self.stage.evaluate(done, done == self.total_steps, self.device)):
-                log.evaluated(done, values)
+                bar.set_postfix(log.write(row | {"lr": rate}, mean_report(reports), norm, engine), refresh=False)
+            if not stop:
+                self._evaluate(done, log)
             if save:
                 save_training_state(config, self.engine, self.stage, done, self.total_steps, self.rank)
                 preemption.saved()
             bar.update()
-            if stop and done < self.total_steps:
+            if stop and not last:  # an evaluation due now takes too long; the continued run makes it
                 raise PreemptedError(f"asked to stop; saved after step {done}, and the same command continues there")
+            if stop:
+                self._evaluate(done, log)
+
+    def _evaluate(self, done: int, log: TrainingLog) -> None:
+        if values := self.stage.evaluate(done, done == self.total_steps, self.device):
+            log.evaluated(done, values)
 
     def _batches(self, first: int) -> Iterator[dict[str, Any]]:
         config = self.config

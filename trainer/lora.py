@@ -9,15 +9,24 @@ Legend: R rank, I and O a layer's inputs and outputs.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import nn
+from typing_extensions import TypedDict
 
+from store.checked import InvalidDataError, check
 from store.errors import CheckpointError, ConfigError
-from trainer.towers import ImageTower
+from trainer.tower_base import ImageTower
 
 _A, _B = ".lora_A.default.weight", ".lora_B.default.weight"
+
+
+class _Description(TypedDict):
+    rank: Annotated[int, Field(ge=1)]
+    alpha: float
+    targets: list[str] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,9 +54,13 @@ class Lora:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Lora":
-        """Inverse of :meth:`to_dict`."""
-        targets = values["targets"]
-        return cls(rank=values["rank"], alpha=values["alpha"], targets=tuple(targets) if targets else None)
+        """Inverse of :meth:`to_dict`. Raises: CheckpointError: something is absent or of another type."""
+        try:
+            known = check(dict(values), _Description, "what a checkpoint says of its LoRA")
+        except InvalidDataError as error:
+            raise CheckpointError(str(error)) from error
+        targets = known["targets"]
+        return cls(rank=known["rank"], alpha=known["alpha"], targets=tuple(targets) if targets else None)
 
 
 def add_lora(tower: ImageTower, lora: Lora) -> None:
@@ -99,7 +112,10 @@ def weight_changes(weights: Mapping[str, torch.Tensor], lora: Lora) -> dict[str,
             layer = name.removesuffix(_A)
             if layer + _B not in weights:
                 raise CheckpointError(f"the weights hold {name!r} but not {layer + _B!r}")
-            changes[f"{layer}.weight"] = lora.scale * (weights[layer + _B].float() @ a_RI.float())
+            b_OR = weights[layer + _B]
+            if a_RI.ndim != 2 or b_OR.ndim != 2 or a_RI.shape[0] != b_OR.shape[1]:
+                raise CheckpointError(f"the LoRA matrices for {layer!r} do not fit each other")
+            changes[f"{layer}.weight"] = lora.scale * (b_OR.float() @ a_RI.float())
     return changes
 
 

@@ -7,6 +7,7 @@ divides the gradients; ``RunConfig`` refuses that.
 
 from typing import Any
 
+from store.errors import CheckpointError
 from trainer.log import DivergedError
 
 _NAMES = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
@@ -25,6 +26,8 @@ def set_loss_scale_state(engine: Any, state: dict[str, float] | None) -> None:
     scaler = _scaler(engine)
     if scaler is None or state is None:
         return
+    if absent := [name for name in (*_NAMES, "skipped_steps") if name not in state]:
+        raise CheckpointError(f"the checkpoint's loss_scale has no {absent[0]!r}; give another checkpoint")
     for name in _NAMES:
         setattr(scaler, name, state[name])
     engine.skipped_steps = int(state["skipped_steps"])

@@ -79,11 +79,14 @@ def _state(optimizer: torch.optim.Optimizer, key: torch.Tensor) -> dict[str, Any
     return state
 
 
-def full_state(engine: Any, parameter: nn.Parameter) -> dict[str, torch.Tensor]:
-    """Master weight and moments of one parameter, whole, on every rank: float32 CPU tensors of its shape.
+def full_state(engine: Any, parameter: nn.Parameter, wanted: bool = True) -> dict[str, torch.Tensor]:
+    """Master weight and moments of one parameter, whole: float32 CPU tensors of its shape.
 
-    A collective call: every rank must make it for the same parameters in the same order.
+    A collective call: every rank must make it for the same parameters in the same order. On ranks where it is not
+    ``wanted`` nothing is copied to the CPU, and nothing returned.
     """
+    if not wanted and not _is_partitioned(engine):
+        return {}
     piece = fragment(engine, parameter)
     names = ("master", *MOMENTS)
     whole = parameter.new_zeros(len(names), parameter.numel(), dtype=torch.float32)
@@ -93,6 +96,8 @@ def full_state(engine: Any, parameter: nn.Parameter) -> dict[str, torch.Tensor]:
             row[piece.start : stop] = piece.values if name == "master" else piece.moment(piece.state[name])
     if _is_partitioned(engine):
         dist.all_reduce(whole)
+    if not wanted:
+        return {}
     return {name: row.view(parameter.shape).cpu() for name, row in zip(names, whole, strict=True)}
 
 

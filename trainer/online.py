@@ -141,4 +141,4 @@ class CaptionDataset:
 
     @property
     def source(self) -> Source:
-        return Source(self.name, self.samples.shard_sizes, self.weight, self.samples.counts)
+        return Source(self.name, self.samples.shard_sizes, self.weight, self.samples.counts, keys=self.samples.keys)

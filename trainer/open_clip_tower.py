@@ -14,7 +14,7 @@ from torch import nn
 
 from store.errors import ConfigError
 from trainer.images import ImageTransform
-from trainer.towers import ImageTower, Tower
+from trainer.tower_base import ImageTower, Tower
 
 HUB, BUILT_IN = "hf-hub:", "open_clip:"
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import xxhash
 
+_KEYS_AT_ONCE = 100_000
 _CUT_PASS, _CUT_SHARD = 2, 3  # random streams of their own; 1 is that of what is drawn for a sample
 
 
@@ -24,6 +26,7 @@ class Source:
         weight: how often an epoch takes a sample: 1 once, 2 twice, 0.5 every other epoch.
         left_out: samples of the dataset that are not among these, by reason.
         streamed: its shards cannot be addressed by sample, so ``shard_sizes`` holds one estimate for all of them.
+        keys: the samples' keys, (n,) UTF-8 byte strings in the order of their numbers; None where they are not known.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Source:
     weight: float = 1.0
     left_out: Mapping[str, int] = field(default_factory=dict)
     streamed: bool = False
+    keys: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def num_samples(self) -> int:
@@ -45,6 +49,19 @@ class Source:
 def describe(sources: Sequence[Source]) -> dict[str, dict[str, float]]:
     """Per dataset: its samples, its weight, and what was left out by reason."""
     return {s.name: {"samples": s.num_samples, "weight": s.weight, **s.left_out} for s in sources}
+
+
+def key_digests(sources: Sequence[Source]) -> dict[str, str]:
+    """``xxh3:`` and 32 hex digits over the keys of each dataset whose keys are known, in their order."""
+    return {s.name: _digest(s.keys) for s in sources if s.keys is not None}
+
+
+def _digest(keys: np.ndarray) -> str:
+    digest = xxhash.xxh3_128()
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        for part in (b"\n".join(keys[start : start + _KEYS_AT_ONCE].tolist()), b"\n"):
+            digest.update(part)
+    return f"xxh3:{digest.hexdigest()}"
 
 
 def epoch_order(sources: Sequence[Source], seed: int, epoch: int, window: int) -> np.ndarray:

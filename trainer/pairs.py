@@ -20,7 +20,7 @@ from trainer.loader import BROKEN, NO_VECTOR
 from trainer.order import Source, generator
 from trainer.samples import ShardSamples, broken_message
 from trainer.sharing import batch_dtype, empty_batch
-from trainer.towers import Tower
+from trainer.tower_base import Tower
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +112,7 @@ class PairDataset:
 
     @property
     def source(self) -> Source:
-        return Source(self.name, self.samples.shard_sizes, self.weight, self.samples.counts)
+        return Source(self.name, self.samples.shard_sizes, self.weight, self.samples.counts, keys=self.samples.keys)
 
     def image(self, sample: int, random: np.random.Generator) -> np.ndarray | None:
         """As :meth:`Pairing.image`."""

@@ -101,7 +101,7 @@ class CaptionedData:
 
     @property
     def sources(self) -> Sequence[Source]:
-        return [Source("captioned", self.samples.shard_sizes, left_out=self.samples.counts)]
+        return [Source("captioned", self.samples.shard_sizes, left_out=self.samples.counts, keys=self.samples.keys)]
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
         """``image`` (B, C, H, W) uint8, ``tokens`` and ``mask`` (B, T) int64, T the longest caption of the batch."""

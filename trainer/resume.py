@@ -13,6 +13,7 @@ from trainer.config import RunConfig
 from trainer.gather import require_same
 from trainer.loss_scale import loss_scale_state, set_loss_scale_state
 from trainer.master_weights import MOMENTS, adam_step, full_state, set_full_state
+from trainer.order import key_digests
 from trainer.run_folder import plain
 from trainer.stage import Stage
 
@@ -28,7 +29,7 @@ def save_training_state(config: RunConfig, engine: Any, stage: Stage, step: int,
     moments: dict[str, torch.Tensor] = {}
     trained = {name: p for name, p in engine.module.named_parameters() if p.requires_grad}
     for name, parameter in trained.items():
-        state = full_state(engine, parameter)
+        state = full_state(engine, parameter, wanted=rank == 0)
         if rank == 0:
             weights[name] = state["master"]
             moments |= {f"{name}/{moment}": state[moment] for moment in MOMENTS}
@@ -54,9 +55,10 @@ def load_training_state(run: Path, engine: Any, stage: Stage) -> int:
 
     Raises:
         CheckpointError: the checkpoint does not hold what the stage's module needs.
-        ConfigError: the data has other samples than when the run began.
+        ConfigError: the data has other samples than when the run began, or in another order.
         RanksDisagreeError: not every rank sees the newest checkpoint.
     """
+    digests = stage.info["keys"] = key_digests(stage.data.sources)  # once; every checkpoint of this start holds them
     checkpoints = run_folder.list_checkpoints(run)
     info: dict[str, Any] = run_folder.read_checkpoint_info(checkpoints[-1]) if checkpoints else {"step": 0}
     require_same(info["step"], f"the newest checkpoint's step in {str(run)!r}", SHARED_OUTPUT, engine.device)
@@ -64,18 +66,25 @@ def load_training_state(run: Path, engine: Any, stage: Stage) -> int:
         return 0
     newest = checkpoints[-1]
     require_same_samples(info.get("datasets"), stage.info.get("datasets"), newest)
+    require_same_keys(info.get("keys"), digests, newest)
     weights, moments = run_folder.read_tensors(newest, "model"), run_folder.read_tensors(newest, "optimizer")
     for name, parameter in engine.module.named_parameters():
         if not parameter.requires_grad:
             continue
-        if name not in weights or weights[name].shape != parameter.shape:
-            raise CheckpointError(f"checkpoint {str(newest)!r} holds no {name!r} of shape {tuple(parameter.shape)}")
-        values = {"master": weights[name]} | {moment: moments[f"{name}/{moment}"] for moment in MOMENTS}
-        set_full_state(engine, parameter, values, info["adam_step"])
+        values = {"master": _tensor(weights, name, parameter, newest)}
+        values |= {moment: _tensor(moments, f"{name}/{moment}", parameter, newest) for moment in MOMENTS}
+        set_full_state(engine, parameter, values, run_folder.entry(info, "adam_step", newest))
     set_loss_scale_state(engine, info.get("loss_scale"))
     stage.load_extra_files(lambda name: run_folder.read_tensors(newest, name))
     stage.after_load(engine)
     return int(info["step"])
+
+
+def _tensor(tensors: Mapping[str, torch.Tensor], name: str, like: torch.Tensor, checkpoint: Path) -> torch.Tensor:
+    """Raises: CheckpointError: there is no tensor of this name and shape."""
+    if name not in tensors or tensors[name].shape != like.shape:
+        raise CheckpointError(f"checkpoint {str(checkpoint)!r} holds no {name!r} of shape {tuple(like.shape)}")
+    return tensors[name]
 
 
 def require_same_samples(there: Mapping[str, Any] | None, here: Mapping[str, Any] | None, checkpoint: Path) -> None:
@@ -96,4 +105,24 @@ def require_same_samples(there: Mapping[str, Any] | None, here: Mapping[str, Any
             raise ConfigError(
                 f"dataset {name!r} had {before} samples when {str(checkpoint)!r} was written and has {now} now: the "
                 "epoch cannot go on without repeating or skipping some; give the data as it was, or another --output"
+            )
+
+
+def require_same_keys(there: Mapping[str, str] | None, here: Mapping[str, str], checkpoint: Path) -> None:
+    """Refuse as many samples as there were, but others or in another order.
+
+    Args:
+        there: digests of the datasets' keys as the checkpoint holds them; None in one of an earlier version.
+        here: as they are now, by :func:`trainer.order.key_digests`.
+
+    Raises:
+        ConfigError: a dataset has other keys.
+    """
+    for name, digest in here.items():
+        before = (there or {}).get(name, digest)
+        if before != digest:
+            raise ConfigError(
+                f"dataset {name!r} has other samples, or the same in another order, than when {str(checkpoint)!r} was "
+                "written: the epoch cannot go on without repeating or skipping some; give the data as it was, or "
+                "another --output"
             )

@@ -14,25 +14,67 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from typing_extensions import TypedDict
 
+from store.checked import InvalidDataError, parse_json, read_json
 from store.errors import CheckpointError, ConfigError
 from store.files import write_whole
+from trainer.adapter import AdapterShape
 
 LOG, EVALUATIONS = "log.jsonl", "evaluations.jsonl"
 CHECKPOINT_FORMAT = "keyclip-checkpoint/1"
-# Settings that may differ when a run goes on: they change speed or bookkeeping, not which samples a step trains on.
+# Settings that may differ when a run goes on: they change speed, bookkeeping or the length, not which samples a step
+# trains on.
 MAY_DIFFER = {
-    "output", "arm", "workers", "threads", "log_every", "wandb_project",
+    "output", "arm", "epochs", "max_steps", "workers", "threads", "log_every", "wandb_project",
     "checkpoint_every", "checkpoint_minutes", "keep_checkpoints",
     "eval_every", "eval_sets", "eval_store", "eval_field",
     "accumulation",  # other ranks may need it; like their number it changes what InfoNCE compares
     "datasets",  # the file; what it said stands under "data"
 }  # fmt: skip
+
+
+class _Versioned(TypedDict):
+    """Any version of ``checkpoint.json``."""
+
+    __pydantic_config__ = {"extra": "allow"}  # type: ignore[misc]  # noqa: RUF012
+    format: NotRequired[Any]
+
+
+class CheckpointInfo(TypedDict):
+    """What ``checkpoint.json`` must hold, and the types of what it may hold; there may be more."""
+
+    __pydantic_config__ = {"extra": "allow"}  # type: ignore[misc]  # noqa: RUF012
+    step: Annotated[int, Field(ge=0, le=2**53)]
+    stage: NotRequired[str]
+    total_steps: NotRequired[int]
+    finished: NotRequired[bool]
+    samples: NotRequired[int]
+    adam_step: NotRequired[int]
+    loss_scale: NotRequired[dict[str, float] | None]
+    config: NotRequired[dict[str, Any]]
+    datasets: NotRequired[dict[str, dict[str, float]]]
+    keys: NotRequired[dict[str, str]]
+    adapter: NotRequired[AdapterShape]
+    embedder: NotRequired[dict[str, str]]
+    teacher: NotRequired[dict[str, str] | None]
+    clip: NotRequired[str]
+    clip_revision: NotRequired[str | None]
+    lora: NotRequired[dict[str, Any] | None]
+
+
+class LogRow(TypedDict):
+    """A line of ``log.jsonl`` or ``evaluations.jsonl``; there is more in it."""
+
+    __pydantic_config__ = {"extra": "allow"}  # type: ignore[misc]  # noqa: RUF012
+    step: Annotated[int, Field(ge=0, le=2**53)]
+    epoch_left_out: NotRequired[dict[str, int]]
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -51,7 +93,8 @@ def prepare(run: Path, stage: str, config: Any) -> None:
     settings = {"stage": stage, **plain(config)}
     file = run / "config.json"
     if file.exists():
-        there = json.loads(file.read_text(encoding="utf-8"))
+        remedy = "put the file back as it was, or give another --output"
+        there = read_json(file, dict[str, Any], "the run's settings", remedy)
         differing = [text for name, text in differing_settings(there, settings).items() if name not in MAY_DIFFER]
         if differing and list_checkpoints(run):
             raise ConfigError(
@@ -90,15 +133,15 @@ def trim_log(run: Path, step: int, name: str = LOG) -> dict[str, Any] | None:
     if not file.exists():
         return None
     kept, last = [], None
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_bytes().splitlines(keepends=True):
         try:
-            row = json.loads(line)
-            if row["step"] <= step:
-                kept.append(line + "\n")
-                last = row
-        except (ValueError, KeyError, TypeError):
+            row = parse_json(line, LogRow, "a line")
+        except InvalidDataError:
             continue
-    write_whole(file, "".join(kept).encode())
+        if row["step"] <= step:
+            kept.append(line if line.endswith(b"\n") else line + b"\n")
+            last = dict(row)
+    write_whole(file, b"".join(kept))
     return last
 
 
@@ -163,17 +206,25 @@ def find_checkpoint(path: Path) -> Path:
 
 def read_checkpoint_info(checkpoint: Path) -> dict[str, Any]:
     """``checkpoint.json``. Raises: CheckpointError: unreadable, or of a format that this version does not read."""
+    file = checkpoint / "checkpoint.json"
+    remedy = "give another checkpoint of the run, or remove this one to continue from the one before"
     try:
-        info = json.loads((checkpoint / "checkpoint.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"the checkpoint {str(checkpoint)!r} cannot be read: {error}") from error
-    found = info.get("format") if isinstance(info, dict) else None
-    if found != CHECKPOINT_FORMAT:
-        raise CheckpointError(
-            f"the checkpoint {str(checkpoint)!r} is of format {found!r}; this version reads "
-            f"{CHECKPOINT_FORMAT!r}; load it with the keyclip version that wrote it"
-        )
-    return info
+        found = read_json(file, _Versioned, "the checkpoint's description", remedy).get("format")
+        if found != CHECKPOINT_FORMAT:
+            raise CheckpointError(
+                f"the checkpoint {str(checkpoint)!r} is of format {found!r}; this version reads "
+                f"{CHECKPOINT_FORMAT!r}; load it with the keyclip version that wrote it"
+            )
+        return dict(read_json(file, CheckpointInfo, "the checkpoint's description", remedy))
+    except InvalidDataError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def entry(info: Mapping[str, Any], name: str, checkpoint: Path) -> Any:
+    """An entry of ``checkpoint.json``. Raises: CheckpointError: there is none of this name."""
+    if info.get(name) is None:
+        raise CheckpointError(f"checkpoint.json of {str(checkpoint)!r} has no {name!r}; give another checkpoint")
+    return info[name]
 
 
 def read_tensors(checkpoint: Path, name: str) -> dict[str, torch.Tensor]:

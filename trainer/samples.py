@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ def broken_message(where: str, error: BrokenImageError) -> str:
 class ShardSamples:
     """The samples of some shards, addressed by position; reads are ``pread`` calls on shards kept open.
 
-    Safe in DataLoader workers: ``pread`` shares no file position, and a spawned worker opens its own files.
+    Safe in DataLoader workers: ``pread`` shares no file position, and a spawned worker opens its own files. The files
+    are closed when the samples are no longer referred to.
 
     Attributes:
         shards: their paths.
@@ -44,7 +45,7 @@ class ShardSamples:
         self._index = index_samples(self.shards, cache, show_progress)
         self._kept: np.ndarray | None = None  # their places in the index, where some are left out
         self.counts = {NO_IMAGE: int(self._index.shards[:, 1].sum())}
-        self._files: OrderedDict[int, int] = OrderedDict()
+        self._files = OpenFiles(self.shards)
         if key_list is not None:
             wanted = read_key_list(key_list)
             listed = np.isin(self.keys, wanted)
@@ -115,15 +116,28 @@ class ShardSamples:
 
     def _read(self, position: int, members: np.ndarray) -> bytes:
         offset, size = members[self._place(position)].tolist()
-        return os.pread(self._file(self._shard(position)), size, offset)
+        return os.pread(self._files.descriptor(self._shard(position)), size, offset)
 
-    def _file(self, shard: int) -> int:
-        if shard not in self._files:
-            if len(self._files) >= MAX_OPEN_SHARDS:
-                os.close(self._files.popitem(last=False)[1])
-            self._files[shard] = os.open(self.shards[shard], os.O_RDONLY)
-        self._files.move_to_end(shard)
-        return self._files[shard]
+
+class OpenFiles:
+    """Files kept open for reading, the ones used last; closed with this object, in this process only."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = paths
+        self._open: OrderedDict[int, int] = OrderedDict()
+
+    def descriptor(self, number: int) -> int:
+        """The descriptor of the file with this number; valid until other files are asked for."""
+        if number not in self._open:
+            if len(self._open) >= MAX_OPEN_SHARDS:
+                os.close(self._open.popitem(last=False)[1])
+            self._open[number] = os.open(self._paths[number], os.O_RDONLY)
+        self._open.move_to_end(number)
+        return self._open[number]
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # at exit ``os`` may be gone already
+        while self._open:
+            close(self._open.popitem()[1])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": OrderedDict()}
+        return {"_paths": self._paths, "_open": OrderedDict()}

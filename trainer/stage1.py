@@ -18,6 +18,7 @@ from store.keylist import read_key_list
 from trainer.adapter import Adapter
 from trainer.config import require
 from trainer.datasets import DataConfig, Dataset, require_one_model
+from trainer.identity import require_teacher
 from trainer.join import Join, Missing, keys_in_parts
 from trainer.loader import NO_VECTOR
 from trainer.objectives import STAGE1_SAMPLES, Scaling, alignment, instance_alignment, structure_alignment
@@ -205,7 +206,7 @@ class VectorDataset:
         """Keys that stand together in the store are read together."""
         whole, rest = divmod(len(self.keys), KEYS_READ_TOGETHER)
         sizes = [KEYS_READ_TOGETHER] * whole + [rest] * (rest > 0)
-        return Source(self.name, sizes, self.weight, self.left_out)
+        return Source(self.name, sizes, self.weight, self.left_out, keys=self.keys)
 
 
 class Stage1(Stage):
@@ -234,7 +235,10 @@ class Stage1(Stage):
         self.adapter = Adapter(**shape)
         self.module = InheritanceObjective(self.adapter, config.structure, config.scaling, self.teacher)
         self.validation = make_validation(config, data.captions.made_by)
-        self.tower = load_image_tower(config.clip) if self.validation and config.clip else None
+        self.tower = None
+        if self.validation is not None and config.clip is not None:
+            require_teacher(config.clip, teachers.made_by, "the adapter of this run", "give that one")
+            self.tower = load_image_tower(config.clip)
         self.info = {
             "arm": config.arm or "stage1",
             "adapter": shape,

@@ -8,21 +8,22 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from store.errors import CheckpointError, ConfigError
-from trainer.adapter import Adapter
+from trainer.adapter import Adapter, restored_adapter
 from trainer.config import require
 from trainer.contrastive import ContrastiveObjective
-from trainer.identity import require_teacher
+from trainer.identity import require_teacher, revision_of
 from trainer.join import Join
 from trainer.layers import layer_scale
 from trainer.lora import Lora, add_lora
 from trainer.objectives import Scaling
 from trainer.order import describe
 from trainer.pairs import PairConfig, PairData
-from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
+from trainer.run_folder import entry, find_checkpoint, read_checkpoint_info, read_tensors
 from trainer.stage import PRECISIONS, Stage
 from trainer.streaming import PairStream, is_streamed
 from trainer.teacher import Teacher
-from trainer.towers import ImageTower, load_image_tower
+from trainer.tower_base import ImageTower
+from trainer.towers import load_image_tower
 from trainer.validation import make_validation
 
 
@@ -32,7 +33,7 @@ class Stage2Config(PairConfig):
 
     ProCLIP starts from stage 1 (--stage1 RUN); with --lambda-reg 0 that is contrastive tuning after stage 1.
     LLM2CLIP is this stage alone, with an adapter of the same shape: no --stage1, --lambda-reg 0.
-    LiT is --lock-image True. --lora-rank 16 trains small matrices beside the image tower's layers.
+    LiT is --lock-image. --lora-rank 16 trains small matrices beside the image tower's layers.
 
     Example:
         deepspeed --num_gpus 8 --module trainer stage2 --output runs/stage2 --stage1 runs/stage1
@@ -141,6 +142,7 @@ class Stage2(Stage):
             "adapter": shape,
             "embedder": data.join.made_by,
             "clip": config.clip,
+            "clip_revision": revision_of(config.clip),
             "lora": self.lora.to_dict() if self.lora is not None else None,
             "datasets": describe(data.sources),
         }
@@ -201,18 +203,18 @@ def _start_adapter(config: Stage2Config, join: Join, dim_out: int) -> tuple[Adap
         return Adapter(**shape), shape
     checkpoint = find_checkpoint(config.stage1)
     info = read_checkpoint_info(checkpoint)
-    if info["stage"] != "stage1":
-        raise CheckpointError(f"{str(checkpoint)!r} is a checkpoint of {info['stage']}; --stage1 takes one of stage1")
-    shape = info["adapter"]
+    if (stage := entry(info, "stage", checkpoint)) != "stage1":
+        raise CheckpointError(f"{str(checkpoint)!r} is a checkpoint of {stage}; --stage1 takes one of stage1")
+    shape = entry(info, "adapter", checkpoint)
     if (shape["dim_in"], shape["dim_out"]) != (dim_in, dim_out):
         raise CheckpointError(
             f"the adapter of {str(checkpoint)!r} maps {shape['dim_in']} to {shape['dim_out']} dimensions; fields "
             f"{', '.join(join.fields)} and CLIP {config.clip!r} need {dim_in} to {dim_out}"
         )
-    join.require_made_by(info["embedder"], f"the adapter of {str(checkpoint)!r}")
+    join.require_made_by(entry(info, "embedder", checkpoint), f"the adapter of {str(checkpoint)!r}")
     if config.check_clip:
         require_teacher(config.clip, info.get("teacher"), f"the adapter of {str(checkpoint)!r}")
-    adapter = Adapter(**shape)
     weights = read_tensors(checkpoint, "model")
-    adapter.load_state_dict({name.removeprefix("adapter."): tensor for name, tensor in weights.items()})
+    named = {name.removeprefix("adapter."): tensor for name, tensor in weights.items()}
+    adapter = restored_adapter(shape, named, f"checkpoint {str(checkpoint)!r}").train().requires_grad_(True)
     return adapter, shape

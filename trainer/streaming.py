@@ -28,7 +28,7 @@ from trainer.order import Source, generator
 from trainer.pairs import PairConfig, Pairing
 from trainer.shard_index import IMAGE_EXTENSIONS
 from trainer.sharing import batch_dtype, empty_batch
-from trainer.towers import Tower
+from trainer.tower_base import Tower
 
 LOOKED_UP_TOGETHER = 64
 _DIVISION, _PASS, _DRAWS = 4, 5, 6  # random streams; trainer/order.py has the lower ones

@@ -24,7 +24,7 @@ from trainer.gather import gather_rows
 from trainer.images import BrokenImageError
 from trainer.join import Join
 from trainer.metrics import accuracy, class_ranks, rank_summary, retrieval_ranks
-from trainer.towers import Tower
+from trainer.tower_base import Tower
 from trainer.zeroshot import class_vectors
 
 
@@ -152,7 +152,7 @@ def divided_features(tower: Tower, images: Images, device: torch.device) -> torc
     """Features of all images on every rank, each encoded by one: (I, E) float32 on the CPU."""
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     part = _Part(images, rank, ranks)
-    own = image_features(tower, part, device) if len(part) else torch.zeros(0, tower.dim)
+    own = image_features(tower, part, device, show_progress=rank == 0) if len(part) else torch.zeros(0, tower.dim)
     gathered = gather_rows(own.to(device))[0].cpu()
     places = torch.cat([torch.arange(first, len(images), ranks) for first in range(ranks)])
     return torch.empty_like(gathered).index_copy(0, places, gathered)

@@ -2,24 +2,27 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
+import store
 from embedder.encoder import Encoder
 from embedder.service import schema
 from embedder.service.batching import Batcher, ClosedError, OverloadedError
 from embedder.service.config import ServeConfig
 from embedder.service.fields import FieldWriter
 from embedder.service.guard import LOOPBACK_NAMES, Guard, Measure
+from embedder.service.leaving import GiveUp
 from embedder.service.metrics import Metrics
-from embedder.targets import open_store
+from embedder.service.page import api_page
 from store.errors import (
     ConfigError,
     InvalidKeysError,
@@ -28,6 +31,8 @@ from store.errors import (
     StaleCaptionError,
     StoreFullError,
 )
+
+_ONLY_STYLE = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 class UnknownModelError(KeyclipError, LookupError):
@@ -61,7 +66,7 @@ def create_app(config: ServeConfig, encoder: Encoder) -> FastAPI:
     batcher = Batcher(encoder, metrics, config.max_pending_tokens, config.linger_ms / 1000)
     fields = None
     if config.store is not None:
-        fields = FieldWriter(encoder, batcher, open_store(config.store, config.backend), config.dtype)
+        fields = FieldWriter(encoder, batcher, store.open_or_create(config.store, config.backend), config.dtype)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -69,8 +74,14 @@ def create_app(config: ServeConfig, encoder: Encoder) -> FastAPI:
         await asyncio.to_thread(batcher.close)
 
     app = FastAPI(
-        title="keyclip", description="Caption embeddings, and keyed captions into a store.", lifespan=lifespan
+        title="keyclip",
+        description="Caption embeddings, and keyed captions into a store.",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages load scripts from elsewhere
+        redoc_url=None,
+        dependencies=[Security(HTTPBearer(auto_error=False))] if config.token() else [],  # for the description only
     )
+    app.add_middleware(GiveUp)
     hosts = LOOPBACK_NAMES | {config.host} if config.is_loopback() else None
     app.add_middleware(Guard, token=config.token(), hosts=hosts, max_request_bytes=config.max_request_bytes)
     app.add_middleware(Measure, metrics=metrics)
@@ -97,17 +108,27 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]  # its "input" is left out: it can be huge, or not text at all
-        place = ".".join(map(str, first["loc"][1:])) or "body"
-        return answer(400, f"{place}: {first['msg']}", "invalid_request_error")
+        return answer(400, _sentence(error.errors()[0]), "invalid_request_error")
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
         return answer(error.status_code, str(error.detail), "invalid_request_error")
 
 
+def _sentence(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors; its "input" is left out: it can be huge, or not text at all."""
+    if error["type"] == "json_invalid":
+        return f"the body is not valid json: {error['ctx']['error']} at character {error['loc'][-1]}"
+    place = ".".join(map(str, error["loc"][1:])) or "body"
+    return f"{place}: {error['msg'].removeprefix('Value error, ')}"
+
+
 def _add_status(app: FastAPI, config: ServeConfig, encoder: Encoder, batcher: Batcher, metrics: Metrics) -> None:
     made = encoder.provenance
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(api_page(app.openapi()), headers={"Content-Security-Policy": _ONLY_STYLE})
 
     @app.get("/healthz")
     async def health() -> schema.Health:
@@ -138,7 +159,7 @@ def _add_embeddings(app: FastAPI, config: ServeConfig, encoder: Encoder, batcher
     @app.post("/v1/embeddings", responses=_ERRORS)
     async def embeddings(request: schema.EmbeddingsRequest) -> schema.EmbeddingsAnswer:
         """Vectors of texts, in their order. Nothing is stored."""
-        texts = [request.input] if isinstance(request.input, str) else request.input
+        texts = request.input
         _check_texts(texts, config.max_captions)
         if request.model not in names:
             raise UnknownModelError(f"no model {request.model!r} here; there is {encoder.provenance.model!r}")

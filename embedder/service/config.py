@@ -3,84 +3,55 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from embedder.options import ModelOptions
 from embedder.service.guard import is_loopback
+from store.contract import Backend
 from store.errors import ConfigError
+from store.settings import Count, Milliseconds, Port, Seconds
+from store.spec import StoredDtype
 
 TOKEN_VARIABLE = "KEYCLIP_TOKEN"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ServeConfig:
+class ServeConfig(ModelOptions):
     """Serve one model over HTTP.
 
     POST /v1/embeddings answers as OpenAI's API does; POST /v1/fields/FIELD/captions embeds keyed captions and answers
-    when they are committed to the store. GET /healthz, /metrics (Prometheus), /docs (OpenAPI).
+    when they are committed to the store. GET /healthz, /metrics (Prometheus), /docs and /openapi.json.
 
     Requests share batches of the model. SIGTERM finishes and commits what was accepted, then the service ends.
 
     Example: keyclip serve --model sentence-transformers/all-MiniLM-L6-v2 --store cc3m.store --port 8000
     """
 
-    model: str
-    """Folder or hub id of the model."""
     store: str | None = None
     """The store that keyed captions go to; made where there is none. Without it only /v1/embeddings works."""
     host: str = "127.0.0.1"
     """Address to listen at. Any but a loopback address needs a bearer token: $KEYCLIP_TOKEN or --token-file."""
-    port: int = 8000
+    port: Port = 8000
     """Port to listen at; 0 takes a free one and prints it."""
     token_file: Path | None = None
-    """File whose first line is the bearer token that every request (except /healthz) must bring."""
-    max_request_bytes: int = 16 * 2**20
+    """File whose first line is the bearer token that requests must bring (not to /healthz, /docs, /openapi.json)."""
+    max_request_bytes: Count = 16 * 2**20
     """Larger request bodies are refused."""
-    max_captions: int = 2048
+    max_captions: Count = 2048
     """Captions per request, at most."""
-    max_pending_tokens: int = 2_000_000
+    max_pending_tokens: Count = 2_000_000
     """Tokens that may wait for the model; requests beyond that are told to come again (503)."""
-    linger_ms: float = 2.0
+    linger_ms: Milliseconds = 2.0
     """How long an idle model waits for more requests to share a batch, in milliseconds."""
-    grace_seconds: int = 600
+    max_connections: Count = 1000
+    """Connections at the same time, at most, and as file descriptors allow; further ones are closed at once."""
+    request_seconds: Seconds = 60
+    """How long a request may take to arrive, headers and body; later it is answered with 408 and closed."""
+    grace_seconds: Seconds = 600
     """How long SIGTERM waits for accepted requests."""
-    backend: Literal["lmdb", "zarr"] = "lmdb"
-    """Backend of a store that this command makes."""
-    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float16"
+    backend: Backend | None = None
+    """Backend of a store that this command makes. Default: lmdb."""
+    dtype: StoredDtype = "float16"
     """How vectors of fields that this service makes are stored."""
-    kind: Literal["auto", "sentence", "clip-text", "llm"] = "auto"
-    """Kind of model; auto asks the model's own files."""
-    revision: str | None = None
-    """Commit, tag or branch of a hub id."""
-    template: str | None = None
-    """Text around the caption, with {caption} in it. Default: the model's own."""
-    instruction: str | None = None
-    """Text right before the caption."""
-    pooling: Literal["mean", "mean-text", "last", "cls", "max"] | None = None
-    """How token states become a vector. Default: the model's own."""
-    normalize: bool | None = None
-    """Scale vectors to length 1. Default: as the model's folder says, else no."""
-    max_length: int | None = None
-    """Tokens a caption may have, template included. Default: the model's own limit."""
-    batch_tokens: int | None = None
-    """Tokens of one forward pass, padding included. Default: 1024 on a CPU, 32768 on a GPU."""
-    device: str = "auto"
-    """cuda, cuda:1, mps or cpu."""
-    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision of the model. auto: bfloat16 on CUDA, else float32."""
-    attention: Literal["auto", "bidirectional", "causal"] = "auto"
-    """Which tokens a decoder LLM sees. auto: bidirectional, as in LLM2Vec."""
-    adapters: tuple[str, ...] = ()
-    """PEFT adapters of a decoder LLM, merged in this order: folders or hub ids."""
-    trust_remote_code: bool = False
-    """Run Python code that comes with the model. Only for models whose code you have read."""
-
-    def __post_init__(self) -> None:
-        for name in ("max_request_bytes", "max_captions", "max_pending_tokens", "grace_seconds"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
-        if not 0 <= self.port <= 65535:
-            raise ConfigError(f"--port must be 0 to 65535, not {self.port}")
 
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the service."""
@@ -108,7 +79,3 @@ class ServeConfig:
                 f"set ${TOKEN_VARIABLE} or --token-file, or listen at 127.0.0.1"
             )
         return token.strip() or None
-
-    def model_options(self) -> ModelOptions:
-        """The settings that concern the model."""
-        return ModelOptions.of(self)

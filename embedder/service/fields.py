@@ -73,7 +73,7 @@ class FieldWriter:
         while remaining is not None:
             rows = np.array([row_of[caption] for caption in remaining.captions])
             try:
-                written = target.writer.commit(remaining.name, remaining.keys, vectors[rows], remaining.hashes)
+                written = target.field.commit(remaining.name, remaining.keys, vectors[rows], remaining.hashes)
                 return remaining.captions if written else []
             except DuplicateKeyError:
                 remaining = missing_block(_SOURCE, list(zip(remaining.keys, remaining.captions, strict=True)), target)

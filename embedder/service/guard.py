@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from embedder.service.metrics import Metrics
 
-_OPEN_PATHS = ("/healthz",)
+# these say that the service is there, and how any such service is asked; nothing of its data
+_OPEN_PATHS = ("/healthz", "/docs", "/openapi.json")
 _DRAIN_FACTOR = 4
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})

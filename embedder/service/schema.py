@@ -15,12 +15,25 @@ def _text(value: Any) -> Any:
 Text = Annotated[Any, AfterValidator(_text), WithJsonSchema({"type": "string"})]
 
 
+def _texts(value: Any) -> Any:
+    if isinstance(value, str):
+        return [value]
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(item, int | list) for item in values):
+        raise ValueError("token ids are not taken, since they depend on the client's tokenizer; send the texts")
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("expected a text, or a list of texts")
+    return value
+
+
+_TEXT = {"type": "string"}
+Texts = Annotated[Any, AfterValidator(_texts), WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]})]
+
+
 class EmbeddingsRequest(BaseModel):
     """OpenAI's request; ``user`` and other extras are ignored."""
 
-    input: Text | list[Text] = Field(
-        description="A text, or texts; token ids are not taken.", union_mode="left_to_right"
-    )
+    input: Texts = Field(description="A text, or texts; token ids are not taken.")
     model: str
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, description="Only the model's own number.")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from embedder.load import load_encoder
 from embedder.service.app import create_app
 from embedder.service.config import ServeConfig
-from embedder.service.listening import run_app
+from embedder.service.listening import Limits, run_app
 
 
 def serve(config: ServeConfig, on_listening: Callable[[str], None]) -> None:
@@ -17,5 +17,6 @@ def serve(config: ServeConfig, on_listening: Callable[[str], None]) -> None:
         ConfigError: the address cannot be listened at, or a setting does not fit.
     """
     config.token()  # before the model is loaded
-    app = create_app(config, load_encoder(config.model_options()))
-    run_app(app, config.host, config.port, config.grace_seconds, on_listening)
+    app = create_app(config, load_encoder(config))
+    limits = Limits(config.max_connections, config.request_seconds)
+    run_app(app, config.host, config.port, config.grace_seconds, on_listening, limits)

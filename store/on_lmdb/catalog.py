@@ -5,20 +5,24 @@ facts are arrays, so that a lookup of a thousand keys is a handful of numpy call
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from store.dtypes import row_bytes
-from store.errors import DamagedBlockError
+from store.errors import DamagedBlockError, DamagedFieldError
 from store.keytable import KeyTable, Places, table_bytes
+from store.naming import folder_name
 from store.on_lmdb import layout
 from store.on_lmdb.environment import Environment
 from store.on_lmdb.layout import BlockRecord, FieldRecord, Segment, ValueHeader
 
 ROW_MASK = 0xFFFFFFFF
 _NONE = np.zeros(0, np.int64)
+_NO_CHUNK = 2**62
+"""Larger than the number of any chunk, so that a damaged index that leads to a dropped block is noticed."""
 
 
 class Catalog:
@@ -27,12 +31,12 @@ class Catalog:
     def __init__(self, env: Environment, packed: bytes, check: bool) -> None:
         self.env = env
         self.packed = packed
-        self.record = FieldRecord.unpack(packed)
+        self.record = unpack_record(packed, env.folder)
         self.check = check
         self.blocks: dict[int, BlockRecord] = {}
         self.numbers: dict[str, int] = {}
         self.first_chunk = _NONE
-        """Per block number: its first chunk; -1 for dropped blocks."""
+        """Per block number: its first chunk; _NO_CHUNK for dropped blocks."""
         self.head_page = _NONE
         self.head_known = np.zeros(0, np.bool_)
         self.chunk_block = _NONE
@@ -56,10 +60,25 @@ class Catalog:
         with transaction.cursor(db=self.env.database(layout.BLOCKS)) as cursor:
             there = cursor.set_range(layout.number_key(first))
             while there:
-                records[int.from_bytes(cursor.key(), "big")] = BlockRecord.unpack(bytes(cursor.value()))
+                number = int.from_bytes(cursor.key(), "big")
+                records[number] = self._block(number, bytes(cursor.value()))
                 there = cursor.next()
         self.add_blocks(records, earlier)
+        if len(self.blocks) != self.record.num_blocks:
+            raise self._damaged(f"{self.record.num_blocks} blocks were committed, {len(self.blocks)} are there")
         self.load_index(transaction, earlier)
+
+    def _block(self, number: int, packed: bytes) -> BlockRecord:
+        try:
+            block = BlockRecord.unpack(packed)
+        except DamagedFieldError as error:
+            raise self._damaged(f"in the record of block number {number}: {error}") from error
+        if not block.belongs_to(self.record, number):
+            raise self._damaged(f"the record of block {block.name!r} is that of another field or number")
+        return block
+
+    def _damaged(self, what: str) -> DamagedFieldError:
+        return DamagedFieldError(f"field {self.record.name!r} is damaged: {what}; run `keyclip store repair`")
 
     def _continues(self, earlier: FieldRecord) -> bool:
         return earlier.epoch == self.record.epoch and earlier.next_block <= self.record.next_block
@@ -69,7 +88,7 @@ class Catalog:
         before = earlier or self
         known = earlier.record.next_block if earlier else 0
         new = self.record.next_block - known
-        first_chunk, head_page = np.full(new, -1, np.int64), np.zeros(new, np.int64)
+        first_chunk, head_page = np.full(new, _NO_CHUNK, np.int64), np.zeros(new, np.int64)
         block: list[int] = []
         page: list[int] = []
         rows: list[int] = []
@@ -103,10 +122,7 @@ class Catalog:
         try:
             page = self.env.find(transaction, layout.INDEX, key, header, segment.page, self.check)
         except DamagedBlockError as error:
-            raise DamagedBlockError(
-                f"segment {segment.number} of the index of field {self.record.name!r} is damaged: {error}; "
-                "run `keyclip store repair`"
-            ) from error
+            raise self._damaged(f"in segment {segment.number} of its index {error}") from error
         return KeyTable.from_bytes(self.env.payload_at(page, header), segment.count)
 
     def require_chunks(self, transaction: Any, chunks: NDArray[np.int64]) -> None:
@@ -115,7 +131,10 @@ class Catalog:
         Raises:
             DamagedBlockError: a chunk is not what its block's record says; names the block.
         """
-        known = self.chunk_known.take(chunks)
+        try:
+            known = self.chunk_known.take(chunks)
+        except IndexError:
+            raise self._damaged("its index leads to a block that is not there") from None
         if known.all():
             return
         new = np.unique(chunks[~known]).tolist()
@@ -135,6 +154,8 @@ class Catalog:
         if known.all():
             return
         for block in np.unique(blocks[~known]).tolist():
+            if block not in self.blocks:
+                raise self._damaged("its index leads to a block that is not there")
             header = self.blocks[block].head(block)
             self.head_page[block] = self._find(transaction, header, int(self.head_page[block]))
             self.head_known[block] = True
@@ -165,7 +186,10 @@ class Catalog:
         """Chunk and row within it of every place."""
         size = self.record.rows_per_chunk  # a power of two
         row = places & ROW_MASK
-        chunk = self.first_chunk.take(places >> 32)
+        try:
+            chunk = self.first_chunk.take(places >> 32)
+        except IndexError:
+            raise self._damaged("its index leads to a block that is not there") from None
         chunk += row >> (size.bit_length() - 1)
         return chunk, row & (size - 1)
 
@@ -184,14 +208,36 @@ def read_packed(transaction: Any, env: Environment) -> bytes:
     """The field's record as it is stored.
 
     Raises:
-        DamagedBlockError: there is none.
+        DamagedFieldError: there is none.
     """
     packed = transaction.get(layout.FIELD, db=env.database(layout.META))
     if packed is None:
-        raise DamagedBlockError(f"the field in {str(env.folder)!r} has lost its record; restore it from a copy")
+        raise lost_record(env.folder, "it is not there")
     return bytes(packed)
 
 
 def read_record(transaction: Any, env: Environment) -> FieldRecord:
-    """The field's record as of this transaction; raises as :func:`read_packed` does."""
-    return FieldRecord.unpack(read_packed(transaction, env))
+    """The field's record as of this transaction.
+
+    Raises:
+        DamagedFieldError: there is none, or it is that of another field.
+    """
+    return unpack_record(read_packed(transaction, env), env.folder)
+
+
+def unpack_record(packed: bytes, folder: Path) -> FieldRecord:
+    """The record of the field in ``folder``; raises as :func:`read_record` does."""
+    try:
+        record = FieldRecord.unpack(packed)
+    except DamagedFieldError as error:
+        raise lost_record(folder, str(error)) from error
+    if folder_name(record.name) != folder.name and not folder.name.startswith("."):
+        raise lost_record(folder, f"it is the record of field {record.name!r}")
+    return record
+
+
+def lost_record(folder: Path, why: str) -> DamagedFieldError:
+    """The error for a field whose own record cannot be used, without which nothing else can."""
+    return DamagedFieldError(
+        f"the record of the field in {str(folder)!r} is lost ({why}); drop the field, or restore it from a copy"
+    )

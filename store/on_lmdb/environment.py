@@ -6,7 +6,8 @@ import mmap
 import os
 import stat
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -15,17 +16,19 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
-from store.errors import DamagedBlockError, ReadOnlyError
+from store.errors import DamagedBlockError, DamagedFieldError, ReadOnlyError
 from store.files import DISK_FULL, full_disk_is_told, has_room, store_full, write_flushed
 from store.on_lmdb import layout
 from store.on_lmdb.forking import GATE
 from store.on_lmdb.layout import ValueHeader
-from store.on_lmdb.truncation import require_whole
+from store.on_lmdb.pages import Pages, map_file, open_file, read_metas
 
 T = TypeVar("T")
 
 RESERVED_BYTES = 2**38
 """Address space for a memory map; costs nothing until data fills it. It grows when 256 GiB are not enough."""
+_LOOKS = 4
+"""A meta page may be written while it is read, so damage is believed when it is seen so often."""
 MAX_READERS = 4096
 """Read transactions at one time over all processes, 64 bytes each in lock.mdb."""
 
@@ -34,16 +37,40 @@ class Environment:
     """The environment of one field, open in this process. Get it from :func:`store.on_lmdb.registry.environment`."""
 
     def __init__(self, folder: Path, create: bool = False) -> None:
+        """Open the environment, or make it.
+
+        Raises:
+            DamagedFieldError: the file is not sound enough for LMDB to touch it.
+        """
         self.folder = folder
+        self.cut_off: set[tuple[bytes, bytes]] = set()
+        """Sub-database and key of large values beyond the file's end, which LMDB must not touch."""
+        if not create:
+            self._open_file()
+            self._require_sound(read_metas(map_file(self._file))[1])
         self.writable = create or (os.access(folder / "data.mdb", os.W_OK) and self._can_lock())
         self._lmdb = self._open(create)
-        if not create:
-            require_whole(folder, self._lmdb)
-        self._databases = {name: self._lmdb.open_db(name, create=create) for name in layout.DATABASES}
+        try:
+            if create:
+                self._open_file()
+            else:
+                self.cut_off = self.check_pages().cut_off
+            self._databases = {name: self._lmdb.open_db(name, create=create) for name in layout.DATABASES}
+        except lmdb.Error as error:
+            self._lmdb.close()
+            raise self.told(error) from error
+        except BaseException:
+            self._lmdb.close()
+            raise
         self.page_bytes: int = self._lmdb.stat()["psize"]
         self._mapped: mmap.mmap | None = None
         self._map: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._map_lock = threading.Lock()
+
+    def _open_file(self) -> None:
+        """Open data.mdb for our own map, once: its folder may be moved or replaced."""
+        self._file = open_file(self.folder / "data.mdb")
+        weakref.finalize(self, os.close, self._file)
 
     def _open(self, create: bool) -> Any:
         engine = {"lib_version": 0} if create else {}  # LMDB's data format 1; of a file that exists LMDB sees its own
@@ -66,7 +93,9 @@ class Environment:
                 )
             except (MemoryError, lmdb.Error) as error:
                 limited = isinstance(error, MemoryError) or error.code == errno.ENOMEM
-                if not limited or size < 2**27:
+                if isinstance(error, lmdb.Error) and (not limited or size < 2**27):
+                    raise self.told(error) from error
+                if size < 2**27:
                     raise
                 size //= 2  # address space is limited here
 
@@ -98,6 +127,46 @@ class Environment:
             f"readers of {str(self.folder)!r} must be able to write its lock.mdb, as somebody may write to the data: "
             "ask the owner for `chmod a+w` on lock.mdb, or for `chmod -R a-w` on a finished store"
         )
+
+    def check_pages(self, deep: bool = False) -> Pages:
+        """Look at every page of the trees that LMDB reads from now on; see :mod:`store.on_lmdb.pages`.
+
+        Raises:
+            DamagedFieldError: one is damaged.
+        """
+        for _ in range(_LOOKS):
+            transaction = self.begin_read()  # keeps the pages
+            try:
+                data = map_file(self._file)
+                metas, problems = read_metas(data)
+                meta = next((meta for meta in metas if meta.transaction == transaction.id()), None)
+                if meta is not None:
+                    pages = Pages(data, meta)
+                    pages.check(deep)
+                    if not pages.problems:
+                        return pages
+                    problems = pages.problems
+            finally:
+                transaction.abort()
+        self._require_sound(problems or ["its meta pages are damaged"])
+        return pages
+
+    def _require_sound(self, problems: Sequence[str]) -> None:
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise DamagedFieldError(
+                f"the file {str(self.folder / 'data.mdb')!r} is damaged: {problems[0]}{more}; "
+                "run `keyclip store repair`, or copy the store again"
+            )
+
+    def told(self, error: lmdb.Error) -> Exception:
+        """The error to raise for one of LMDB: damage, or what the system says."""
+        file = str(self.folder / "data.mdb")
+        if error.code == 0:  # our own mistake
+            return error
+        if error.code > 0:
+            return OSError(error.code, os.strerror(error.code), file)
+        return DamagedFieldError(f"LMDB cannot use {file!r} ({error}); run `keyclip store repair`, or drop the field")
 
     def close(self) -> None:
         """Close the environment; only for one that nobody else uses."""
@@ -147,7 +216,7 @@ class Environment:
                 full = error.code == errno.EIO and not has_room(self.folder / "data.mdb", size)
                 if error.code in DISK_FULL or full:
                     raise store_full(self.folder) from error
-                raise
+                raise self.told(error) from error
 
     def resize(self, size: int) -> None:
         """Change the size of the map; 0 follows another process that has grown it."""
@@ -161,9 +230,9 @@ class Environment:
         stands at a page stays while a read transaction holds it; the array itself never becomes invalid.
         """
         if end > len(self._map):
-            with self._map_lock, (self.folder / "data.mdb").open("rb") as file:
+            with self._map_lock:
                 if end > len(self._map):
-                    self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    self._mapped = mmap.mmap(self._file, 0, access=mmap.ACCESS_READ)
                     whole_pages = len(self._mapped) // self.page_bytes * self.page_bytes
                     self._map = np.frombuffer(self._mapped, np.uint8, count=whole_pages)
         return self._map
@@ -197,7 +266,8 @@ class Environment:
             DamagedBlockError: the value is absent, or it differs from its header or checksum.
         """
         if not header.begins(self.header_at(page)):
-            value = transaction.get(key, db=self.database(database))
+            there = (database, key) not in self.cut_off
+            value = transaction.get(key, db=self.database(database)) if there else None
             page = page_of(value) if value is not None else 0
             if not header.begins(self.header_at(page)):
                 raise DamagedBlockError(f"its header at page {page} is wrong")
@@ -233,6 +303,8 @@ class Reading:
     ) -> None:
         self._transaction.abort()
         GATE.__exit__(None, None, None)
+        if isinstance(error, lmdb.Error):
+            raise self._env.told(error) from error
 
 
 def page_of(value: memoryview) -> int:

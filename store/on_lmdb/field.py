@@ -43,8 +43,8 @@ class LmdbSnapshot(Snapshot):
         self._transaction = self._reading.__enter__()
         try:
             self._catalog = self._field.catalog(self._transaction, self._env)
-        except BaseException:
-            self._reading.__exit__(None, None, None)
+        except BaseException as error:
+            self._reading.__exit__(type(error), error, None)
             raise
         return self
 

@@ -2,15 +2,15 @@
 
 import json
 import struct
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from store.checked import InvalidDataError, parse_json
 from store.dtypes import has_scales, row_bytes
-from store.errors import DamagedBlockError
+from store.errors import DamagedFieldError
 from store.hashing import checksum
 from store.spec import FieldSpec
 
@@ -93,10 +93,10 @@ def unsealed(data: bytes, what: str) -> bytes:
     """Inverse of :func:`sealed`.
 
     Raises:
-        DamagedBlockError: the checksum does not match; ``what`` opens the message.
+        DamagedFieldError: the checksum does not match; ``what`` opens the message.
     """
     if len(data) < 8 or checksum(data[:-8]) != struct.unpack("<Q", data[-8:])[0]:
-        raise DamagedBlockError(f"{what} does not match its checksum; run `keyclip store verify`")
+        raise DamagedFieldError(f"{what} does not match its checksum")
     return data[:-8]
 
 
@@ -120,12 +120,20 @@ class BlockRecord:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """Inverse of :meth:`pack`. Raises DamagedBlockError if the checksum does not match."""
+        """Inverse of :meth:`pack`. Raises DamagedFieldError if it is not what was written."""
         body = unsealed(data, "a block's record")
-        count, key_bytes, digest, name_bytes, num_pages = _BLOCK.unpack_from(body)
-        name = body[_BLOCK.size : _BLOCK.size + name_bytes].decode()
-        pages = struct.unpack_from(f"<{num_pages}Q", body, _BLOCK.size + name_bytes)
+        try:
+            count, key_bytes, digest, name_bytes, num_pages = _BLOCK.unpack_from(body)
+            name = body[_BLOCK.size : _BLOCK.size + name_bytes].decode()
+            pages = struct.unpack_from(f"<{num_pages}Q", body, _BLOCK.size + name_bytes)
+        except (struct.error, UnicodeDecodeError) as error:
+            raise DamagedFieldError(f"a block's record cannot be read ({error})") from error
         return cls(name, count, key_bytes, digest, pages)
+
+    def belongs_to(self, field: "FieldRecord", number: int) -> bool:
+        """Whether this can be block ``number`` of a field."""
+        chunks = -(-self.count // field.rows_per_chunk)
+        return 0 <= number < field.next_block and len(self.pages) == 1 + chunks
 
     def head(self, number: int) -> ValueHeader:
         """Header of the head: caption hashes (8 bytes each), then the keys."""
@@ -160,7 +168,12 @@ class FieldRecord:
     num_blocks: int = 0
     next_block: int = 0
     next_segment: int = 0
-    segments: Sequence[Segment] = ()
+    segments: tuple[Segment, ...] = ()
+
+    def __post_init__(self) -> None:
+        size = self.rows_per_chunk
+        if size < 1 or size & (size - 1) or min(self.num_vectors, self.num_blocks, self.next_block) < 0:
+            raise ValueError("the numbers of a field's record contradict each other")
 
     def pack(self) -> bytes:
         """Json, checksum."""
@@ -168,11 +181,11 @@ class FieldRecord:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """Inverse of :meth:`pack`. Raises DamagedBlockError if the checksum does not match."""
-        values: dict[str, Any] = json.loads(unsealed(data, "a field's record"))
-        values["spec"] = FieldSpec.from_dict(values["spec"])
-        values["segments"] = tuple(Segment(**s) for s in values["segments"])
-        return cls(**values)
+        """Inverse of :meth:`pack`. Raises DamagedFieldError if it is not what was written."""
+        try:
+            return parse_json(unsealed(data, "the field's record"), cls, "the field's record")
+        except InvalidDataError as error:
+            raise DamagedFieldError(str(error)) from error
 
 
 def rows_per_chunk(spec: FieldSpec) -> int:

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from store.batch import check_name
+from store.batch import check_name, is_name
 from store.contract import Backend, Damage, Progress, Store
 from store.dtypes import has_scales, row_bytes
-from store.errors import FieldNotFoundError
+from store.errors import DamagedFieldError
 from store.files import remove_durably, write_flushed
-from store.naming import folder_name
+from store.naming import folder_name, shown_name
 from store.on_lmdb import layout, upkeep
-from store.on_lmdb.catalog import read_record
+from store.on_lmdb.catalog import lost_record, read_record
 from store.on_lmdb.field import LmdbField
 from store.on_lmdb.layout import FieldRecord
 from store.on_lmdb.registry import environment
@@ -37,17 +37,24 @@ class LmdbStore(Store):
         return Path(self.path, "fields", folder_name(name))
 
     def _folders(self) -> list[Path]:
-        return sorted(file.parent for file in Path(self.path, "fields").glob("[!.]*/data.mdb"))
+        return sorted(folder for folder in Path(self.path, "fields").glob("[!.]*") if folder.is_dir())
 
-    def fields(self) -> dict[str, FieldInfo]:
-        infos = {}
+    def survey(self) -> dict[str, FieldInfo | DamagedFieldError]:
+        found: dict[str, FieldInfo | DamagedFieldError] = {}
         for folder in self._folders():
-            env = environment(folder)
-            with env.read() as transaction:
-                record = read_record(transaction, env)
-            if not record.dropped:
-                infos[record.name] = _info(record)
-        return dict(sorted(infos.items()))
+            try:
+                env = environment(folder)
+                with env.read() as transaction:
+                    record = read_record(transaction, env)
+            except DamagedFieldError as error:
+                found[shown_name(folder.name)] = error
+            except FileNotFoundError:
+                if folder.exists():  # not dropped meanwhile
+                    found[shown_name(folder.name)] = lost_record(folder, "its data.mdb is not there")
+            else:
+                if not record.dropped:
+                    found[record.name] = _info(record)
+        return dict(sorted(found.items()))
 
     def field(self, name: str) -> LmdbField:
         return LmdbField(self.path, self._existing(name), name, self._check)
@@ -57,11 +64,11 @@ class LmdbStore(Store):
         return LmdbWriter(self.path, self._folder(check_name(name, "field")), name, spec)
 
     def _existing(self, name: str) -> Path:
-        folder = self._folder(name)
+        folder = self._folder(name) if is_name(name) else None
+        if folder is None or not folder.exists():
+            raise self.not_found(name, self.survey())
         if not (folder / "data.mdb").exists():
-            names = list(self.fields())
-            there = f"there are {', '.join(map(repr, names))}" if names else "it has no fields yet"
-            raise FieldNotFoundError(f"the store {self.path!r} has no field {name!r}; {there}")
+            raise lost_record(folder, "its data.mdb is not there")
         return folder
 
     def verify(self, progress: Progress | None = None) -> list[Damage]:
@@ -77,7 +84,8 @@ class LmdbStore(Store):
 
     def drop_field(self, name: str) -> None:
         self.require_writable()
-        folder = self._existing(name)
+        damaged = [folder for folder in self._folders() if shown_name(folder.name) == name]
+        folder = damaged[0] if damaged else self._existing(name)
         upkeep.mark_dropped(folder)
         remove_durably(folder)
 

@@ -1,20 +1,20 @@
 """Checking and mending a field: verify, repair, drop blocks."""
 
+import contextlib
 import dataclasses
-import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import lmdb
 import numpy as np
 
 from store.batch import hash_keys, split_keys
 from store.contract import Damage, Progress
-from store.errors import BlockNotFoundError, DamagedBlockError
+from store.errors import BlockNotFoundError, DamagedBlockError, DamagedFieldError
 from store.keytable import MAX_ROWS, KeyTable, locate_in
-from store.on_lmdb import layout
-from store.on_lmdb.catalog import Catalog, places_of, read_record
+from store.naming import shown_name
+from store.on_lmdb import layout, salvage
+from store.on_lmdb.catalog import Catalog, lost_record, places_of, read_record
 from store.on_lmdb.environment import Environment
 from store.on_lmdb.layout import BlockRecord
 from store.on_lmdb.registry import environment
@@ -24,33 +24,58 @@ from store.on_lmdb.writer import add_to_index, write_record
 def verify(folder: Path, progress: Progress | None = None) -> list[Damage]:
     """Everything in a field that is not what was written."""
     try:
-        env = environment(folder)
+        env = _openable(folder)
+        if env is None or not _is_sound(env):
+            return salvage.look(folder, progress)
         with env.read() as transaction:
             return [damage for damage, _ in _check(transaction, env, progress)]
-    except (DamagedBlockError, lmdb.Error) as error:
-        return [_unreadable(folder, error)]
+    except DamagedFieldError as error:
+        return [_lost(folder, error)]
 
 
 def repair(folder: Path, progress: Progress | None = None) -> list[Damage]:
     """Drop what is damaged and make the index anew if need be; returns the damage."""
 
-    def work(transaction: Any) -> list[Damage]:
-        found = list(_check(transaction, env, progress))
-        if found:
-            _rebuild(transaction, env, {number for _, number in found if number is not None})
-        return [damage for damage, _ in found]
-
     try:
-        env = environment(folder)
-        return env.write(work)
-    except (DamagedBlockError, lmdb.Error) as error:
-        return [_unreadable(folder, error)]
+        env = _openable(folder)
+        if env is not None and _is_sound(env):
+            return env.write(lambda transaction: _repair(transaction, env, progress))
+        damages = salvage.mend(folder, progress)
+    except DamagedFieldError as error:
+        return [_lost(folder, error)]
+    if env is not None:
+        _mark(env)  # whoever has the old file open
+    return damages
 
 
-def _unreadable(folder: Path, error: Exception) -> Damage:
-    """The damage of a field that not even its blocks can be told of."""
-    what = f"its records cannot be read ({error}); drop the field, or restore {str(folder)!r} from a copy"
-    return Damage(field=urllib.parse.unquote(folder.name), block=None, what=what)
+def _repair(transaction: Any, env: Environment, progress: Progress | None) -> list[Damage]:
+    found = list(_check(transaction, env, progress))
+    if found:
+        _rebuild(transaction, env, {number for _, number in found if number is not None})
+    return [damage for damage, _ in found]
+
+
+def _openable(folder: Path) -> Environment | None:
+    """The environment; None if LMDB must not touch it. Raises DamagedFieldError if there is none."""
+    try:
+        return environment(folder)
+    except DamagedFieldError:
+        return None
+    except FileNotFoundError as error:
+        raise lost_record(folder, "its data.mdb is not there") from error
+
+
+def _is_sound(env: Environment) -> bool:
+    """Whether LMDB can read and delete everything."""
+    try:
+        return not env.check_pages(deep=True).cut_off
+    except DamagedFieldError:
+        return False
+
+
+def _lost(folder: Path, error: DamagedFieldError) -> Damage:
+    """The damage of a field of which nothing can be read."""
+    return Damage(field=shown_name(folder.name), block=None, what=str(error))
 
 
 def drop_blocks(folder: Path, names: Sequence[str]) -> None:
@@ -60,6 +85,8 @@ def drop_blocks(folder: Path, names: Sequence[str]) -> None:
         BlockNotFoundError: a name is not there.
     """
     env = environment(folder)
+    if not _is_sound(env):
+        raise DamagedFieldError(f"{str(folder / 'data.mdb')!r} is damaged; run `keyclip store repair` first")
 
     def work(transaction: Any) -> None:
         record = read_record(transaction, env)
@@ -72,9 +99,15 @@ def drop_blocks(folder: Path, names: Sequence[str]) -> None:
 
 
 def mark_dropped(folder: Path) -> None:
-    """Tell every reader and writer that the field is going."""
-    env = environment(folder)
-    env.write(lambda t: write_record(t, env, dataclasses.replace(read_record(t, env), dropped=True)))
+    """Tell every reader and writer that the field is going, if it is sound enough for it."""
+    with contextlib.suppress(DamagedFieldError):
+        if env := _openable(folder):
+            _mark(env)
+
+
+def _mark(env: Environment) -> None:
+    with contextlib.suppress(DamagedFieldError):
+        env.write(lambda t: write_record(t, env, dataclasses.replace(read_record(t, env), dropped=True)))
 
 
 def _check(transaction: Any, env: Environment, progress: Progress | None) -> Iterator[tuple[Damage, int | None]]:
@@ -101,12 +134,16 @@ def _check(transaction: Any, env: Environment, progress: Progress | None) -> Ite
 
 def _blocks(transaction: Any, env: Environment) -> Iterator[tuple[int, BlockRecord | None]]:
     """Block records by number; None for a damaged one."""
+    field = read_record(transaction, env)
     with transaction.cursor(db=env.database(layout.BLOCKS)) as cursor:
         for key, value in cursor:
+            number = int.from_bytes(key, "big")
             try:
-                yield int.from_bytes(key, "big"), BlockRecord.unpack(bytes(value))
-            except DamagedBlockError:
-                yield int.from_bytes(key, "big"), None
+                block = BlockRecord.unpack(bytes(value))
+            except DamagedFieldError:
+                yield number, None
+            else:
+                yield number, block if block.belongs_to(field, number) else None
 
 
 def _tables(transaction: Any, catalog: Catalog) -> tuple[list[KeyTable] | None, str]:

@@ -4,7 +4,9 @@ Keys are relative paths with ``/``. What a bucket promises: an object is seen wh
 one of several writers win, and what was written before a call returned survives a crash.
 """
 
+import mmap
 import os
+import stat
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from store.checked import InvalidDataError
 from store.files import flush, full_disk_is_told, make_folder, remove_durably, write_flushed
 
 Data = NDArray[np.uint8]
@@ -43,7 +46,11 @@ class Bucket(ABC):
 
     @abstractmethod
     def read(self, keys: Sequence[str]) -> list[Data | None]:
-        """The bytes of several objects at once; None for those that are not there. Not to be changed."""
+        """The bytes of several objects at once; None for those that are not there. Not to be changed.
+
+        Raises:
+            InvalidDataError: something else than an object is there, such as a pipe.
+        """
 
     @abstractmethod
     def write(self, folder: str, objects: Mapping[str, Data | bytes]) -> None:
@@ -66,6 +73,10 @@ class Bucket(ABC):
         """Subfolders that hold the object ``member``; ``known`` itself if nothing has changed since."""
 
     @abstractmethod
+    def folders(self, folder: str) -> list[str]:
+        """Names of the subfolders, sorted; what is in them is not looked at."""
+
+    @abstractmethod
     def remove(self, folder: str, first: str) -> None:
         """Remove a folder and everything in it, the object ``first`` first."""
 
@@ -84,11 +95,17 @@ class LocalBucket(Bucket):
     def _map(self, key: str) -> Data | None:
         file = self._root / key
         try:
-            return np.memmap(file, np.uint8, "r").view(np.ndarray)
+            handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for its other end
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except ValueError:  # an empty file cannot be mapped
-            return np.fromfile(file, np.uint8)
+        try:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise InvalidDataError(f"{str(file)!r} is no regular file; remove it, or restore it from a copy")
+            mapped = mmap.mmap(handle, 0, access=mmap.ACCESS_READ) if status.st_size else b""
+        finally:
+            os.close(handle)
+        return np.frombuffer(mapped, np.uint8)
 
     def write(self, folder: str, objects: Mapping[str, Data | bytes]) -> None:
         with full_disk_is_told(self._root):
@@ -112,7 +129,9 @@ class LocalBucket(Bucket):
         place = self._root / folder
         try:
             stamp = place.stat().st_mtime_ns
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            return Listing({})
+        if not place.is_dir():
             return Listing({})
         if known is not None and known.stamp == stamp:
             return known
@@ -126,6 +145,13 @@ class LocalBucket(Bucket):
                 found[entry.name] = f"{status.st_ino}/{status.st_mtime_ns}"
         settled = time.time_ns() - stamp > _SETTLED_SECONDS * 1e9
         return Listing(found, stamp if settled else None)
+
+    def folders(self, folder: str) -> list[str]:
+        try:
+            entries = list(os.scandir(self._root / folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
     def remove(self, folder: str, first: str) -> None:
         place = self._root / folder

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from store.errors import BlockNotFoundError
+from store.errors import BlockNotFoundError, DamagedFieldError
 from store.hashing import key_hashes
 from store.keytable import KeyTable, num_to_merge
 from store.on_zarr.bucket import Bucket, Listing
@@ -56,6 +56,7 @@ class Catalog:
     def __init__(self, bucket: Bucket, folder: str, field: str, check: bool) -> None:
         self.bucket = bucket
         self.folder = folder
+        self.field = field
         self.chunks = Chunks(bucket, folder, field, check)
         self.state = State(Listing({}), {}, (), np.zeros(0, np.int64), ())
         self._lock = threading.Lock()
@@ -69,6 +70,11 @@ class Catalog:
             elif listing is not self.state.listing:
                 self.state = replace(self.state, listing=listing)
             return self.state
+
+    def look(self) -> list[BlockRecord]:
+        """The records of the blocks that are there, in the order of their commits; nothing is kept."""
+        listing = self.bucket.children(f"{self.folder}/blocks", DOCUMENT)
+        return list(self._read_records(list(listing.versions)).values())
 
     def _next_state(self, listing: Listing) -> State:
         old, versions = self.state, listing.versions
@@ -91,7 +97,12 @@ class Catalog:
     def _read_records(self, folders: Sequence[str]) -> dict[str, BlockRecord]:
         answers = self.bucket.read([f"{self.folder}/blocks/{folder}/{DOCUMENT}" for folder in folders])
         there = [(folder, data) for folder, data in zip(folders, answers, strict=True) if data is not None]
-        records = {folder: BlockRecord.unpack(data.tobytes()) for folder, data in there}
+        try:
+            records = {folder: BlockRecord.unpack(data, folder) for folder, data in there}
+        except DamagedFieldError as error:
+            raise DamagedFieldError(
+                f"field {self.field!r} is damaged: {error}; run `keyclip store repair`, then embed its captions again"
+            ) from error
         return dict(sorted(records.items(), key=lambda item: (item[1].committed, item[1].name)))
 
     def _with_keys(self, tables: list[KeyTable], records: list[BlockRecord], first: int) -> tuple[KeyTable, ...]:

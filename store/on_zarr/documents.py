@@ -2,17 +2,27 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from store.errors import DamagedBlockError
+from typing_extensions import TypedDict
+
+from store.checked import InvalidDataError, parse_json
+from store.errors import DamagedFieldError
 from store.hashing import checksum
+from store.naming import folder_name, shown_name
+from store.on_zarr.bucket import Data
 from store.spec import FieldSpec
+
+R = TypeVar("R")
 
 FORMAT = "keyclip-zarr"
 VERSION = 1
 DOCUMENT = "zarr.json"
 CHUNK_BYTES = 4 * 2**20
 """Chunks have at most so many bytes: few objects, yet little to fetch for one row."""
+
+MAX_DOCUMENT_BYTES = 2**26
+_ARRAYS = {"vectors", "caption_hashes", "keys"}
 
 NUMBERS = {"float32": "float32", "float16": "float16", "bfloat16": "uint16", "int8": "int8"}
 """Zarr data types of stored numbers; Zarr has no bfloat16, so its bits stand in a uint16."""
@@ -29,34 +39,47 @@ def group(attributes: dict[str, Any] | None = None) -> bytes:
     return to_bytes({"zarr_format": 3, "node_type": "group", "attributes": ours})
 
 
-def attributes_of(data: bytes) -> dict[str, Any]:
+class _Attributes(TypedDict):
+    keyclip: dict[str, Any]
+
+
+class _Document(TypedDict):
+    attributes: _Attributes
+
+
+def attributes_of(data: Data | bytes) -> dict[str, Any]:
     """Our attributes in a document; empty if it is no document of ours."""
-    try:
-        found = json.loads(data)["attributes"]["keyclip"]
-    except (ValueError, KeyError, TypeError):
+    if len(data) > MAX_DOCUMENT_BYTES:
         return {}
-    return found if isinstance(found, dict) else {}
+    try:
+        return parse_json(bytes(data), _Document, "a document")["attributes"]["keyclip"]
+    except InvalidDataError:
+        return {}
 
 
 def sealed_group(attributes: dict[str, Any]) -> bytes:
     """The document of a group whose attributes carry their own checksum."""
-    return group({**attributes, "checksum": _checksum_of(attributes)})
+    return group({**attributes, "checksum": _checksum_of(to_bytes(attributes))})
 
 
-def sealed_attributes(data: bytes, what: str) -> dict[str, Any]:
-    """Inverse of :func:`sealed_group`.
+def unsealed(data: Data | bytes, expected: type[R], what: str) -> R:
+    """The record in a document that :func:`sealed_group` made.
 
     Raises:
-        DamagedBlockError: the checksum does not match; ``what`` opens the message.
+        DamagedFieldError: it is not what was written; ``what`` opens the message.
     """
     values = attributes_of(data)
-    if values.pop("checksum", None) != _checksum_of(values):
-        raise DamagedBlockError(f"{what} does not match its checksum; run `keyclip store verify`")
-    return values
+    seal, body = values.pop("checksum", None), to_bytes(values)
+    if seal != _checksum_of(body):
+        raise DamagedFieldError(f"{what} does not match its checksum")
+    try:
+        return parse_json(body, expected, what)
+    except InvalidDataError as error:
+        raise DamagedFieldError(str(error)) from error
 
 
-def _checksum_of(values: dict[str, Any]) -> str:
-    return f"{checksum(to_bytes(values)):016x}"
+def _checksum_of(body: bytes) -> str:
+    return f"{checksum(body):016x}"
 
 
 def array(data_type: str, shape: tuple[int, ...], chunk: tuple[int, ...]) -> bytes:
@@ -84,6 +107,38 @@ def rows_per_chunk(count: int, row_bytes: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldRecord:
+    """The attributes of a field's group."""
+
+    name: str
+    spec: FieldSpec
+
+    def pack(self) -> bytes:
+        """The group's document."""
+        return sealed_group(asdict(self))
+
+    @classmethod
+    def unpack(cls, data: Data | bytes | None, folder: str) -> Self:
+        """Inverse of :meth:`pack`, for the document in ``folder``.
+
+        Raises:
+            DamagedFieldError: it is not there, or not what was written for this folder.
+        """
+        try:
+            if data is None:
+                raise DamagedFieldError("it is not there")
+            record = unsealed(data, cls, "it")
+            if folder_name(record.name) != folder.removeprefix("fields/"):
+                raise DamagedFieldError(f"it is the record of field {record.name!r}")
+        except DamagedFieldError as error:
+            raise DamagedFieldError(
+                f"the record {folder}/{DOCUMENT} of field {shown_name(folder.removeprefix('fields/'))!r} is damaged: "
+                f"{error}; drop the field, or restore the record from a copy"
+            ) from error
+        return record
+
+
+@dataclass(frozen=True, slots=True)
 class BlockRecord:
     """A committed block: the attributes of its group under ``blocks``."""
 
@@ -100,14 +155,30 @@ class BlockRecord:
     checksums: dict[str, list[str]]
     """XXH3-64 in hexadecimal of every chunk of every array."""
 
+    def __post_init__(self) -> None:
+        if min(self.count, self.joined_keys_bytes) < 0 or self.rows_per_chunk < bool(self.count):
+            raise ValueError("its numbers contradict each other")
+        if "/" in self.data or self.data.startswith(".") or len(bytes.fromhex(self.content_digest)) != 16:
+            raise ValueError("its names are no names")
+        chunks = {"vectors": self.num_chunks, **dict.fromkeys(self.checksums.keys() - {"vectors"}, bool(self.count))}
+        if {name: len(sums) for name, sums in self.checksums.items()} != chunks or not set(self.checksums) >= _ARRAYS:
+            raise ValueError("its checksums are not one a chunk")
+
     def pack(self) -> bytes:
         """The group's document."""
         return sealed_group(asdict(self))
 
     @classmethod
-    def unpack(cls, data: bytes) -> Self:
-        """Inverse of :meth:`pack`. Raises DamagedBlockError if it does not match its checksum."""
-        return cls(**sealed_attributes(data, "a block's record"))
+    def unpack(cls, data: Data | bytes, folder: str) -> Self:
+        """Inverse of :meth:`pack`, for the folder name of a block.
+
+        Raises:
+            DamagedFieldError: it is not what was written.
+        """
+        record = unsealed(data, cls, f"the record of block {shown_name(folder)!r}")
+        if folder_name(record.name) != folder:
+            raise DamagedFieldError(f"the record of block {shown_name(folder)!r} is that of block {record.name!r}")
+        return record
 
     @property
     def num_chunks(self) -> int:

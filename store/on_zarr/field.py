@@ -13,7 +13,7 @@ from store.errors import FieldNotFoundError
 from store.keytable import ABSENT, Places, largest_first, locate_in
 from store.on_zarr.bucket import Bucket
 from store.on_zarr.catalog import ROW_MASK, Catalog, State
-from store.on_zarr.documents import DOCUMENT, sealed_attributes
+from store.on_zarr.documents import DOCUMENT, FieldRecord
 from store.snapshot import Snapshot
 from store.spec import FieldSpec
 
@@ -125,11 +125,11 @@ class ZarrField(Field):
 
 
 def read_spec(bucket: Bucket, folder: str, name: str, path: str) -> FieldSpec:
-    """The spec of a field. Raises FieldNotFoundError if the field is not there."""
+    """The spec of a field. Raises FieldNotFoundError if the field is not there, DamagedFieldError if it is damaged."""
     document = bucket.read([f"{folder}/{DOCUMENT}"])[0]
     if document is None:
         raise dropped(name, path)
-    return FieldSpec.from_dict(sealed_attributes(document.tobytes(), f"the record of field {name!r}")["spec"])
+    return FieldRecord.unpack(document, folder).spec
 
 
 def dropped(name: str, path: str) -> FieldNotFoundError:

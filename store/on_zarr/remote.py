@@ -59,7 +59,9 @@ class RemoteBucket(Bucket):
             return []
         with self._filesystem() as filesystem:
             paths = [self._path(key) for key in keys]
-            found = filesystem.cat(paths, on_error="return", recursive=False)
+            # To read an object in pieces, s3fs first asks how large it is, and lists what begins like an absent one.
+            whole = {"max_concurrency": 1} if "s3" in filesystem.protocol else {}
+            found = filesystem.cat(paths, on_error="return", recursive=False, **whole)
             if isinstance(found, bytes):  # fsspec unpacks an answer of one
                 found = {filesystem._strip_protocol(paths[0]): found}
             return [_data(found[filesystem._strip_protocol(path)]) for path in paths]
@@ -91,6 +93,14 @@ class RemoteBucket(Bucket):
             if rest == member:
                 versions[name] = str(next((entry[tag] for tag in _VERSION_TAGS if entry.get(tag)), ""))
         return Listing(versions)
+
+    def folders(self, folder: str) -> list[str]:
+        with self._filesystem() as filesystem:
+            try:
+                found = filesystem.ls(self._path(folder), detail=True)
+            except FileNotFoundError:
+                return []
+        return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in found if entry["type"] == "directory")
 
     def remove(self, folder: str, first: str) -> None:
         with self._filesystem() as filesystem:

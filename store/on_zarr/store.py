@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from store.batch import check_name
+from store.batch import check_name, is_name
+from store.checked import InvalidDataError
 from store.contract import Backend, Damage, Progress, Store
 from store.dtypes import has_scales, row_bytes
-from store.errors import FieldNotFoundError
-from store.naming import folder_name
+from store.errors import DamagedFieldError
+from store.naming import folder_name, shown_name
 from store.on_zarr import documents, upkeep
 from store.on_zarr.bucket import Bucket
-from store.on_zarr.documents import DOCUMENT, BlockRecord, sealed_attributes
+from store.on_zarr.catalog import Catalog
+from store.on_zarr.documents import DOCUMENT, FieldRecord
 from store.on_zarr.field import ZarrField
 from store.on_zarr.writer import ZarrWriter
 from store.spec import FieldInfo, FieldSpec
@@ -27,23 +29,24 @@ class ZarrStore(Store):
         self._bucket = bucket
         self._check = check
 
-    def _documents(self) -> dict[str, bytes]:
-        """Folder and document of every field, sorted."""
-        folders = [f"fields/{child}" for child in sorted(self._bucket.children("fields", DOCUMENT).versions)]
-        answers = self._bucket.read([f"{folder}/{DOCUMENT}" for folder in folders])
-        return {f: answer.tobytes() for f, answer in zip(folders, answers, strict=True) if answer is not None}
+    def _folders(self) -> list[str]:
+        return [f"fields/{child}" for child in self._bucket.folders("fields")]
 
-    def fields(self) -> dict[str, FieldInfo]:
-        infos = {}
-        for folder, document in self._documents().items():
-            attributes = sealed_attributes(document, f"the record of the field in {folder!r}")
-            infos[attributes["name"]] = self._info(folder, FieldSpec.from_dict(attributes["spec"]))
-        return dict(sorted(infos.items()))
+    def survey(self) -> dict[str, FieldInfo | DamagedFieldError]:
+        found: dict[str, FieldInfo | DamagedFieldError] = {}
+        for folder in self._folders():
+            try:
+                record = FieldRecord.unpack(self._bucket.read([f"{folder}/{DOCUMENT}"])[0], folder)
+                found[record.name] = self._info(folder, record)
+            except DamagedFieldError as error:
+                found[_shown(folder)] = error
+            except InvalidDataError as error:
+                found[_shown(folder)] = DamagedFieldError(str(error))
+        return dict(sorted(found.items()))
 
-    def _info(self, folder: str, spec: FieldSpec) -> FieldInfo:
-        blocks = self._bucket.children(f"{folder}/blocks", DOCUMENT).versions
-        answers = self._bucket.read([f"{folder}/blocks/{block}/{DOCUMENT}" for block in blocks])
-        counts = [BlockRecord.unpack(answer.tobytes()).count for answer in answers if answer is not None]
+    def _info(self, folder: str, record: FieldRecord) -> FieldInfo:
+        blocks = Catalog(self._bucket, folder, record.name, check=False).look()
+        spec, counts = record.spec, [block.count for block in blocks]
         size = row_bytes(spec.dtype, spec.dim) + 4 * has_scales(spec.dtype)
         return FieldInfo(spec=spec, num_vectors=sum(counts), num_blocks=len(counts), num_bytes=size * sum(counts))
 
@@ -56,21 +59,17 @@ class ZarrStore(Store):
         return ZarrWriter(self._bucket, folder, name, spec, self.path)
 
     def _existing(self, name: str) -> str:
-        folder = f"fields/{folder_name(name)}"
-        if self._bucket.read([f"{folder}/{DOCUMENT}"])[0] is None:
-            names = list(self.fields())
-            there = f"there are {', '.join(map(repr, names))}" if names else "it has no fields yet"
-            raise FieldNotFoundError(f"the store {self.path!r} has no field {name!r}; {there}")
+        folder = f"fields/{folder_name(name)}" if is_name(name) else None
+        if folder is None or self._bucket.read([f"{folder}/{DOCUMENT}"])[0] is None:
+            raise self.not_found(name, map(_shown, self._folders()))
         return folder
 
     def verify(self, progress: Progress | None = None) -> list[Damage]:
-        fields = self._documents().items()
-        return [damage for f, document in fields for damage in upkeep.verify(self._bucket, f, document, progress)]
+        return [damage for folder in self._folders() for damage in upkeep.verify(self._bucket, folder, progress)]
 
     def repair(self, progress: Progress | None = None) -> list[Damage]:
         self.require_writable()
-        fields = self._documents().items()
-        return [damage for f, document in fields for damage in upkeep.repair(self._bucket, f, document, progress)]
+        return [damage for folder in self._folders() for damage in upkeep.repair(self._bucket, folder, progress)]
 
     def drop_blocks(self, name: str, blocks: Sequence[str]) -> None:
         self.require_writable()
@@ -78,7 +77,12 @@ class ZarrStore(Store):
 
     def drop_field(self, name: str) -> None:
         self.require_writable()
-        self._bucket.remove(self._existing(name), DOCUMENT)
+        damaged = [folder for folder in self._folders() if _shown(folder) == name]
+        self._bucket.remove(damaged[0] if damaged else self._existing(name), DOCUMENT)
+
+
+def _shown(folder: str) -> str:
+    return shown_name(folder.removeprefix("fields/"))
 
 
 def root_document() -> bytes:

@@ -1,37 +1,38 @@
 """Checking and mending a field of a Zarr store: verify, repair, drop blocks."""
 
 import time
-import urllib.parse
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from store.checked import InvalidDataError
 from store.contract import Damage, Progress
 from store.errors import BlockNotFoundError, DamagedBlockError
 from store.hashing import key_hashes
 from store.keytable import KeyTable
-from store.naming import folder_name
-from store.on_zarr import documents
+from store.naming import folder_name, shown_name
 from store.on_zarr.bucket import Bucket
 from store.on_zarr.chunks import Chunks
-from store.on_zarr.documents import DOCUMENT, BlockRecord
+from store.on_zarr.documents import DOCUMENT, BlockRecord, FieldRecord
 from store.spec import FieldSpec
 
 ABANDONED_SECONDS = 24 * 3600
 """Arrays that no block claims after so long were left by a writer that died."""
 
+DAMAGE = (DamagedBlockError, InvalidDataError)
+
 Found = tuple[str, Damage]
 """Folder name of the block (empty if it is the field's own record), and what is wrong."""
 
 
-def verify(bucket: Bucket, folder: str, document: bytes, progress: Progress | None = None) -> list[Damage]:
-    """Everything in a field that is not what was written. ``document`` is the field's own."""
-    return [damage for _, damage in _check(bucket, folder, document, progress)]
+def verify(bucket: Bucket, folder: str, progress: Progress | None = None) -> list[Damage]:
+    """Everything in a field that is not what was written."""
+    return [damage for _, damage in _check(bucket, folder, progress)]
 
 
-def repair(bucket: Bucket, folder: str, document: bytes, progress: Progress | None = None) -> list[Damage]:
+def repair(bucket: Bucket, folder: str, progress: Progress | None = None) -> list[Damage]:
     """Drop the damaged blocks and what dead writers left behind; returns the damage."""
-    found = list(_check(bucket, folder, document, progress))
+    found = list(_check(bucket, folder, progress))
     for block in {block for block, _ in found if block}:
         _drop(bucket, folder, block)
     _remove_abandoned(bucket, folder)
@@ -53,46 +54,48 @@ def _block_folders(bucket: Bucket, folder: str) -> list[str]:
 
 
 def _drop(bucket: Bucket, folder: str, block: str) -> None:
-    record = bucket.read([f"{folder}/blocks/{block}/{DOCUMENT}"])[0]
+    try:
+        record = _record(bucket, folder, block)
+    except DAMAGE:
+        record = None  # its arrays are removed when they are old enough
     bucket.remove(f"{folder}/blocks/{block}", DOCUMENT)
-    data = documents.attributes_of(record.tobytes()).get("data") if record is not None else None
-    if data in bucket.children(f"{folder}/data", DOCUMENT).versions:
-        bucket.remove(f"{folder}/data/{data}", DOCUMENT)
+    if record is not None:
+        bucket.remove(f"{folder}/data/{record.data}", DOCUMENT)
+
+
+def _record(bucket: Bucket, folder: str, block: str) -> BlockRecord | None:
+    """The record of a block; None if it is not there any more."""
+    answer = bucket.read([f"{folder}/blocks/{block}/{DOCUMENT}"])[0]
+    return None if answer is None else BlockRecord.unpack(answer, block)
 
 
 def _remove_abandoned(bucket: Bucket, folder: str) -> None:
-    records = bucket.read([f"{folder}/blocks/{block}/{DOCUMENT}" for block in _block_folders(bucket, folder)])
-    claimed = {documents.attributes_of(record.tobytes())["data"] for record in records if record is not None}
-    for data in bucket.children(f"{folder}/data", DOCUMENT).versions:
-        written = int(data.partition("-")[0])
-        if data not in claimed and time.time() - written > ABANDONED_SECONDS:
+    records = [_record(bucket, folder, block) for block in _block_folders(bucket, folder)]
+    claimed = {record.data for record in records if record is not None}
+    for data in bucket.folders(f"{folder}/data"):
+        written = data.partition("-")[0]
+        if data not in claimed and written.isdecimal() and time.time() - int(written) > ABANDONED_SECONDS:
             bucket.remove(f"{folder}/data/{data}", DOCUMENT)
 
 
-def _check(bucket: Bucket, folder: str, document: bytes, progress: Progress | None) -> Iterator[Found]:
+def _check(bucket: Bucket, folder: str, progress: Progress | None) -> Iterator[Found]:
     try:
-        about = documents.sealed_attributes(document, "its record")
-    except DamagedBlockError as error:
-        named = urllib.parse.unquote(folder.removeprefix("fields/"))
-        what = f"{error}; drop the field, or restore {folder}/{DOCUMENT} from a copy"
-        yield "", Damage(field=named, block=None, what=what)
+        field = FieldRecord.unpack(bucket.read([f"{folder}/{DOCUMENT}"])[0], folder)
+    except DAMAGE as error:
+        yield "", Damage(field=shown_name(folder.removeprefix("fields/")), block=None, what=str(error))
         return
-    name, spec = about["name"], FieldSpec.from_dict(about["spec"])
     blocks = _block_folders(bucket, folder)
-    chunks = Chunks(bucket, folder, name, check=True)
+    chunks = Chunks(bucket, folder, field.name, check=True)
     tables: list[tuple[str, KeyTable]] = []
     for done, block in enumerate(blocks, start=1):
-        answer = bucket.read([f"{folder}/blocks/{block}/{DOCUMENT}"])[0]
-        if answer is not None:
-            try:
-                record = BlockRecord.unpack(answer.tobytes())
-                _require_whole(bucket, chunks, f"{folder}/data", record, spec)
+        try:
+            if (record := _record(bucket, folder, block)) is not None:
+                _require_whole(bucket, chunks, f"{folder}/data", record, field.spec)
                 _require_unique(chunks, record, tables)
-            except DamagedBlockError as error:
-                block_name = documents.attributes_of(answer.tobytes()).get("name")
-                yield block, Damage(field=name, block=block_name, what=str(error))
+        except DAMAGE as error:
+            yield block, Damage(field=field.name, block=shown_name(block), what=str(error))
         if progress:
-            progress(name, done, len(blocks))
+            progress(field.name, done, len(blocks))
 
 
 def _require_whole(bucket: Bucket, chunks: Chunks, data: str, record: BlockRecord, spec: FieldSpec) -> None:

@@ -25,7 +25,7 @@ from store.naming import folder_name
 from store.on_zarr import documents
 from store.on_zarr.bucket import Bucket, Data
 from store.on_zarr.catalog import Catalog, State
-from store.on_zarr.documents import DOCUMENT, BlockRecord, chunk_key
+from store.on_zarr.documents import DOCUMENT, BlockRecord, FieldRecord, chunk_key
 from store.on_zarr.field import dropped, read_spec
 from store.spec import FieldSpec
 
@@ -40,8 +40,9 @@ class ZarrWriter(Writer):
         self._folder = folder
         self._path = path
         self._forget()
-        attributes = {"name": name, "spec": spec.to_dict()}
-        if not bucket.write_new(f"{folder}/{DOCUMENT}", documents.sealed_group(attributes)):
+        if bucket.read([f"fields/{DOCUMENT}"])[0] is None:  # whoever makes the store has not come to it yet
+            bucket.write("fields", {DOCUMENT: documents.group()})
+        if not bucket.write_new(f"{folder}/{DOCUMENT}", FieldRecord(name, spec).pack()):
             read_spec(bucket, folder, name, path).require_same(spec, name)
         for part in ("blocks", "data"):
             if bucket.read([f"{folder}/{part}/{DOCUMENT}"])[0] is None:

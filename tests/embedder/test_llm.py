@@ -127,8 +127,8 @@ def test_template_tokens_in_a_neighbour_do_not_change_a_vector(llama):
     assert np.isfinite(beside).all()
 
 
-def test_a_long_caption_is_cut_before_the_closing_token(llama):
-    encoder = load_encoder(options(llama, max_length=32))
+def test_a_long_caption_is_cut_before_the_closing_token_where_the_last_token_is_pooled(llama):
+    encoder = load_encoder(options(llama, max_length=32, pooling="last"))
     tokens = encoder.tokenize(["a red cube " * 100])[0]
     tokenizer = transformers.AutoTokenizer.from_pretrained(llama)
     assert len(tokens.ids) == 32

@@ -10,9 +10,9 @@ import pytest
 
 import store
 from embedder.config import EmbedConfig
-from embedder.ranks import Ranks
 from embedder.run import embed
 from store.errors import ConfigError
+from store.ranks import Ranks
 
 ROOT = Path(__file__).parent.parent.parent
 

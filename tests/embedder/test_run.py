@@ -2,6 +2,9 @@
 
 import json
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -264,3 +267,33 @@ def test_wrong_settings_are_refused_before_any_work(config, make_shard, tmp_path
     with pytest.raises(ConfigError, match="--block-size must be at least 1"):
         config("a.tar", block_size=0)
     assert not (tmp_path / "s.store").exists()
+
+
+def test_a_run_that_fails_leaves_no_field_and_prints_its_error_once(config, make_shard, clip_folder):
+    settings = config(make_shard("00000", samples(2)))
+    arguments = ["--shards", *settings.shards, "--caption-fields", "capions.0", "--model", str(clip_folder)]
+    command = [sys.executable, "-m", "tools", "embed", *arguments, "--store", settings.store, "--device", "cpu"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stderr.splitlines() if "capions.0" in line]
+    assert (done.returncode, len(lines)) == (1, 1)
+    assert lines[0].startswith("keyclip: error: sample '000000000' of ")
+    assert list(store.open(settings.store).fields()) == []
+
+
+def test_a_backend_that_the_store_does_not_have_is_refused(config, make_shard):
+    settings = config(make_shard("00000", samples(2)))
+    embed(settings)
+    assert embed(config(*settings.shards, backend="lmdb")).total("reused") == 2
+    with pytest.raises(ConfigError, match=r"is there already, as lmdb; leave out --backend zarr"):
+        embed(config(*settings.shards, backend="zarr"))
+
+
+def test_a_field_keeps_its_stored_type_where_none_is_asked_for(config, make_shard):
+    first, second = make_shard("00000", samples(2)), make_shard("00001", samples(2, first=2))
+    embed(config(first, dtype="bfloat16"))
+    embed(config(first, second, dtype=None))
+    assert len(field(config("none"))) == 4
+    assert field(config("none")).spec.dtype == "bfloat16"
+    embed(config(first, dtype=None, field_prefix="new"))
+    assert field(config("none"), "new/captions.0").spec.dtype == "float16"

@@ -1,15 +1,21 @@
 """Config dataclasses as commands: flags over settings files over recipes, and what every outcome exits with."""
 
+import errno
 import os
+import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+from annotated_types import Interval
 
 from store.command import exit_status, parse_config, run_command
 from store.errors import ConfigError, FieldNotFoundError, ShardNotFoundError
+from store.settings import Alias, Positional
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +40,12 @@ class Config:
     """At most, or no limit."""
     splits: dict[str, int] = field(default_factory=dict)
     """Name and number."""
+    rows: Annotated[int, Interval(ge=1, le=10)] = 5
+    """Rows of 10 at most."""
+    dtype: Literal["float16", "int8"] | None = None
+    """Type."""
+    derived: tuple[str, ...] = field(init=False, default=())
+    """What follows from the others."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -91,7 +103,7 @@ def test_flags_override_files_later_files_earlier_ones_and_files_the_recipe(tmp_
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("speed: 3\n", r"settings\.yaml sets 'speed', which is not a setting; there are check, epochs, fields"),
+        ("speed: 3\n", r"settings\.yaml' sets 'speed', which is not a setting; there are check, dtype, epochs, fields"),
         ("- 1\n", r"settings\.yaml' must map names to values"),
         ("", "must map names to values"),
         ("epochs: 3\nepochs: 4\n", r"settings\.yaml' is not YAML: 'epochs' stands twice"),
@@ -122,22 +134,147 @@ def test_the_rank_that_launchers_append_is_ignored():
     assert parse("--local_rank=1", "--path", "x", "--local-rank=0") == Config(path=Path("x"))
 
 
+def fails(capsys, *argv: str, settings: dict[str, object] | None = None) -> tuple[int | None, str]:
+    """Status and sentence of a command that is refused."""
+    try:
+        status = run_command(Config, lambda config: pytest.fail("it ran"), argv, "thing", settings)
+    except SystemExit as caught:
+        status = caught.code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("keyclip: error: ")
+    assert captured.err.count("\n") == 1
+    return status, captured.err.removeprefix("keyclip: error: ").rstrip()
+
+
 @pytest.mark.parametrize(
-    ("argv", "words"),
+    ("argv", "sentence"),
     [
-        ([], ["path"]),
-        (["--path", "x", "--speed", "3"], ["--speed"]),
-        (["--path", "x", "--epochs", "many"], ["--epochs", "many"]),
-        (["--path", "x", "--epochs", "0"], ["epochs is 0; expected at least 1"]),
+        ([], "thing needs --path; --help explains the command"),
+        (["--path", "x", "--epoch", "3"], "there is no flag '--epoch'; did you mean --epochs?"),
+        (["--path", "x", "-q"], "there is no flag '-q'; --help lists the flags"),
+        (["--path", "x", "y"], "'y' belongs to no flag; --help explains the command"),
+        (["--path"], "--path needs a value"),
+        (["--path", "x", "--epochs", "many"], "--epochs is 'many'; expected a whole number"),
+        (["--path", "x", "--epochs", "9" * 5000], "--epochs is 999"),
+        (["--path", "x", "--epochs", str(2**63)], "expected a whole number from 0 to 2**63 - 1"),
+        (["--path", "x", "--limit", "-1"], "--limit is -1; expected a whole number from 0"),
+        (["--path", "x", "--rows", "0"], "--rows is 0; expected at least 1"),
+        (["--path", "x", "--rows", "11"], "--rows is 11; expected at most 10"),
+        (["--path", "x", "--learning-rate", "nan"], "--learning-rate is 'nan'; expected a finite number"),
+        (["--path", "x", "--learning-rate", "1e999"], "--learning-rate is '1e999'; expected a finite number"),
+        (["--path", "x", "--check=maybe"], "--check is 'maybe'; expected True or False"),
+        (["--path", "x", "--dtype", "int4"], "--dtype is 'int4'; expected 'float16' or 'int8'"),
+        (["--path", ""], "--path is ''; expected a path"),
+        (["--path", "a\0b"], "expected text without NUL characters"),
+        (["--path", "caf\udce9"], "expected a path in UTF-8"),
     ],
 )
-def test_wrong_usage_exits_with_status_2_and_says_what_is_wrong(capsys, argv, words):
-    with pytest.raises(SystemExit) as caught:
-        run_command(Config, lambda config: None, argv, "thing")
-    assert caught.value.code == 2
-    error = capsys.readouterr().err
-    assert all(word in error for word in words)
-    assert "Traceback" not in error
+def test_wrong_usage_is_one_sentence_and_status_2(capsys, argv, sentence):
+    status, error = fails(capsys, *argv)
+    assert (status, sentence in error) == (2, True), error
+
+
+def test_settings_that_do_not_fit_together_are_one_sentence_and_status_1(capsys, monkeypatch):
+    for columns, terminal in (("20", "dumb"), ("200", "xterm")):
+        monkeypatch.setenv("COLUMNS", columns)
+        monkeypatch.setenv("TERM", terminal)
+        assert fails(capsys, "--path", "x", "--epochs", "0") == (1, "epochs is 0; expected at least 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("epochs: many\n", "sets epochs to 'many'; expected a whole number"),
+        ("epochs: '3'\n", "sets epochs to 3; expected a whole number"),
+        ("epochs: 1.5\n", "sets epochs to 1.5; expected a whole number"),
+        ("rows: 0\n", "sets rows to 0; expected at least 1"),
+        ("check: no\n", "sets check to 'no'; expected True or False"),
+        ("path: {a: 1}\n", "expected"),
+        ("fields: [[a]]\n", "sets fields to ['a']; expected text"),
+        ("dtype: int4\n", "sets dtype to 'int4'; expected 'float16' or 'int8'"),
+        ("fields: ['pipe:touch x']\n", "names 'pipe:touch x', which would run a shell command; give --allow-pipe"),
+    ],
+)
+def test_a_setting_of_another_type_in_a_file_names_file_and_setting(tmp_path, capsys, text, sentence):
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    status, error = fails(capsys, "--path", "x", "--config", str(file))
+    assert status == 1
+    assert str(file) in error
+    assert sentence in error
+
+
+def test_a_list_of_texts_in_a_file_keeps_sample_keys_as_they_are_written(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("path: x\nfields: [000000012, 100000012, no, 1e-1x]\nlearning_rate: 1e-1\n")
+    config = parse("--config", str(file))
+    assert config.fields == ("000000012", "100000012", "no", "1e-1x")
+    assert config.learning_rate == 0.1
+
+
+def test_switches_need_no_value_and_can_be_turned_off():
+    assert parse("--path", "x", "--no-check").check is False
+    assert parse("--path", "x", "--no_check").check is False
+    assert parse("--no-check", "--path", "x", "--check").check is True
+    assert parse("--path", "x", "--check", "true", "--limit", "None") == Config(path=Path("x"))
+
+
+def test_settings_by_place_and_words_after_two_dashes():
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Placed:
+        """Words."""
+
+        store: Positional[str]
+        keys: Positional[tuple[str, ...]] = ()
+        number: Annotated[int, Alias("-n")] = 1
+        json: bool = False
+
+    expected = Placed(store="s", keys=("a", "-b"), number=3, json=True)
+    assert parse_config(Placed, ["--json", "s", "-n", "3", "a", "--", "-b"], "x") == expected
+    assert parse_config(Placed, ["s", "a", "--json", "--number=3", "--", "-b"], "x") == expected
+
+
+def test_settings_nested_by_owner_are_flags_with_dots_and_mappings_in_files(tmp_path):
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Optim:
+        learning_rate: Annotated[float, Interval(gt=0)] = 0.1
+        """How fast."""
+        steps: int = 1
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Nested:
+        """Nested."""
+
+        optim: Optim = field(default_factory=Optim)
+        name: str = "n"
+
+    file = tmp_path / "settings.yaml"
+    file.write_text("optim: {learning_rate: 0.5, steps: 2}\n")
+    config = parse_config(Nested, ["--config", str(file), "--optim.steps", "3"], "x")
+    assert config == Nested(optim=Optim(learning_rate=0.5, steps=3))
+    file.write_text("optim: {speed: 1}\n")
+    with pytest.raises(ConfigError, match=r"sets 'optim.speed', which is not a setting"):
+        parse_config(Nested, ["--config", str(file)], "x")
+
+
+def test_the_record_of_a_run_is_a_settings_file_of_its_own_stage(tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text('{"stage": "stage1", "path": "x", "epochs": 2, "limit": null, "made": ["a"]}')
+    with pytest.raises(ConfigError, match="'made', which is not a setting"):
+        parse_config(Config, ["--config", str(file)], "keyclip train stage1")
+    file.write_text('{"stage": "stage1", "path": "x", "epochs": 2, "limit": null, "derived": ["a"]}')
+    config = parse_config(Config, ["--config", str(file), "--epochs", "3"], "keyclip train stage1")
+    assert config == Config(path=Path("x"), epochs=3)
+    with pytest.raises(ConfigError, match="is the record of a run of 'stage1'; this command is 'keyclip train stage2'"):
+        parse_config(Config, ["--config", str(file)], "keyclip train stage2")
+
+
+def test_a_settings_file_that_never_ends_is_refused(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for file, words in ((tmp_path / "pipe.yaml", "a pipe or a device"), (Path("/dev/zero"), "a pipe or a device")):
+        status, error = fails(capsys, "--config", str(file))
+        assert (status, words in error) == (1, True)
 
 
 def test_help_teaches_the_settings_and_exits_with_status_0(capsys):
@@ -182,20 +319,44 @@ def test_a_file_that_the_system_refuses_is_one_sentence(tmp_path, capsys):
     assert capsys.readouterr().err == f"keyclip: error: {place!r} cannot be used: Not a directory\n"
 
 
-def test_an_error_of_the_system_that_names_no_file_keeps_its_traceback():
+def test_a_full_disk_is_one_sentence(capsys):
     def fail() -> None:
-        raise OSError("no file is to blame")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(OSError, match="no file is to blame"):
-        exit_status(fail)
+    assert exit_status(fail) == 1
+    assert capsys.readouterr().err == "keyclip: error: the system refuses to go on: No space left on device\n"
 
 
-def test_a_mistake_of_ours_keeps_its_traceback():
-    def fail() -> None:
-        raise ZeroDivisionError
+def recurse() -> None:
+    recurse()
 
-    with pytest.raises(ZeroDivisionError):
-        exit_status(fail)
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        recurse,
+        lambda: "\udc80".encode(),
+        lambda: {}["x"],
+        lambda: 1 // 0,
+        lambda: (_ for _ in ()).throw(OSError("odd")),
+    ],
+    ids=["recursion", "unicode", "key", "zero", "system"],
+)
+def test_what_nobody_foresaw_is_one_sentence_that_names_the_file_of_the_traceback(
+    tmp_path, capsys, monkeypatch, failing
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert exit_status(lambda: next(iter([failing()])) and None) == 1
+    error = capsys.readouterr().err
+    (file,) = tmp_path.iterdir()
+    assert re.fullmatch(rf"keyclip: error: unexpected [^\n]+; the traceback is in '{file}'\n", error)
+    assert "Traceback (most recent call last)" in file.read_text()
+
+
+def test_the_traceback_is_printed_when_it_is_asked_for(capsys, monkeypatch):
+    monkeypatch.setenv("KEYCLIP_TRACEBACK", "1")
+    assert exit_status(lambda: 1 // 0) == 1
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
 def run_with_a_reader_that_stops(code: str) -> tuple[int, bytes]:

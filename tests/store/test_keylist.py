@@ -1,5 +1,7 @@
 """Key lists: read the same way by every command, and never written so that they would be read as something else."""
 
+import os
+
 import pytest
 
 from store.errors import ConfigError, InvalidKeysError
@@ -12,6 +14,17 @@ def test_lists_are_read_in_order_as_a_set_and_as_a_sorted_array(tmp_path):
     assert list(iter_key_list(file)) == ["b", "a/2", "é", "b"]
     assert read_keys(file) == {"a/2", "b", "é"}
     assert read_key_list(file).tolist() == [b"a/2", b"b", "é".encode()]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path):
+    (tmp_path / "keys.txt").write_bytes(b"\xef\xbb\xbfa\nb\n")
+    assert list(iter_key_list(tmp_path / "keys.txt")) == ["a", "b"]
+
+
+def test_a_list_that_is_a_pipe_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="it is a pipe or a device; write its content to a file first"):
+        read_keys(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize("read", [read_keys, read_key_list])

@@ -84,7 +84,7 @@ def test_a_write_that_was_cut_short_at_the_end_of_the_file_is_passed_over(path):
 @pytest.mark.parametrize("check", [True, False])
 @pytest.mark.parametrize("kept", [0.1, 0.3, 0.5, 0.9, 0.999])
 def test_a_file_that_lost_its_end_is_damage_and_no_crash(path, kept, check):
-    assert in_child(_read_cut_short, str(path), kept, check) == "DamagedBlockError"
+    assert in_child(_read_cut_short, str(path), kept, check) in ("DamagedBlockError", "DamagedFieldError")
 
 
 def _read_cut_short(path, kept, check):

@@ -189,6 +189,41 @@ def test_chunks_are_fetched_once_and_the_cache_is_bounded(url, monkeypatch):
     assert sum("vectors/c" in key for key in fetched) == 4 + 6
 
 
+def test_opening_lists_a_block_once_and_never_its_arrays(url):
+    written = store.create(url, backend="zarr")
+    for name in "fg":
+        writer = written.writer(name, make_spec(dtype="int8"))
+        for block in "abc":
+            writer.commit(block, *make_block(block, 50))
+    assert len(fsspec.filesystem("s3").find(url)) > 60
+    listed = []
+
+    def note(parsed, **_):
+        listed.append([each["Key"] for each in parsed.get("Contents", [])] + parsed.get("CommonPrefixes", []))
+
+    filesystem = fsspec.filesystem("s3", use_listings_cache=False)
+    events = filesystem.s3.meta.events
+    events.register("after-call.s3.ListObjectsV2", note)
+    try:
+        opened = store.open(url)
+        assert listed == []
+        assert [info.num_vectors for info in opened.fields().values()] == [150, 150]
+        assert [len(answer) for answer in listed] == [
+            3,
+            4,
+            4,
+        ]  # two fields; three blocks each; and their group's document
+        listed.clear()
+        opened.field("f").get(["a/1"])
+        assert [len(answer) for answer in listed] == [4]
+        listed.clear()
+        with pytest.raises(errors.FieldNotFoundError, match="there are 'f', 'g'"):
+            opened.field("h")
+        assert [len(answer) for answer in listed] == [3]
+    finally:
+        events.unregister("after-call.s3.ListObjectsV2", note)
+
+
 def test_a_storage_that_does_not_answer_is_one_sentence(s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

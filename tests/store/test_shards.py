@@ -3,12 +3,13 @@
 import gzip
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from store.errors import CaptionFieldError, DamagedShardError, ShardNotFoundError
+from store.errors import CaptionFieldError, ConfigError, DamagedShardError, ShardNotFoundError
 from store.shards import (
     CheckedTarInfo,
     caption_at,
@@ -258,3 +259,51 @@ def test_a_header_with_a_changed_byte_is_refused_as_tarfile_refuses_it(tmp_path,
     header[place] ^= flip
     with pytest.raises(tarfile.TarError):
         CheckedTarInfo.frombuf(bytes(header), "utf-8", "strict")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "{0..9999999999}.tar",
+        "{0..999}" * 4,
+        "{{0..9999},{0..9999}}{0..9999}.tar",
+        "{a,b,c,d}" * 12,
+        "{1..9" + "9" * 40 + "}",
+    ],
+)
+def test_ranges_that_stand_for_enormous_numbers_are_refused_at_once(pattern):
+    with pytest.raises((ConfigError, ShardNotFoundError), match=r"stands for more than 1,000,000|no such shard"):
+        expand_shards([pattern])
+
+
+@pytest.mark.parametrize("pattern", ["{a", "{" * 5000 + "}" * 5000, "a\0b.tar", "a" * 5000])
+def test_patterns_that_make_no_sense_are_refused(pattern):
+    with pytest.raises((ShardNotFoundError, ConfigError, OSError)):
+        expand_shards([pattern])
+
+
+def test_lists_that_name_themselves_are_refused(tmp_path):
+    (tmp_path / "a").write_text(f"@{tmp_path}/b\n")
+    (tmp_path / "b").write_text(f"@{tmp_path}/a\n")
+    with pytest.raises(ConfigError, match="names itself"):
+        expand_shards([f"@{tmp_path}/a"])
+
+
+def test_a_list_that_is_a_pipe_or_no_text_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "latin").write_bytes(b"caf\xe9.tar")
+    for name, message in (("pipe", "it is a pipe or a device"), ("latin", "is not UTF-8 text"), ("", "Is a directory")):
+        with pytest.raises(ConfigError, match=message):
+            expand_shards([f"@{tmp_path}/{name}"])
+
+
+@pytest.mark.parametrize("line", ["pipe:touch {}", "{{pipe:touch {},x}}"])
+def test_a_list_may_not_run_commands_unless_that_is_allowed(tmp_path, monkeypatch, line):
+    monkeypatch.delenv("KEYCLIP_ALLOW_PIPE", raising=False)
+    (tmp_path / "list").write_text(line.format(tmp_path / "made"))
+    with pytest.raises(ConfigError, match="would run a shell command; give --allow-pipe if you trust the file"):
+        expand_shards([f"@{tmp_path}/list"])
+    assert not (tmp_path / "made").exists()
+    monkeypatch.setenv("KEYCLIP_ALLOW_PIPE", "1")
+    (tmp_path / "list").write_text("pipe:cat a.tar")
+    assert expand_shards([f"@{tmp_path}/list"]) == ["pipe:cat a.tar"]

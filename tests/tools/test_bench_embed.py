@@ -44,4 +44,4 @@ def test_the_table_is_readable(capsys, tmp_path):
 def test_a_wrong_number_is_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["bench", "embed", "--model", "m", "--repeats", "0"])
-    assert "--repeats must be at least 1, not 0" in capsys.readouterr().err
+    assert "--repeats is 0; expected at least 1" in capsys.readouterr().err

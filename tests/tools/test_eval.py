@@ -317,6 +317,10 @@ def test_a_part_of_the_shards_is_a_set_of_its_own_that_counts_in_no_mean(folder,
     assert found["mean_rank"] == pytest.approx(ranks.double().mean().item())
     drifts = [shard_result["drift_sets"][name]["text_to_image"]["mean_rank"] for name in ("short", "both")]
     assert shard_result["drift"]["text_to_image"]["mean_rank"] == pytest.approx(sum(drifts) / 2)
+    assert shard_result["sets"]["animals, some"] == {"num_images": 3, "num_classes": 2, "part": True}
+    assert 3 * shard_result["zeroshot_sets"]["animals, some"]["top1"] in (0, 1, 2, 3)
+    assert shard_result["zeroshot"]["top1"] == shard_result["zeroshot_sets"]["animals"]["top1"]
+    assert measurements(shard_result)["zeroshot"][""]["top1"].value == shard_result["zeroshot"]["top1"]
     whole = measurements(shard_result)["retrieval"]
     recalls = [whole[name]["recall"].value for name in ("short", "both")]
     assert whole[""]["recall"].value == pytest.approx(sum(recalls) / 2)

@@ -51,7 +51,9 @@ def test_a_file_is_no_store(tmp_path, capsys):
 def test_a_store_cannot_be_made_below_a_file(path, tmp_path, capsys):
     (tmp_path / "file").write_bytes(b"")
     assert main(["store", "merge", str(path), "--output", str(tmp_path / "file")]) == 1
-    assert "exists already" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "is not a store" in error
+    assert error.endswith("choose another path\n")
     assert main(["store", "merge", str(path), "--output", str(tmp_path / "file" / "x")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("keyclip: error: ")

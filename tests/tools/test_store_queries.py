@@ -47,7 +47,7 @@ def test_the_field_must_be_named_where_there_are_several_or_none(path, tmp_path,
     store.open(path, mode="a").writer("g", make_spec())
     for command in (["keys"], ["get", "a/0"], ["stats"], ["search", "--key", "a/0"]):
         assert main(["store", command[0], path, *command[1:]]) == 1
-        assert "has 2 fields; name one with --field: f, g" in capsys.readouterr().err
+        assert "has 2 fields; name one with --field: 'f', 'g'" in capsys.readouterr().err
     assert main(["store", "keys", path, "--field", "h"]) == 1
     assert "no field 'h'" in capsys.readouterr().err
     store.create(tmp_path / "empty.store")
@@ -181,7 +181,5 @@ def test_search_says_in_one_sentence_what_it_cannot_find(path, capsys):
         assert error.startswith(f"keyclip: error: {message}")
         assert error.count("\n") == 1
         assert len(error) < 500
-    for arguments in ([], ["--text", " "], ["--key", "a/0", "--k", "0"]):
-        with pytest.raises(SystemExit) as caught:
-            main(["store", "search", path, *arguments])
-        assert caught.value.code == 2
+    for arguments in ([], ["--text", " "]):
+        assert main(["store", "search", path, *arguments]) == 1

@@ -8,6 +8,7 @@ import pytest
 import store
 from store.errors import ConfigError, MissingKeysError
 from tests.trainer.examples import CAPTION_DIM, JOINT_DIM, add_field, captions_of, write_shard
+from trainer.datasets import read_datasets
 from trainer.pairs import PairData
 from trainer.run_folder import plain, prepare, save_checkpoint
 from trainer.stage1 import Stage1Config, VectorData
@@ -164,6 +165,16 @@ def test_entries_that_make_no_sense_are_refused(tmp_path, content, message):
     (tmp_path / "datasets.yaml").write_text(content)
     with pytest.raises(ConfigError, match=message):
         stage2(tmp_path / "datasets.yaml", tmp_path)
+
+
+def test_a_file_of_datasets_may_not_run_commands_unless_that_is_allowed(tmp_path, monkeypatch):
+    monkeypatch.delenv("KEYCLIP_ALLOW_PIPE", raising=False)
+    (tmp_path / "datasets.yaml").write_text(f"a: {{store: s, fields: [f], shards: ['pipe:touch {tmp_path}/made']}}")
+    with pytest.raises(ConfigError, match=r"dataset 'a' of .* would run a shell command; give --allow-pipe"):
+        read_datasets(tmp_path / "datasets.yaml", {})
+    assert not (tmp_path / "made").exists()
+    monkeypatch.setenv("KEYCLIP_ALLOW_PIPE", "1")
+    assert read_datasets(tmp_path / "datasets.yaml", {})[0].shards == (f"pipe:touch {tmp_path}/made",)
 
 
 def test_an_absent_file_is_refused(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from store.errors import ConfigError
 from trainer.adapter import Adapter
 from trainer.config import RunConfig
-from trainer.engine import learning_rate_at, parameter_groups
+from trainer.engine import float32_copies, learning_rate_at, parameter_groups
 
 
 def make_config(**settings) -> RunConfig:
@@ -44,6 +44,12 @@ def test_parameters_that_are_not_trained_are_in_no_group():
     layer.weight.requires_grad_(False)
     (group,) = parameter_groups(layer.named_parameters(), 0.05)
     assert group["params"] == [layer.bias]
+
+
+def test_weights_are_copied_only_where_they_will_be_rounded():
+    layer = torch.nn.Linear(3, 3)
+    assert float32_copies(layer, "fp32") == {}
+    assert set(float32_copies(layer, "bf16")) == set(layer.parameters())
 
 
 def test_the_learning_rate_warms_up_linearly_and_falls_as_a_cosine():

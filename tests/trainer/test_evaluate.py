@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from store.errors import CheckpointError, ConfigError, MissingKeysError
+from store.fingerprint import fingerprint
+from tests.embedder.models import save_clip
 from tests.trainer.conftest import KEYS
 from tests.trainer.examples import (
     CAPTION_DIM,
@@ -23,10 +25,12 @@ from tests.trainer.examples import (
 from trainer import evaluate
 from trainer.adapter import Adapter
 from trainer.evaluate import caption_features, image_features, load_model
+from trainer.export import export_folder
 from trainer.images import BrokenImageError
 from trainer.join import Join
 from trainer.run_folder import save_checkpoint
 from trainer.samples import ShardSamples
+from trainer.stage2 import Stage2, Stage2Config
 from trainer.towers import load_image_tower
 
 EMBEDDER = {"model": "llm", "revision": "main", "template": "", "pooling": "mean"}
@@ -153,6 +157,43 @@ def test_clip_takes_only_features_as_wide_as_its_own(clip_folder, store_path):
     model.require_fit(Join(store_path, ["clip/short"]))
     with pytest.raises(ConfigError, match=r"field 'llm/short' .* is 12 wide, the image features are 16"):
         model.require_fit(Join(store_path, ["llm/short"]))
+
+
+@pytest.fixture(scope="module")
+def other_clip(tmp_path_factory) -> Path:
+    """Of the same shape as ``clip_folder``, with other weights."""
+    folder = tmp_path_factory.mktemp("models") / "other-clip"
+    save_clip(folder, seed=1)
+    return folder
+
+
+def test_an_adapter_of_stage_1_beside_another_clip_of_its_shape_is_refused(clip_folder, other_clip, tmp_path):
+    teacher = EMBEDDER | {"model": "clip", "revision": fingerprint(clip_folder)}
+    make_checkpoint(tmp_path, clip_folder, "stage1", teacher=teacher)
+    load_model(str(clip_folder), tmp_path / "stage1")
+    with pytest.raises(ConfigError, match=r"text space of 'clip' \(xxh3:.* is another model .*: give that one"):
+        load_model(str(other_clip), tmp_path / "stage1")
+
+
+@pytest.mark.parametrize("more", [{"lock_image": True}, {"lora_rank": 2}, {}])
+def test_a_checkpoint_of_stage_2_beside_another_clip_of_its_shape_is_refused(settings, other_clip, tmp_path, more):
+    stage = Stage2(Stage2Config(**settings | more))
+    weights = {name: p.detach() for name, p in stage.module.named_parameters() if p.requires_grad}
+    info = {"stage": "stage2", "step": 1, **stage.info}
+    save_checkpoint(tmp_path / "run", {"model": weights}, info, 1)
+    assert load_model(settings["clip"], tmp_path / "run").adapter is not None
+    with pytest.raises(ConfigError, match=r"was trained with a CLIP of the weights xxh3:.* has others \(xxh3:"):
+        load_model(str(other_clip), tmp_path / "run")
+    with pytest.raises(ConfigError, match="was trained with a CLIP of the weights"):
+        export_folder(str(other_clip), tmp_path / "run", tmp_path / "export")
+
+
+def test_text_features_of_another_clip_are_refused(clip_folder, other_clip, tmp_path):
+    path = make_store(tmp_path / "s", KEYS)
+    add_field(path, "own/short", KEYS, JOINT_DIM, kind="clip-text", revision=fingerprint(clip_folder))
+    load_model(str(clip_folder), None).require_fit(Join(path, ["own/short"]))
+    with pytest.raises(ConfigError, match=r"field 'own/short' .* holds text features of 'own' \(xxh3:.* another model"):
+        load_model(str(other_clip), None).require_fit(Join(path, ["own/short"]))
 
 
 def test_the_drift_probe_puts_the_tuned_tower_beside_clips_own_text(clip_folder, tmp_path):

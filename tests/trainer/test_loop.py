@@ -7,8 +7,7 @@ import pytest
 import torch
 from deepspeed.accelerator import get_accelerator
 
-from tests.trainer.conftest import KEYS
-from tests.trainer.examples import captions_of, sample_members, write_shard, write_tar
+from tests.trainer.examples import write_shard
 from tests.trainer.launching import deepspeed
 from trainer.run_folder import list_checkpoints, read_checkpoint_info, read_tensors
 
@@ -28,25 +27,13 @@ def sentences(said: str) -> list[str]:
     return [line for line in said.splitlines() if line.startswith("keyclip: error: ")]
 
 
-def test_an_error_that_one_rank_meets_while_training_ends_all_in_its_sentence(settings, tmp_path):
-    """One caption of 24 is not the one that was embedded: in the batch of one rank, inside a loader's worker."""
-    stale = sample_members(KEYS[11], captions_of("another key"))
-    members = [member for key in KEYS if key != KEYS[11] for member in sample_members(key)]
-    settings |= {"shards": (write_tar(tmp_path / "stale.tar", [*members, *stale]),)}
-    status, said = train(settings)
-    assert status != 0
-    (sentence,) = sentences(said)
-    assert sentence.startswith(f"keyclip: error: the caption of sample '{KEYS[11]}' is not the one that field 'llm/")
-    assert "Traceback" not in said
-
-
 def test_settings_that_rank_0_refuses_end_all_ranks_in_its_sentence(settings, tmp_path):
     status, said = train(settings)
     assert status == 0, said
-    status, said = train(settings, "--epochs", "2")
+    status, said = train(settings, "--seed", "2")
     assert status != 0
     (sentence,) = sentences(said)
-    assert "holds a run with other settings (epochs 1 there, 2 here)" in sentence
+    assert "holds a run with other settings (seed 0 there, 2 here)" in sentence
     assert "Traceback" not in said
 
 

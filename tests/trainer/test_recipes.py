@@ -102,7 +102,9 @@ def test_the_method_s_settings_are_the_defaults_without_a_recipe(config):
 
 
 def test_an_unknown_recipe_or_stage_is_refused_naming_what_there_is():
-    with pytest.raises(ConfigError, match=r"no recipe 'x'; there are demo and proclip\|llm2clip-1m\|3m\|15m\|30m\["):
+    with pytest.raises(
+        ConfigError, match=r"no recipe 'x'; there are demo, photos and proclip\|llm2clip-1m\|3m\|15m\|30m\["
+    ):
         recipe_settings("x", "stage1")
     with pytest.raises(ConfigError, match="has no pretrain; it has stage1, stage2"):
         recipe_settings("proclip-3m", "pretrain")

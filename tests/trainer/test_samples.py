@@ -1,7 +1,9 @@
 """Samples of several shards, addressed by one position."""
 
+import gc
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,9 +121,25 @@ def test_only_so_many_shards_are_kept_open(tmp_path, monkeypatch):
     assert len(os.listdir("/proc/self/fd")) - before <= 2
 
 
+def own_descriptors() -> list[str]:
+    """All but the one that lists them."""
+    return [fd for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
+
+
+def test_shards_are_closed_with_the_samples(two_shards):
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        samples = ShardSamples(two_shards)
+        for i in range(len(samples)):
+            samples.image(i)
+        assert sum(str(Path(f"/proc/self/fd/{fd}").readlink()) in two_shards for fd in own_descriptors()) == 2
+        del samples
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_samples_sent_to_another_process_open_their_own_files(two_shards):
     samples = ShardSamples(two_shards)
     first = samples.image(0)
     sent = pickle.loads(pickle.dumps(samples))
-    assert not sent._files
     assert sent.image(0) == first

@@ -8,8 +8,19 @@ import torch
 
 import store
 from store.errors import ConfigError, MissingKeysError, StaleCaptionError
+from store.fingerprint import fingerprint
+from tests.embedder.models import save_clip
 from tests.trainer.conftest import KEYS
-from tests.trainer.examples import CAPTION_DIM, JOINT_DIM, add_field, captions_of, make_store, vectors
+from tests.trainer.examples import (
+    CAPTION_DIM,
+    JOINT_DIM,
+    add_field,
+    captions_of,
+    encoded,
+    make_store,
+    picture,
+    vectors,
+)
 from trainer import stage1
 from trainer.adapter import Adapter
 from trainer.stage1 import InheritanceObjective, Stage1, Stage1Config, VectorData
@@ -110,6 +121,23 @@ def test_evaluation_on_the_way_asks_for_the_image_tower(store_path):
     sets = {"eval_every": 5, "eval_sets": Path("sets.yaml"), "eval_store": store_path, "eval_field": "llm/short"}
     with pytest.raises(ConfigError, match="needs the CLIP whose image tower"):
         make_config(store_path, **sets)
+
+
+def test_stage_1_is_evaluated_only_beside_the_clip_of_its_teacher(clip_folder, tmp_path):
+    save_clip(tmp_path / "other", seed=1)
+    path = make_store(tmp_path / "s", KEYS)
+    add_field(path, "ours/short", KEYS, JOINT_DIM, kind="clip-text", revision=fingerprint(clip_folder))
+    (tmp_path / "photos.jsonl").write_text('{"image": "1.jpg", "caption": "a photo"}\n')
+    (tmp_path / "1.jpg").write_bytes(encoded(picture(1)))
+    (tmp_path / "sets.yaml").write_text("sets: {photos: {layout: jsonl, annotations: photos.jsonl, images: .}}")
+    spec = store.open(path).field("llm/short").spec
+    writer = store.open(path, mode="a").writer("llm/eval", spec)
+    writer.commit("block", ["photos/1#0"], vectors("llm/eval", 1, CAPTION_DIM), store.caption_hashes(["a photo"]))
+    more = {"eval_every": 1, "eval_sets": tmp_path / "sets.yaml", "eval_store": path, "eval_field": "llm/eval"}
+    more |= {"fields": ("llm/short",), "teacher_fields": ("ours/short",)}
+    assert Stage1(make_config(path, clip=str(clip_folder), **more)).tower is not None
+    with pytest.raises(ConfigError, match=r"the adapter of this run learned the text space of 'ours' .* another model"):
+        Stage1(make_config(path, clip=str(tmp_path / "other"), **more))
 
 
 def test_the_adapter_goes_from_the_embedders_width_to_the_joint_space(store_path):

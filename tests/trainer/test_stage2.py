@@ -55,7 +55,7 @@ def regulariser(stage: Stage2, batch) -> tuple[float, torch.Tensor]:
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("teacher", ["ema", "fixed"])
 @pytest.mark.parametrize("lora_rank", [0, 3])
-def test_the_regulariser_is_exactly_zero_at_step_0_and_is_not_after_the_weights_move(
+def test_the_regulariser_is_zero_up_to_rounding_at_step_0_and_is_not_after_the_weights_move(
     settings, teacher, precision, lora_rank
 ):
     stage = make_stage(settings, teacher=teacher, precision=precision, lora_rank=lora_rank)
@@ -63,8 +63,8 @@ def test_the_regulariser_is_exactly_zero_at_step_0_and_is_not_after_the_weights_
     assert stage.objective.teacher.model.dtype == stage.objective.image.dtype
     batch = load(stage)
     value, gradient = regulariser(stage, batch)
-    assert value == 0.0
-    assert not gradient.any()
+    assert value == pytest.approx(0.0, abs=1e-4)
+    assert gradient.abs().max() < 1e-4
     perturb(stage.objective.image)
     value, gradient = regulariser(stage, batch)
     assert value > 0.01

@@ -5,9 +5,11 @@ import copy
 import pytest
 import torch
 
+from tests.embedder.models import save_siglip
 from trainer.lora import Lora, add_lora, trained_weights
-from trainer.teacher import Teacher
-from trainer.towers import ImageTower, load_image_tower
+from trainer.teacher import ROUNDING, Teacher
+from trainer.tower_base import ImageTower
+from trainer.towers import load_image_tower
 
 
 @pytest.fixture
@@ -78,15 +80,32 @@ def test_in_float32_the_average_is_the_model_itself(tower):
         assert all(teacher.average[name] is p for name, p in teacher.model.named_parameters())
 
 
+@pytest.fixture(scope="module", params=["clip", "siglip", "siglip2"])
+def folder(request, clip_folder, tmp_path_factory):
+    if request.param == "clip":
+        return clip_folder
+    folder = tmp_path_factory.mktemp("models") / request.param
+    save_siglip(folder)
+    return folder
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_equal_weights_give_equal_features(tower, precision):
-    teacher = Teacher(tower, precision, 0.0)
-    student = copy.deepcopy(tower).to(precision)
-    shift(student, 0.01)
+def test_equal_weights_give_equal_features_up_to_rounding(folder, precision):
+    """The student's weights require a gradient, the teacher's do not: torch may choose other kernels for them."""
+    plain = load_image_tower(str(folder)).model
+    teacher = Teacher(plain, precision, 0.0)
+    student = copy.deepcopy(plain).to(precision).train()
     with torch.no_grad():
-        assert not torch.equal(teacher.features(pixels()), student.normalized(pixels()))
-        teacher.follow(student)
-        assert torch.equal(teacher.features(pixels()), student.normalized(pixels()))
+        random = torch.Generator().manual_seed(1)
+        for parameter in student.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=random).to(precision)
+
+    def difference() -> float:
+        return (teacher.features(pixels()) - student.normalized(pixels())).abs().max().item()
+
+    assert difference() > 0.05 > ROUNDING[precision]
+    teacher.follow(student)
+    assert difference() <= ROUNDING[precision]
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

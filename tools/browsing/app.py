@@ -2,6 +2,7 @@
 
 from importlib import resources
 from typing import Annotated
+from urllib.parse import unquote_to_bytes
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -47,11 +48,33 @@ class Headers:
         await self._app(scope, receive, adding_send)
 
 
+class StrictAddresses:
+    """ASGI middleware: refuses an address whose percent-encoded bytes are no UTF-8.
+
+    Such bytes would become replacement characters, so that different addresses meant the same field or key.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                for part in (scope.get("raw_path") or b"", scope["query_string"]):
+                    unquote_to_bytes(part).decode()
+            except UnicodeDecodeError:
+                answer = _html(pages.error_page([], "The address is not UTF-8.", field=None, query=""), 400)
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
 def create_app(library: Library, host: str) -> FastAPI:
     """The pages as an ASGI application that answers under names of this machine only."""
     app = FastAPI(title="keyclip browse", docs_url=None, redoc_url=None, openapi_url=None)
     hosts = LOOPBACK_NAMES | {host}
     app.add_middleware(Guard, token=None, hosts=hosts, max_request_bytes=MAX_REQUEST_BYTES)
+    app.add_middleware(StrictAddresses)
     app.add_middleware(Headers)
     _add_errors(app, library)
     _add_pages(app, library)

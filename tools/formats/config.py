@@ -6,6 +6,7 @@ from typing import Literal
 
 from store.contract import Backend
 from store.errors import ConfigError
+from store.settings import Count, Few
 from store.spec import Kind, StoredDtype
 
 Missing = Literal["error", "skip"]
@@ -18,37 +19,38 @@ class ImportConfig:
     store: str
     """The store that receives the vectors; made where there is none."""
     model: str | None = None
-    """The model that made the vectors: a hub id or folder name. Default: as the file says, if keyclip exported it."""
+    """The model that made the vectors: its folder, or its hub id. Its own files (of a hub id: in the hub's cache, where
+    keyclip embed puts them) tell what is not given of the next five settings, so that keyclip embed can add to the same
+    fields. Default: as the file says, if keyclip exported it."""
     revision: str | None = None
     """Revision or fingerprint of the model's weights. Training takes fields together only if it is the same. Default:
-    as the file says, else "unknown"."""
+    as the file says, else as the model's files say, else "unknown"."""
     kind: Kind | None = None
-    """What the model is. Default: as the file says, else llm."""
+    """What the model is. Default: as the file says, else as the model's files say, else llm."""
     template: str | None = None
-    """Text around the caption, with {caption} in it. Default: as the file says, else none."""
+    """Text around the caption, with {caption} in it. Default: as the file says, else as the model's files say, else
+    none."""
     pooling: str | None = None
-    """How token states became a vector: mean, mean-text, last, cls, max or eos. Default: as the file says, else
-    "unknown"."""
-    max_length: int | None = None
-    """Tokens a caption could have. Default: as the file says, else 512."""
+    """How token states became a vector: mean, mean-text, last, cls, max or eos. Default: as the file says, else as the
+    model's files say, else "unknown"."""
+    max_length: Few | None = None
+    """Tokens a caption could have. Default: as the file says, else as the model's files say, else 512."""
     normalize: bool | None = None
     """Whether the vectors have length 1. Default: as the file says, else as the first vectors have."""
     field_prefix: str | None = None
     """First part of the field names PREFIX/CAPTION_FIELD. Default: the model's short name."""
     dtype: StoredDtype | None = None
     """How numbers are stored. Default: as in the file, bit by bit (float64 becomes float32)."""
-    backend: Backend = "lmdb"
-    """Backend of a store that this command makes."""
+    backend: Backend | None = None
+    """Backend of a store that this command makes, lmdb by default; a store that exists must have it."""
     keys: Path | None = None
     """Import only the sample keys listed in this file, one a line."""
-    block_size: int = 10_000
+    block_size: Count = 10_000
     """Vectors per commit, at most; what is held in memory."""
     json: bool = False
     """Print the report as json."""
 
     def __post_init__(self) -> None:
-        if self.block_size < 1:
-            raise ConfigError(f"--block-size must be at least 1, not {self.block_size}")
         if self.model is not None and not self.model.strip("/"):
             raise ConfigError("--model names the model that made the vectors; it must not be empty")
 

@@ -69,7 +69,9 @@ def select(path: str, fields: Sequence[str], missing: Missing) -> Selection:
     """
     opened = store.open(path)
     if not fields:
-        raise ConfigError(f"name the fields to export with --fields; {path!r} has {', '.join(opened.fields())}")
+        raise ConfigError(
+            f"name the fields to export with --fields; {path!r} has {', '.join(map(repr, opened.survey()))}"
+        )
     there = opened.fields()
     selected: dict[str, store.Field] = {}
     for argument in fields:

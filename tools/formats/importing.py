@@ -20,11 +20,12 @@ from store.dtypes import decode
 from store.errors import ConfigError, DuplicateKeyError, InvalidVectorsError, StaleCaptionError, StoreNotFoundError
 from store.keylist import read_keys
 from store.naming import block_name
+from store.spec import UNKNOWN
 from tools.formats.captions import KnownCaptions
 from tools.formats.columns import Column, Rows, Source, VectorFile
 from tools.formats.config import ImportConfig
+from tools.formats.learning import learn, unknown_model
 from tools.formats.report import FieldCounts, ImportReport
-from tools.stores import open_or_create
 
 HELD_BYTES = 2**29
 """Vectors of one file that are held in memory between check and commit; of larger files they are read twice."""
@@ -95,6 +96,7 @@ class _Importer:
         self._report = report
         self._store = _open_for_adding(config.store)
         self._writers: dict[str, store.Writer] = {}
+        self._learned = learn(config)
         self.listed = read_keys(config.keys) if config.keys else None
         self.met: set[str] = set()
         """Keys of the list that a file had."""
@@ -119,10 +121,11 @@ class _Importer:
 
     def _commit(self, job: _Job, batch: Batch, counts: FieldCounts) -> None:
         if job.field not in self._writers:
-            self._store = self._store or open_or_create(self._config.store, self._config.backend)
+            self._store = self._store or store.open_or_create(self._config.store, self._config.backend)
             self._writers[job.field] = self._store.writer(job.field, job.spec)
         self._report.num_blocks += self._writers[job.field].commit_batch(batch)
         counts.imported += len(batch)
+        self._report.note = unknown_model(job.spec) or self._report.note
         counts.unknown_captions += int((job.hashes == store.UNKNOWN_CAPTION).sum())
 
     def _field(self, column: Column) -> str:
@@ -130,10 +133,12 @@ class _Importer:
         return f"{prefix}/{column.caption_field.removeprefix('.')}"
 
     def _made(self, name: str, column: Column, default: Any = None) -> Any:
-        """A setting of how vectors were made: as it is given, else as the file says, else ``default``."""
+        """A setting of how vectors were made: as it is given, as the file says, as the model says, or ``default``."""
         value = getattr(self._config, name)
+        if name == "model" and self._learned is not None:
+            value = self._learned.model  # not the path of its folder
         if value is None:
-            value = getattr(column.made_by, name) if column.made_by else default
+            value = getattr(column.made_by or self._learned, name, default)
         if value is None:
             raise ConfigError(f"the file does not say which {name} made its vectors; name it with --{name}")
         return value
@@ -166,12 +171,17 @@ class _Importer:
     def _spec(self, column: Column, rows: Rows, there: store.Field | None) -> store.FieldSpec:
         if (measured := self._config.normalize) is None and column.made_by is None:
             measured = there.spec.normalize if there is not None else _have_unit_length(column, rows)
+        if self._learned is not None and self._learned.dim != column.dim:
+            raise ConfigError(
+                f"model {self._config.model!r} makes vectors of {self._learned.dim} numbers, those of "
+                f"{column.caption_field!r} have {column.dim}; name the model that made them with --model"
+            )
         return store.FieldSpec(
             model=self._made("model", column),
-            revision=self._made("revision", column, "unknown"),
+            revision=self._made("revision", column, UNKNOWN),
             kind=self._made("kind", column, "llm"),
             template=self._made("template", column, ""),
-            pooling=self._made("pooling", column, "unknown"),
+            pooling=self._made("pooling", column, UNKNOWN),
             max_length=self._made("max_length", column, 512),
             normalize=self._made("normalize", column, measured),
             caption_field=column.caption_field,

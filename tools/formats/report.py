@@ -34,6 +34,8 @@ class ImportReport:
     fields: dict[str, FieldCounts] = field(default_factory=dict)
     not_found: int | None = None
     """Keys of the key list that no file has; None without a list."""
+    note: str | None = None
+    """What a person should know of the fields."""
     seconds: float = 0.0
 
     def as_json(self) -> str:
@@ -50,6 +52,8 @@ class ImportReport:
         )
         if self.not_found:
             lines.append(f"{self.not_found} keys of the key list are in none of the files")
+        if self.note:
+            lines.append(f"note: {self.note}")
         return "\n".join(lines)
 
 

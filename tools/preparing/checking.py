@@ -4,17 +4,14 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import xxhash
 
 from store.outputs import Lines
+from tools.preparing.database import Database
 from tools.preparing.scanning import Finding, scan
 from tools.preparing.shards_in_parallel import over_shards
-from tools.preparing.spill import NUM_PARTITIONS, Spill, by_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +60,12 @@ def check_shards(
     workers: int | None,
     tell: Callable[[Finding], object],
     good_keys: Lines,
-    working: Path,
+    database: Database,
     quiet: bool,
 ) -> Summary:
     """Check shards in parallel; ``tell`` is called with every finding; ``good_keys`` receives the key list.
 
-    ``working`` is a folder for what is laid aside. Memory does not grow with the number of samples: keys are compared
-    across shards on disk.
+    Memory does not grow with the number of samples: keys are compared across shards in ``database``.
     """
     counts: Counter[str] = Counter()
     summary = Summary(num_shards=len(shards))
@@ -79,26 +75,23 @@ def check_shards(
         tell(finding)
 
     check = functools.partial(check_shard, caption_fields=tuple(caption_fields), decode_images=decode_images)
-    spill, good = Spill(working / "keys"), Spill(working / "good")
     for number, checked in enumerate(over_shards(check, shards, workers, "check", quiet)):
         for finding in checked.findings:
             found(finding)
-        _lay_aside(checked, number, summary.num_samples, spill)
+        database.insert("keys", _as_table(checked, number, summary.num_samples))
         summary.num_samples += len(checked.keys)
-    for keys in spill:
-        keys = _without_repeated(keys, shards, found)
-        keys = keys.filter(keys["good"])
-        good.add(by_number(keys["sample"].to_numpy()), keys)
-        summary.num_good += keys.num_rows
-    for keys in good:
-        good_keys.write(keys.sort_by("sample")["key"].to_pylist())
+    for key, places in database.rows(_REPEATED) if shards else ():
+        first, second, *rest = (shards[place] for place in places)
+        found(Finding(second, key, "key in several shards", f"also in {', '.join([first, *rest])}"))
+    summary.num_good = database.row(f"SELECT count(*) FROM ({_GOOD})")[0]
+    good_keys.write(key for (key,) in database.rows(_GOOD))
     summary.num_findings = dict(counts)
     return summary
 
 
-def _lay_aside(checked: CheckedShard, shard: int, first_sample: int, spill: Spill) -> None:
+def _as_table(checked: CheckedShard, shard: int, first_sample: int) -> pa.Table:
     count = len(checked.keys)
-    table = pa.table(
+    return pa.table(
         {
             "key": pa.array(checked.keys, pa.large_string()),
             "good": pa.array(checked.good, pa.bool_()),
@@ -106,20 +99,13 @@ def _lay_aside(checked: CheckedShard, shard: int, first_sample: int, spill: Spil
             "sample": pa.array(np.arange(count) + first_sample),
         }
     )
-    spill.add(
-        np.array([xxhash.xxh3_64_intdigest(key.encode()) % NUM_PARTITIONS for key in checked.keys], np.int64), table
-    )
 
 
-def _without_repeated(keys: pa.Table, shards: Sequence[str], found: Callable[[Finding], None]) -> pa.Table:
-    """The keys that stand in one shard only; of the others one finding each."""
-    counts = pc.value_counts(keys["key"].combine_chunks())
-    several = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-    is_several = pc.is_in(keys["key"], value_set=several)
-    repeated = keys.filter(is_several).sort_by([("key", "ascending"), ("sample", "ascending")])
-    where: dict[str, list[str]] = {}
-    for row in repeated.to_pylist():
-        where.setdefault(row["key"], []).append(shards[row["shard"]])
-    for key, places in where.items():
-        found(Finding(places[1], key, "key in several shards", f"also in {', '.join(places[:1] + places[2:])}"))
-    return keys.filter(pc.invert(is_several))
+_REPEATED = """
+SELECT key, list(shard ORDER BY sample) FROM keys GROUP BY key HAVING count(*) > 1 ORDER BY key
+"""
+# the keys of sound samples that are in one shard only, in the samples' order
+_GOOD = """
+SELECT key FROM (SELECT key, min(sample) AS sample, count(*) AS count, bool_and(good) AS good FROM keys GROUP BY key)
+WHERE good AND count = 1 ORDER BY sample
+"""

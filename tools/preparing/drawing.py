@@ -1,20 +1,14 @@
 """Random draws of sample keys that depend on the keys and a seed alone, not on the order in which keys come."""
 
-import contextlib
 from collections.abc import Iterable
 from hashlib import blake2b
-from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from store.errors import ConfigError
 from store.outputs import KEY_LIST, Outputs
-from tools.preparing.equality import digest_column
-from tools.preparing.spill import NUM_PARTITIONS, Spill, working_folder
-
-_BATCH = 2**15
+from tools.preparing.database import Database, batched
 
 
 def draw_keys(
@@ -42,36 +36,27 @@ def draw_keys(
         ConfigError: there are fewer than ``number`` different keys.
         OutputExistsError: as :meth:`store.outputs.Outputs.claim`.
     """
-    rest, num_keys, num_different, written = iter(keys), 0, 0, 0
-    with Outputs(inputs, overwrite) as outputs, contextlib.ExitStack() as stack:
+    num_keys = 0
+    with Outputs(inputs, overwrite) as outputs, Database(output) as database:
         lines = outputs.lines(outputs.claim(output, KEY_LIST))
-        spill = Spill(stack.enter_context(working_folder(output)) / "keys")
-        while batch := list(islice(rest, _BATCH)):
+        for batch in batched(keys):
             num_keys += len(batch)
-            _lay_aside(batch, seed, spill)
-        for table in spill:
-            drawn = _in_order_of_digests(table)
-            num_different += len(drawn)
-            lines.write(drawn[: number - written])
-            written += min(len(drawn), number - written)
-        if written < number:
+            columns = {
+                "digest": pa.array(_digests(batch, seed), pa.binary()),
+                "key": pa.array(batch, pa.large_string()),
+            }
+            database.insert("keys", pa.table(columns))
+        num_different = database.row("SELECT count(DISTINCT digest) FROM keys")[0] if num_keys else 0
+        if num_different < number:
             raise ConfigError(f"{number:,} keys are asked for, there are {num_different:,} different ones")
+        drawn = "SELECT digest, any_value(key) FROM keys GROUP BY digest ORDER BY digest LIMIT ?"
+        lines.write(key for _, key in database.rows(drawn, number))
     return num_keys, num_keys - num_different
 
 
-def _lay_aside(keys: list[str], seed: int, spill: Spill) -> None:
+def _digests(keys: list[str], seed: int) -> list[bytes]:
     salt = seed.to_bytes(16, "little")
     try:
-        digests = b"".join(blake2b(key.encode(), digest_size=16, salt=salt).digest() for key in keys)
+        return [blake2b(key.encode(), digest_size=16, salt=salt).digest() for key in keys]
     except UnicodeEncodeError as error:
         raise ConfigError(f"sample key {error.object!r:.100} is not UTF-8 text; rename the sample") from None
-    first_bytes = np.frombuffer(digests, np.uint8)[::16].astype(np.int64)
-    column = digest_column(np.frombuffer(digests, "V16"))
-    table = pa.table({"digest": column, "key": pa.array(keys, pa.large_string())})
-    spill.add(first_bytes * NUM_PARTITIONS // 256, table)
-
-
-def _in_order_of_digests(table: pa.Table) -> list[str]:
-    """The different keys of a table by their digests."""
-    pairs = sorted(zip(table["digest"].to_pylist(), table["key"].to_pylist(), strict=True))
-    return [key for place, (digest, key) in enumerate(pairs) if not place or digest != pairs[place - 1][0]]

@@ -1,25 +1,21 @@
 """What ``keyclip data captions`` and ``keyclip data match`` have in common: captions brought to the samples' keys."""
 
-import contextlib
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from store.errors import ConfigError
 from store.outputs import KEY_LIST, PARQUET, Outputs
-from tools.preparing.matching import AMBIGUOUS, MATCHED, UNMATCHED, Comparison, Counts, Matching
+from tools.preparing.database import Database
+from tools.preparing.matching import Comparison, Counts, Matching, Rows
 from tools.preparing.recaptions import CaptionTables
 from tools.preparing.samples import files_of, iter_downloaded
-from tools.preparing.spill import RANGE, Spill, by_number, working_folder
 
-NUMBER = "__number__"  # of the sample; while captions are put in order
 Places = dict[str, Path]
 
 
@@ -55,21 +51,19 @@ def join_captions(
             :meth:`store.outputs.Outputs.claim`); no output is written then.
     """
     silent = quiet or not sys.stderr.isatty()
-    with Outputs([*files_of(shards), *tables.files], overwrite) as outputs, contextlib.ExitStack() as stack:
+    with Outputs([*files_of(shards), *tables.files], overwrite) as outputs, Database(output) as database:
         kinds = {"without_captions": KEY_LIST}
         where = {name: outputs.claim(place, kinds.get(name, PARQUET)) for name, place in places(output).items()}
-        folder = stack.enter_context(working_folder(output))
-        matching = Matching(folder, comparison)
+        matching = Matching(database, comparison)
         matching.add_samples(iter_downloaded(shards, sample_field, progress=not quiet))
-        matching.add_rows(tqdm(tables.digests(), "rows", unit_scale=True, disable=silent))
-        with tqdm(desc="joining", unit=" partitions", disable=silent) as bar:
+        with tqdm(desc="rows", unit_scale=True, disable=silent) as bar:
+            matching.add_rows(_counted(tables.rows(), bar))
+        with tqdm(desc="joining", total=matching.num_steps, unit="step", disable=silent) as bar:
             matching.solve(bar.update)
-        counts = matching.counts
-        _write(tables, matching, outputs, where, Spill(folder / "captions"), silent)
-        _write_without(matching, outputs, where["without_captions"])
-        if not counts.num_matched:
+        if not matching.counts.num_matched:
             raise ConfigError(_nothing_matches(shards, sample_field, tables))
-    return counts
+        _write(database, tables, comparison, outputs, where, silent)
+    return matching.counts
 
 
 def describe(counts: Counts, output: Path) -> str:
@@ -94,54 +88,63 @@ def as_dict(counts: Counts, output: Path) -> dict[str, Any]:
     return dataclasses.asdict(counts) | {"outputs": {name: str(place) for name, place in places(output).items()}}
 
 
+def _counted(chunks: Iterable[Rows], bar: Any) -> Iterator[Rows]:
+    for chunk in chunks:
+        yield chunk
+        bar.update(len(chunk.told))
+
+
 def _write(
-    tables: CaptionTables, matching: Matching, outputs: Outputs, where: Places, matched: Spill, silent: bool
+    database: Database, tables: CaptionTables, comparison: Comparison, outputs: Outputs, where: Places, silent: bool
 ) -> None:
-    """Read the tables again and write each row where it belongs; matched ones are put into the samples' order."""
-    told_field = pa.field(tables.column, pa.large_string())
-    left = pa.schema([told_field, *tables.schema])
-    unmatched = outputs.table(where["unmatched"], left)
-    ambiguous = outputs.table(where["ambiguous"], left.append(pa.field("candidates", pa.large_string())))
-    done = 0
-    with tqdm(total=matching.counts.num_rows, desc="writing", unit_scale=True, disable=silent) as bar:
-        for told, captions in tables.chunks(RANGE):
-            outcome = matching.outcomes(done, len(told))
-            status = outcome["status"].to_numpy()
-            rows = captions.add_column(0, told_field, pa.array(told, told_field.type))
-            _append(unmatched, rows.filter(pa.array(status == UNMATCHED)))
-            candidates = outcome["candidates"].combine_chunks().fill_null(outcome["key"].combine_chunks())
-            _append(ambiguous, rows.append_column("candidates", candidates).filter(pa.array(status == AMBIGUOUS)))
-            keyed = captions.add_column(0, "key", outcome["key"]).append_column(NUMBER, outcome["number"])
-            keyed = keyed.append_column("matched_by", outcome["form"]).filter(pa.array(status == MATCHED))
-            matched.add(by_number(keyed[NUMBER].to_numpy()), keyed)
-            done += len(told)
-            bar.update(len(told))
-        _write_matched(tables, matched, outputs, where["captions"])
-
-
-def _append(writer: pq.ParquetWriter, rows: pa.Table) -> None:
-    if rows.num_rows:  # no row groups without rows
-        writer.write_table(rows)
-
-
-def _write_matched(tables: CaptionTables, matched: Spill, outputs: Outputs, part: Path) -> None:
+    """Write each row to the output that it belongs to; matched ones in the order of the samples."""
     text = pa.large_string()
-    schema = pa.schema([pa.field("key", text), *tables.schema, pa.field("matched_by", text)])
-    writer = outputs.table(part, schema)
-    for rows in matched:
-        order = np.argsort(rows[NUMBER].to_numpy())
-        writer.write_table(rows.take(pa.array(order)).drop_columns(NUMBER).cast(schema))
+    captions = [f"caption{place}" for place in range(len(tables.schema))]
+    names = " ".join(f"WHEN {form} THEN '{name}'" for form, name in enumerate(comparison.names))
+    told, fields = pa.field(tables.column, text), list(tables.schema)
+    queries = {
+        "captions": (
+            _MATCHED.format(captions=", ".join(captions), names=names),
+            [pa.field("key", text), *fields, pa.field("matched_by", text)],
+        ),
+        "unmatched": (_UNMATCHED.format(captions=", ".join(captions)), [told, *fields]),
+        "ambiguous": (_AMBIGUOUS.format(captions=", ".join(captions)), [told, *fields, pa.field("candidates", text)]),
+    }
+    for name, (sql, columns) in queries.items():
+        schema = pa.schema(columns)
+        writer = outputs.table(where[name], schema)
+        for batch in tqdm(database.batches(sql), f"writing {name}", unit=" batches", disable=silent):
+            if batch.num_rows:  # no row groups without rows
+                writer.write_table(pa.Table.from_batches([batch]).rename_columns(schema.names).cast(schema))
+    outputs.lines(where["without_captions"]).write(key for (key,) in database.rows(_WITHOUT))
 
 
-def _write_without(matching: Matching, outputs: Outputs, part: Path) -> None:
-    lines = outputs.lines(part)
-    for keys in matching.samples_without_row():
-        lines.write(keys)
+_MATCHED = """
+SELECT samples.key, {captions}, CASE outcomes.form {names} END
+FROM outcomes
+JOIN table_rows ON table_rows.row = outcomes.row
+JOIN samples ON samples.number = outcomes.number
+WHERE status = 'matched' ORDER BY outcomes.number
+"""
+_UNMATCHED = """
+SELECT told, {captions} FROM table_rows
+ANTI JOIN outcomes ON outcomes.row = table_rows.row ORDER BY table_rows.row
+"""
+_AMBIGUOUS = """
+SELECT told, {captions}, candidates FROM table_rows
+JOIN outcomes ON outcomes.row = table_rows.row
+WHERE status = 'ambiguous' ORDER BY table_rows.row
+"""
+_WITHOUT = """
+SELECT key FROM samples
+ANTI JOIN (SELECT number FROM outcomes WHERE status = 'matched') AS matched ON matched.number = samples.number
+ORDER BY samples.number
+"""
 
 
 def _nothing_matches(shards: Sequence[str], sample_field: str | None, tables: CaptionTables) -> str:
     sample = next(iter_downloaded(shards, sample_field, progress=False), (None, None))
-    told, _ = next(tables.digests(), (None, 0))
+    told = next((chunk.told[0] for chunk in tables.rows(1)), None)
     return (
         f"no row belongs to any sample: the first row says {tables.column} {told!r}, the first sample is "
         f"{sample[0]!r}{f' with {sample_field} {sample[1]!r}' if sample_field else ''}; are they of one data set?"

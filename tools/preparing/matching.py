@@ -1,8 +1,7 @@
-"""Which row belongs to which sample: a join on disk whose memory does not grow with the number of rows or samples.
+"""Which row of a caption table belongs to which sample: a join in SQL, on disk.
 
-Samples and rows are hashed by one form of their value after the other (:mod:`tools.preparing.urls`; a single form when
-keys are compared) and laid aside in partitions by hash; equal forms meet in the same partition. A row takes the most
-exact form in which any sample is equal to it. Then rows are gathered by sample, and a sample keeps one row.
+Samples and rows are compared by one form of their value after the other (:mod:`tools.preparing.urls`; keys have a
+single form). A row takes the most exact form in which any sample is equal to it; then a sample keeps one row.
 
 =========================================================  =====================================
 a row                                                      becomes
@@ -16,23 +15,18 @@ equals one sample, which another row equals more exactly   ambiguous
 =========================================================  =====================================
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from store.errors import ConfigError
-from tools.preparing.equality import digest_column, digests_of, equal_samples
+from tools.preparing.database import Database, batched
 from tools.preparing.samples import Sample
-from tools.preparing.spill import RANGE, Spill, by_hash, by_number
 
-UNMATCHED, MATCHED, AMBIGUOUS, REPEATED = range(4)
-NOT_A_SAMPLE = -1
+SHOWN = 5
+"""Of samples that equal a row, as many are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +38,21 @@ class Comparison:
     forms: Callable[[str], Sequence[str]]
     """A value in these forms; an empty one is equal to nothing."""
 
+    def columns(self, values: Sequence[str | None]) -> dict[str, pa.Array]:
+        """The values in each form, as the columns ``form0``, ``form1`` ..., null where there is nothing to compare."""
+        nothing = [""] * len(self.names)
+        forms = zip(*(self.forms(value) if value else nothing for value in values), strict=True)
+        columns = [pa.array([text or None for text in texts], pa.large_string()) for texts in forms]
+        return {f"form{number}": column for number, column in enumerate(columns)}
 
-T = TypeVar("T")
 
-_BATCH = 2**15
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some rows of a caption table: what each says of its sample, a digest of its captions, and the captions."""
+
+    told: Sequence[str | None]
+    said: Sequence[int]
+    captions: pa.Table
 
 
 @dataclass(slots=True)
@@ -65,165 +70,125 @@ class Counts:
 
 
 class Matching:
-    """The join; its steps are called in this order: samples, rows, solve, then the outcomes are read."""
+    """The join. Add samples and rows, then ``solve``; the table ``outcomes`` then says what became of every row.
 
-    def __init__(self, folder: Path, comparison: Comparison) -> None:
-        """``folder`` is there and empty."""
+    Its tables are ``samples`` (number, key, form0 ...), ``table_rows`` (row, told, said, form0 ..., caption0 ...) and
+    ``outcomes`` (row, form, number of the sample, candidates, status). ``candidates`` are the keys of the samples that
+    a row equals; ``status`` is ``matched``, ``ambiguous`` or ``repeated``. A row that is not in it is unmatched.
+    """
+
+    def __init__(self, database: Database, comparison: Comparison) -> None:
         self.counts = Counts()
-        self._comparison = comparison
-        self._samples = [Spill(folder / f"samples-{name}") for name in comparison.names]
-        self._rows = [Spill(folder / f"rows-{name}") for name in comparison.names]
-        self._all = Spill(folder / "samples")
-        self._found = Spill(folder / "found")
-        self._claims = Spill(folder / "claims")
-        self._verdicts = Spill(folder / "verdicts")
-        self._without = Spill(folder / "without-row")
+        self._database, self._comparison = database, comparison
 
     def add_samples(self, samples: Iterable[Sample]) -> None:
         """Take in every sample: its key, and the value that rows are compared with."""
-        for batch in _batched(samples):
+        for batch in batched(samples):
             numbers = np.arange(len(batch)) + self.counts.num_samples
             keys, values = zip(*batch, strict=True)
-            table = pa.table({"key": pa.array(keys, pa.large_string()), "number": numbers})
-            self._all.add(by_hash(digests_of(keys)), table)
-            self._lay_aside(values, table, self._samples)
+            columns = {"number": numbers, "key": pa.array(keys, pa.large_string())}
+            self._database.insert("samples", pa.table(columns | self._comparison.columns(values)))
             self.counts.num_samples += len(batch)
 
-    def add_rows(self, rows: Iterable[tuple[str | None, int]]) -> None:
-        """Take in every row: what it says of its sample, and a digest of everything else that it says."""
-        for batch in _batched(rows):
-            numbers = np.arange(len(batch)) + self.counts.num_rows
-            told, said = zip(*batch, strict=True)
-            table = pa.table({"row": numbers, "said": pa.array(said, pa.uint64())})
-            self._lay_aside(told, table, self._rows)
-            self.counts.num_rows += len(batch)
+    def add_rows(self, rows: Iterable[Rows]) -> None:
+        """Take in every row."""
+        for chunk in rows:
+            numbers = np.arange(len(chunk.told)) + self.counts.num_rows
+            columns = {
+                "row": numbers,
+                "told": pa.array(chunk.told, pa.large_string()),
+                "said": pa.array(chunk.said, pa.uint64()),
+                **self._comparison.columns(chunk.told),
+                **{f"caption{place}": column for place, column in enumerate(chunk.captions.columns)},
+            }
+            self._database.insert("table_rows", pa.table(columns))
+            self.counts.num_rows += len(chunk.told)
 
     def solve(self, progress: Callable[[], object] = lambda: None) -> None:
-        """Decide about every row; ``progress`` is called about ``num_steps`` times.
+        """Decide about every row; ``progress`` is called ``num_steps`` times.
 
         Raises:
             ConfigError: two samples have the same key.
         """
-        for exactness, (samples, rows) in enumerate(zip(self._samples, self._rows, strict=True)):
-            for partition in range(rows.num_partitions):
-                if (ours := rows.read(partition)) is not None and (theirs := samples.read(partition)) is not None:
-                    found = equal_samples(ours, theirs, exactness)
-                    self._found.add(by_number(found["row"].to_numpy()), found)
-                progress()
-        for found in self._found:
-            self._choose_form(found)
+        self._refuse_repeated_keys()
+        progress()
+        self._database.run("CREATE TABLE claims (row BIGINT, form TINYINT, number BIGINT, count BIGINT)")
+        for form in range(len(self._comparison.names)):
+            self._database.run(_CLAIM.format(form=form))
             progress()
-        for partition in range(self._all.num_partitions):
-            if (there := self._all.read(partition)) is not None:
-                self._choose_rows(there, self._claims.read(partition))
-            progress()
-        self.counts.num_unmatched = self.counts.num_rows - sum(
-            (self.counts.num_matched, self.counts.num_ambiguous, self.counts.num_repeated)
-        )
+        self._database.run(_OUTCOMES.format(candidates=self._candidates()))
+        progress()
+        self._count()
 
-    def outcomes(self, first_row: int, num_rows: int) -> pa.Table:
-        """What became of rows ``first_row`` to ``first_row + num_rows``, one partition by number: a table with the
-        columns ``status``, ``key``, ``number`` (of the sample), ``form`` and ``candidates``, a row each. Once only.
-        """
-        decided = self._verdicts.read(first_row // RANGE)
-        if decided is None:
-            return _undecided(num_rows)
-        place = np.full(num_rows, decided.num_rows)
-        place[decided["row"].to_numpy() - first_row] = np.arange(decided.num_rows)
-        return pa.concat_tables([decided.drop_columns("row"), _undecided(1)]).take(pa.array(place))
+    @property
+    def num_steps(self) -> int:
+        """Steps of ``solve``."""
+        return len(self._comparison.names) + 2
 
-    def samples_without_row(self) -> Iterator[list[str]]:
-        """Keys of the samples that no row is matched to, in the samples' order. Once only."""
-        for table in self._without:
-            yield table.sort_by("number")["key"].to_pylist()
+    def _refuse_repeated_keys(self) -> None:
+        if found := list(self._database.rows("SELECT key FROM samples GROUP BY key HAVING count(*) > 1 LIMIT 1")):
+            raise ConfigError(
+                f"sample key {found[0][0]!r} stands in several of the shards; keys must be unique: prepare data sets "
+                "whose keys collide one by one"
+            )
 
-    def _lay_aside(self, values: Sequence[str | None], rest: pa.Table, spills: Sequence[Spill]) -> None:
-        """Lay ``rest`` aside under the digest of each value's forms; rows whose value has none are left out."""
-        nothing = [""] * len(spills)
-        forms = zip(*(self._comparison.forms(value) if value else nothing for value in values), strict=True)
-        for texts, spill in zip(forms, spills, strict=True):
-            there = np.array([bool(text) for text in texts], bool)
-            digests = digests_of([text for text in texts if text])
-            there_with_digest = rest.filter(pa.array(there)).append_column("digest", digest_column(digests))
-            spill.add(by_hash(digests), there_with_digest)
+    def _candidates(self) -> str:
+        """A query of the first keys of the samples that equal an ambiguous row, form by form."""
+        return " UNION ALL ".join(_CANDIDATES.format(form=n, shown=SHOWN) for n in range(len(self._comparison.names)))
 
-    def _choose_form(self, found: pa.Table) -> None:
-        """Of each row's finds the most exact one: a claim on a sample, or ambiguous."""
-        row, exactness = found["row"].to_numpy(), found["form"].to_numpy()
-        order = np.lexsort((exactness, row))
-        first = order[np.r_[True, row[order][1:] != row[order][:-1]]] if len(order) else order
-        found = found.take(pa.array(first))
-        several = found["count"].to_numpy() > 1
-        self._decide(found.filter(pa.array(several)), AMBIGUOUS)
-        claims = found.filter(pa.array(~several))
-        self._claims.add(by_hash(digests_of(claims["key"].to_pylist())), claims)
-
-    def _choose_rows(self, samples: pa.Table, claims: pa.Table | None) -> None:
-        """Of the rows that claim a sample the most exact one, if it is the only one to say what it says."""
-        _refuse_repeated(samples)
-        if claims is None:
-            self._leave(samples)
-            return
-        number, said = claims["number"].to_numpy(), claims["said"].to_numpy()
-        row, exactness = claims["row"].to_numpy(), claims["form"].to_numpy()
-        order = np.lexsort((row, exactness, number))
-        starts = np.flatnonzero(np.r_[True, number[order][1:] != number[order][:-1]])
-        status = np.full(len(order), AMBIGUOUS)
-        sizes = np.diff(np.r_[starts, len(order)])
-        status[order[starts[sizes == 1]]] = MATCHED
-        for start, size in zip(starts[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
-            group = order[start : start + size]
-            best = group[exactness[group] == exactness[group[0]]]
-            if (said[best] == said[best[0]]).all():
-                status[best] = REPEATED
-                status[best[0]] = MATCHED
-        for outcome in (MATCHED, AMBIGUOUS, REPEATED):
-            self._decide(claims.filter(pa.array(status == outcome)), outcome)
-        self._leave(samples.filter(pa.array(~np.isin(samples["number"].to_numpy(), number[status == MATCHED]))))
-
-    def _leave(self, samples: pa.Table) -> None:
-        self.counts.num_samples_without_row += samples.num_rows
-        self._without.add(by_number(samples["number"].to_numpy()), samples)
-
-    def _decide(self, rows: pa.Table, status: int) -> None:
-        names, codes = list(self._comparison.names), rows["form"].to_numpy()
-        if status == MATCHED:
-            self.counts.num_matched += rows.num_rows
-            for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
-                self.counts.matched_by[names[code]] = self.counts.matched_by.get(names[code], 0) + int(count)
-        self.counts.num_ambiguous += rows.num_rows * (status == AMBIGUOUS)
-        self.counts.num_repeated += rows.num_rows * (status == REPEATED)
-        verdicts = pa.table(
-            {
-                "row": rows["row"],
-                "status": pa.array(np.full(rows.num_rows, status, np.int8)),
-                "key": rows["key"],
-                "number": rows["number"],
-                "form": pa.array(names, pa.large_string()).take(pa.array(codes)),
-                "candidates": rows["candidates"],
-            }
-        )
-        self._verdicts.add(by_number(rows["row"].to_numpy()), verdicts)
+    def _count(self) -> None:
+        counts, names = self.counts, self._comparison.names
+        for status, form, count in self._database.rows(
+            "SELECT status, form, count(*) FROM outcomes GROUP BY ALL ORDER BY form"
+        ):
+            setattr(counts, f"num_{status}", getattr(counts, f"num_{status}") + count)
+            if status == "matched":
+                counts.matched_by[names[form]] = count
+        counts.num_unmatched = counts.num_rows - counts.num_matched - counts.num_ambiguous - counts.num_repeated
+        counts.num_samples_without_row = counts.num_samples - counts.num_matched
 
 
-def _batched(items: Iterable[T]) -> Iterator[list[T]]:
-    rest = iter(items)
-    while batch := list(islice(rest, _BATCH)):
-        yield batch
+# claims: each row with the samples that equal it in its most exact form; number is the first of them
+_CLAIM = """
+INSERT INTO claims
+SELECT table_rows.row, {form}, equal.number, equal.count
+FROM table_rows
+JOIN (SELECT form{form} AS value, min(number) AS number, count(*) AS count
+      FROM samples WHERE form{form} IS NOT NULL GROUP BY value) AS equal
+  ON equal.value = table_rows.form{form}
+ANTI JOIN claims ON claims.row = table_rows.row
+"""
 
+_CANDIDATES = """
+SELECT claims.row, claims.form, claims.number,
+       array_to_string(min_by(samples.key, samples.number, {shown}), ' ') AS candidates
+FROM claims
+JOIN table_rows ON table_rows.row = claims.row
+JOIN samples ON samples.form{form} = table_rows.form{form}
+WHERE claims.form = {form} AND claims.count > 1
+GROUP BY claims.row, claims.form, claims.number
+"""
 
-def _undecided(count: int) -> pa.Table:
-    nothing = pa.nulls(count, pa.large_string())
-    number = pa.array(np.full(count, NOT_A_SAMPLE))
-    status = pa.array(np.full(count, UNMATCHED, np.int8))
-    return pa.table({"status": status, "key": nothing, "number": number, "form": nothing, "candidates": nothing})
-
-
-def _refuse_repeated(samples: pa.Table) -> None:
-    if pc.count_distinct(samples["key"]).as_py() < samples.num_rows:
-        counts = pc.value_counts(samples["key"].combine_chunks())
-        key = next(entry["values"] for entry in counts.to_pylist() if entry["counts"] > 1)
-        raise ConfigError(
-            f"sample key {key!r} stands in several of the shards; keys must be unique: prepare data sets whose keys "
-            "collide one by one"
-        )
+_OUTCOMES = """
+CREATE TABLE outcomes AS
+WITH single AS (
+  SELECT claims.row, claims.form, claims.number, table_rows.said
+  FROM claims JOIN table_rows ON table_rows.row = claims.row
+  WHERE claims.count = 1
+), best AS (
+  SELECT number, min(form) AS form FROM single GROUP BY number
+), agreed AS (
+  SELECT best.number, best.form, min(single.row) AS first, min(said) = max(said) AS agree
+  FROM best JOIN single ON single.number = best.number AND single.form = best.form
+  GROUP BY best.number, best.form
+)
+SELECT single.row, single.form, single.number, samples.key AS candidates,
+       CASE WHEN NOT agree OR single.form > agreed.form THEN 'ambiguous'
+            WHEN single.row = first THEN 'matched'
+            ELSE 'repeated' END AS status
+FROM single
+JOIN agreed ON agreed.number = single.number
+JOIN samples ON samples.number = single.number
+UNION ALL
+SELECT row, form, number, candidates, 'ambiguous' FROM ({candidates})
+"""

@@ -1,6 +1,5 @@
 """Caption tables as they are published: rows with captions, and a column that tells which sample they belong to."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,8 @@ import xxhash
 from embedder.tables import Row, read_rows
 from store.errors import CaptionFieldError, ConfigError, DamagedShardError
 from store.shards import expand_shards
+from tools.preparing.database import BATCH, batched
+from tools.preparing.matching import Rows
 
 RESERVED = ("key", "matched_by", "candidates")
 """Columns that the outputs have of their own."""
@@ -56,26 +57,15 @@ class CaptionTables:
             raise ConfigError(f"{self.files[0]!r} has no column beside {column!r}; expected captions")
         self.schema = pa.schema([pa.field(n, _LIST if is_list else _TEXT) for n, is_list in self.fields])
 
-    def digests(self) -> Iterator[tuple[str | None, int]]:
-        """Per row, what its column says of the sample (None where it says nothing), and XXH3-64 of its captions: rows
-        with the same one say the same.
+    def rows(self, num_rows: int = BATCH) -> Iterator[Rows]:
+        """All rows in chunks of ``num_rows``; the digest of a row is XXH3-64 of its captions.
 
         Raises:
             DamagedShardError: a row cannot be read, or holds what is no text.
         """
-        for place, told, captions in self._rows():
-            try:
-                said = "\0".join(map(str, captions)).encode()
-                (told or "").encode()
-            except UnicodeEncodeError:
-                raise DamagedShardError(f"{place} holds half a surrogate pair, which is no text") from None
-            yield told, xxhash.xxh3_64_intdigest(said)
-
-    def chunks(self, num_rows: int) -> Iterator[tuple[list[str | None], pa.Table]]:
-        """The same in chunks: what each row says of its sample, and a table of the captions."""
-        rows = self._rows()
-        while chunk := list(itertools.islice(rows, num_rows)):
-            yield [told for _, told, _ in chunk], self._table([captions for *_, captions in chunk])
+        for chunk in batched(self._rows(), num_rows):
+            said = [_digest(place, told, captions) for place, told, captions in chunk]
+            yield Rows([told for _, told, _ in chunk], said, self._table([captions for *_, captions in chunk]))
 
     def _rows(self) -> Iterator[tuple["_Place", str | None, list[Any]]]:
         columns = [self.column, *(name for name, _ in self.fields)]
@@ -109,6 +99,14 @@ class CaptionTables:
             else:
                 captions.append(str(value))
         return captions
+
+
+def _digest(place: "_Place", told: str | None, captions: Sequence[Any]) -> int:
+    try:
+        (told or "").encode()
+        return xxhash.xxh3_64_intdigest("\0".join(map(str, captions)).encode())
+    except UnicodeEncodeError:
+        raise DamagedShardError(f"{place} holds half a surrogate pair, which is no text") from None
 
 
 class _Place(NamedTuple):

@@ -1,9 +1,10 @@
 """The model that a field's vectors come from, loaded again for new texts."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 import store
+from embedder.options import Pooling
 from store.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def load_model(field: store.Field, model: str | None, adapters: Sequence[str] = 
         kind=spec.kind,
         revision=None if model else spec.revision.split("+")[0],
         template=spec.template or CAPTION,
-        pooling=None if spec.kind == "clip-text" else spec.pooling.removesuffix(_CAUSAL),
+        pooling=None if spec.kind == "clip-text" else _pooling(field),
         normalize=spec.normalize,
         max_length=spec.max_length,
         device=device,
@@ -81,3 +82,14 @@ def _require_same(field: store.Field, encoder: "Encoder", place: str) -> None:
             f"the model at {place!r} is not the one that made field {field.name!r} ({spec.model!r}): it has "
             f"{'; '.join(clauses)}; name the right one with --model"
         )
+
+
+def _pooling(field: store.Field) -> Pooling:
+    """How the field's model pools; an imported field may name a way that is not known here."""
+    name = field.spec.pooling.removesuffix(_CAUSAL)
+    if name not in get_args(Pooling):
+        raise ConfigError(
+            f"field {field.name!r} was made with pooling {name!r}, which is none of {', '.join(get_args(Pooling))}; "
+            "search by a key, or with vectors"
+        )
+    return cast(Pooling, name)

@@ -1,5 +1,5 @@
-"""Demonstration data: captioned scenes of coloured shapes, rendered the same way on every machine.
+"""Demonstration data: captioned scenes of emoji, rendered the same way on every machine.
 
-``vocabulary`` (things and their words) -> ``scene`` (what stands where) -> ``draw`` (pixels) and ``captions``
+``vocabulary`` (things and their words) -> ``scene`` (which of them are in it) -> ``draw`` (pixels) and ``captions``
 (language) -> ``dataset`` (splits and shards).
 """

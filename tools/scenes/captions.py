@@ -1,188 +1,104 @@
 """Captions of a scene in the styles that web data and its recaptioned versions have.
 
-* ``raw``: alt text as found on the web; terse, noisy, often leaves things out.
-* ``short``: one sentence with every group, its count, the relation and the backdrop (see ``Scene.signature``).
-* ``long``: more than 80 words in several sentences, beyond the 77 tokens that CLIP reads. Sizes, textures, tilts, the
-  small object in the corner, the frame and the shadows appear only here.
+* ``raw``: alt text as found on the web; terse, noisy, often leaves things out, sometimes says nothing of the picture.
+* ``short``: one sentence with the main thing, the second one and the backdrop (see ``Scene.signature``).
+* ``long``: about 100 words. The main thing comes first; the things in the corners and the frame come at the end, far
+  beyond the 77 tokens that CLIP reads.
 
-``style`` "SV" speaks plainly; "IB" puts the same facts into other sentences and another order.
+Recaptions use words that alt text never does. ``style`` "SV" speaks plainly; "IB" uses other sentences.
 """
 
+import re
+from collections.abc import Sequence
 from random import Random
 
-from tools.scenes.phrases import article, capital, counted, join, noun, one_of, plain
-from tools.scenes.scene import ROUND, Group, Scene
-from tools.scenes.vocabulary import BACKGROUNDS, NUMBERS, TEXTURES
+from tools.scenes.scene import Scene
+from tools.scenes.vocabulary import BACKGROUNDS, Thing
 
-MIN_LONG_WORDS = 81
+NOISE = 0.1  # share of alt texts that say nothing of the main thing
+SYNONYMS = 0.5  # share of names in recaptions that alt text never uses
 
-_RELATIONS = {
-    "left of": ("to the left of", "left of", "on the left of"),
-    "right of": ("to the right of", "right of", "on the right of"),
-    "above": ("above", "over", "higher up than"),
-    "below": ("below", "underneath", "further down than"),
-    "around": ("surrounded by", "in the middle of", "encircled by"),
-    "inside": ("containing", "with, inside it,", "that encloses"),
-}
+_KINDS = ("clipart", "vector", "icon", "drawing", "image", "sticker", "picture", "photo")
+_ENDINGS = (" | free", " - download", " HD", "...", " png")
+_STYLES = (
+    "It is drawn in a flat and friendly style, with clean dark outlines around every object and without any shading.",
+    "The artwork is simple and cheerful, as in a picture book for children, and all the outlines are crisp and dark.",
+    "Everything is painted in bold, even tones with firm contours, which gives the whole composition a playful look.",
+)
+_MOODS = (
+    "The overall impression is calm and uncluttered, and nothing is written anywhere.",
+    "The arrangement leaves plenty of room, so the eye can wander freely from one side to the other.",
+    "Although the composition is simple, it looks carefully balanced and pleasant.",
+)
 
 
 def raw(scene: Scene, random: Random) -> str:
-    """Alt text such as ``STAR, red - night sky wallpaper | freeclips``."""
-    background = BACKGROUNDS[scene.background]
-    main = plain(scene.main, random)
-    tag = one_of(random, background.tags)
-    if scene.second is not None and random.random() < 0.7:
-        main += one_of(random, (" and ", " with ", ", ", " & ")) + plain(scene.second, random)
-    roll = random.random()
-    if roll < 0.3:
-        text = f"{main} {one_of(random, ('clipart', 'vector', 'illustration', 'icon', 'drawing', 'image'))}, {tag}"
-    elif roll < 0.45:
-        text = f"{tag} {one_of(random, ('wallpaper', 'print', 'poster', 'stock photo'))} - {main}"
-    elif roll < 0.6:
-        text = f"{main} {one_of(random, background.phrases)}"
-    elif roll < 0.75:
-        text = short(scene, random, "SV").rstrip(".")
-    elif roll < 0.9:
-        text = main
-    else:
-        text = f"{scene.main.shape}, {scene.main.colour}, {tag}"
-    if random.random() < 0.25:
-        text += one_of(random, (" | freeclips", " - free download", " #{n}", " ({n}x{n})", " - page {n}", " HD", "..."))
-    if random.random() < 0.12:
-        text = f"{one_of(random, ('IMG_{n}', 'new!', 'buy', 'Fig. {n}:', 'cute'))} {text}"
-    text = text.replace("{n}", str(random.randint(2, 4000)))
-    return one_of(random, (text, text, text.lower(), text.title()))
+    """Alt text such as ``puppy clipart | free``."""
+    tag = _one_of(random, BACKGROUNDS[scene.background].tags)
+    if random.random() < NOISE:
+        return _one_of(random, (f"IMG_{random.randrange(9999)}", "free download", "click to enlarge", tag, "thumbnail"))
+    things = [scene.main]
+    things += [
+        thing for thing, chance in ((scene.second, 0.5), (scene.third, 0.25)) if thing and random.random() < chance
+    ]
+    words = _one_of(random, (" and ", " with ", ", ")).join(_one_of(random, thing.words) for thing in things)
+    kind = _one_of(random, _KINDS)
+    frames = (words, f"{words} {kind}", f"{kind} of {words}", f"{words}, {tag}", f"{tag} - {words}")
+    return _one_of(random, frames) + (_one_of(random, _ENDINGS) if random.random() < 0.15 else "")
 
 
 def short(scene: Scene, random: Random, style: str) -> str:
     """One sentence that tells exactly ``Scene.signature``."""
-    place = one_of(random, BACKGROUNDS[scene.background].phrases)
-    main = counted(scene.main, random)
-    many = scene.main.count > 1
-    if scene.second is None:
-        where = scene.arrangement.replace("side", one_of(random, ("side", "half")))
-        frames: tuple[str, ...] = (
-            (f"{main} {where}, {place}.", f"There {'are' if many else 'is'} {main} {where}, {place}.")
-            if style == "SV"
-            else (f"the image shows {main} {place}, {where}.", f"{place}, {where}, we see {main}.")
-        )
-        return capital(one_of(random, frames))
-    relation = one_of(random, _RELATIONS[scene.arrangement])
-    second = counted(scene.second, random)
-    if style == "SV":
-        verb = one_of(random, (" are", " lie") if many else (" is", " lies"))
-        if scene.arrangement == "inside":
-            verb = ""
-        frames = (f"{main} {relation} {second} {place}.", f"{capital(place)}, {main}{verb} {relation} {second}.")
-    else:
-        frames = (
-            f"the image features {main} {relation} {second}, {place}.",
-            f"a picture {place}: {main} {relation} {second}.",
-        )
-    return capital(one_of(random, frames))
+    place, main = _one_of(random, BACKGROUNDS[scene.background].phrases), _named(scene.main, random)
+    if scene.second is not None:
+        main = f"{main} {_one_of(random, ('near', 'beside', 'with', 'together with'))} {_named(scene.second, random)}"
+    plain = (f"{main} {place}.", f"{place}, {main}.", f"there is {main} {place}.")
+    other = (f"the image features {main} {place}.", f"we see {main}, {place}.")
+    return _capital(_one_of(random, plain if style == "SV" else other))
 
 
 def long(scene: Scene, random: Random, style: str) -> str:
-    """A description of more than 80 words."""
-    overview = short(scene, random, style)
-    details = [_detail(scene.main, random, True)]
-    if scene.second is not None:
-        details.append(_detail(scene.second, random, False))
-    details.append(_corner(scene, random))
-    setting = [one_of(random, BACKGROUNDS[scene.background].descriptions) + ".", _frame(scene, random)]
-    setting.append(_shadows(scene, random))
-    parts = [overview, *details, *setting] if style == "SV" else [setting[0], overview, *setting[1:], *details]
-    parts.append(_total(scene, random))
-    spare = list(_CLOSINGS)
-    random.shuffle(spare)
-    while len(" ".join(parts).split()) < MIN_LONG_WORDS:
-        parts.append(spare.pop())
-    return " ".join(capital(part) for part in parts)
-
-
-def _detail(group: Group, random: Random, is_main: bool) -> str:
-    texture = one_of(random, TEXTURES[group.texture])
-    name, number = noun(group, random), "Both" if group.count == 2 else f"All {NUMBERS[group.count]}"
-    size = {"large": "large", "medium": "medium-sized", "small": "small"}[group.size]
-    if group.count > 1:
-        return one_of(
-            random,
-            (
-                f"The {name} are {size} and {texture}, and they {_formation(group)}.",
-                f"{number} {name} look alike: {size}, {group.colour}, {texture}; they {_formation(group)}.",
-            ),
-        )
-    share = {"large": "nearly half", "medium": "about a third", "small": "about a fifth"}[group.size]
-    role = "the main thing to look at" if is_main else "less prominent"
-    stance = {0: "stands upright", 24: "leans to the right", -24: "leans to the left"}[group.tilt]
-    if group.shape in ROUND:
-        stance = "is perfectly round"
-    return one_of(
-        random,
-        (
-            f"The {size} {name} is {texture}, {stance} and measures {share} of the picture's width.",
-            f"With {share} of the picture's width the {name} is {size} and {role}; it is {texture} and {stance}.",
-        ),
+    """A description of about 100 words whose last sentences tell what no short caption does."""
+    background = BACKGROUNDS[scene.background]
+    main, place = _named(scene.main, random), _one_of(random, background.phrases)
+    if style == "SV":
+        first = _one_of(random, (f"the image shows {main} {place}.", f"{place}, this picture presents {main}."))
+    else:
+        first = f"{main} is the largest thing in this illustration, {place}."
+    filler = [_one_of(random, _STYLES), _one_of(random, background.descriptions) + ".", _one_of(random, _MOODS)]
+    filler.append("The principal object is on a white card in the middle and fills about a third of the picture.")
+    return " ".join(
+        _capital(sentence) for sentence in (first, *filler, *_corners(scene, random), _frame(scene, random))
     )
 
 
-def _formation(group: Group) -> str:
-    if group.count == 2:
-        (x, _), (u, _) = group.centres
-        return "stand one above the other" if abs(x - u) < 0.01 else "stand side by side"
-    if group.size == "small" and group.count > 3 and len({round(x, 3) for x, _ in group.centres}) > 2:
-        return "form a circle"
-    return "form a triangle" if group.count == 3 else "form a square block"
-
-
-def _corner(scene: Scene, random: Random) -> str:
-    if scene.extra is None:
-        return one_of(random, ("All four corners are empty.", "Nothing else stands in any of the corners."))
-    what = f"{one_of(random, ('tiny', 'very small'))} {scene.extra.colour} {noun(scene.extra, random)}"
-    where = f"the {scene.extra_corner} corner"
-    return one_of(
-        random, (f"{article(what)} sits by itself in {where}.", f"In {where} one can also find {article(what)}.")
-    )
+def _corners(scene: Scene, random: Random) -> list[str]:
+    sentences = []
+    for thing, corner in zip((scene.second, scene.third), scene.corners, strict=True):
+        if thing is not None:
+            what = _named(thing, random)
+            frames = (f"the {corner} corner holds {what}.", f"tucked into the {corner} corner sits {what}, quite tiny.")
+            sentences.append(_one_of(random, frames))
+    return sentences or ["All the corners are empty."]
 
 
 def _frame(scene: Scene, random: Random) -> str:
     if scene.frame is None:
-        return one_of(random, ("The picture has no frame.", "No frame has been drawn around the edge."))
-    frame = article(f"thin {scene.frame} frame")
-    return one_of(random, (f"{frame} runs along the edge.", f"The whole picture is bordered by {frame}."))
+        return _one_of(random, ("No border surrounds the picture.", "There is no frame."))
+    return f"A thin {scene.frame} border runs along the edge."
 
 
-def _shadows(scene: Scene, random: Random) -> str:
-    if scene.shadows:
-        return one_of(
-            random,
-            (
-                "Soft dark shadows fall to the lower right and make the objects seem to float.",
-                "A blurred shadow beneath every object gives the scene some depth.",
-            ),
-        )
-    return one_of(
-        random, ("Nothing casts a shadow, so everything looks flat.", "There are no shadows at all, which looks flat.")
-    )
+def _named(thing: Thing, random: Random) -> str:
+    """The thing with its article, by a word of alt text or by a synonym."""
+    words = _one_of(random, thing.synonyms if random.random() < SYNONYMS else thing.words)
+    if re.match("(what|where|our) ", words):
+        return f"something, namely {words},"
+    return f"{'an' if words[0].lower() in 'aeiou' else 'a'} {words}"
 
 
-def _total(scene: Scene, random: Random) -> str:
-    groups = [group for group in (scene.main, scene.second, scene.extra) if group is not None]
-    total = sum(group.count for group in groups)
-    if total == 1:
-        return "It is the only object."
-    number = NUMBERS[total] if total < len(NUMBERS) else str(total)
-    colours = join([group.colour for group in groups])
-    return one_of(
-        random, (f"In all there are {number} objects, coloured {colours}.", f"Whoever counts finds {number} objects.")
-    )
+def _one_of(random: Random, choices: Sequence[str]) -> str:
+    return choices[random.randrange(len(choices))]
 
 
-_CLOSINGS = (
-    "The edges are crisp and each outline is a darker shade of its own colour.",
-    "The drawing is simple and clear, like an illustration in a book for young children.",
-    "Empty space is left around the subject, so that the eye finds it at once.",
-    "No person, animal or written word can be seen anywhere.",
-    "The colours are strong and set the subject off from what lies behind it.",
-    "The whole has the calm look of a cut-paper collage.",
-)
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]

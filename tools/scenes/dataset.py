@@ -4,10 +4,9 @@
 the 5-digit shard number and a 4-digit index. ``SHARD_stats.json`` beside it tells the number of samples and the tar's
 SHA-256. ``OUTPUT/settings.json`` holds the settings that decide the bytes.
 
-Two files hold classes and prompts for zero-shot classification. ``classes.json``: the main object's colour and the
-backdrop, which a CLIP of a few million parameters learns within minutes, so that forgetting it shows.
-``objects.json``: the main object's colour and shape, which is hard at 64 pixels: such a CLIP tells the colour and
-guesses the shape.
+The split ``texts`` has no images: ``OUTPUT/texts.jsonl`` holds a line of captions for every sample. ``classes.json``
+holds the classes (the main things) and prompts for zero-shot classification. ``SPLIT-shown.txt`` and
+``SPLIT-others.txt`` list the keys of dev and test whose things are of the topics of the finetune split, and the rest.
 """
 
 import hashlib
@@ -15,7 +14,7 @@ import io
 import itertools
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,11 +27,13 @@ from tools.scenes import captions
 from tools.scenes.draw import render
 from tools.scenes.scene import Scene
 from tools.scenes.splits import MAX_SHARDS, SPLITS, THEMES, iter_scenes
-from tools.scenes.vocabulary import BACKGROUNDS, COLOURS, SHAPES
+from tools.scenes.vocabulary import THINGS
 
-GENERATOR = 2  # raise it with every change that alters bytes
+GENERATOR = 3  # raise it with every change that alters bytes
 SAMPLES_PER_SHARD = 1000
-TEMPLATES = ("{}", "one {}.", "picture of {}")
+TEMPLATES = ("{}", "{} clipart", "picture of {}")
+TEXTS = "texts"  # the split without images
+PARTED = ("dev", "test")
 
 
 def write(
@@ -62,27 +63,20 @@ def write(
     for split, num_samples in splits.items():
         theme = THEMES[finetune_theme if split == "finetune" else "any"]
         scenes = iter_scenes(split, seed, theme)
+        if split == TEXTS:
+            shards[split] = [_write_texts(output / "texts.jsonl", itertools.islice(scenes, num_samples), seed)]
+            progress(num_samples)
+            continue
         shards[split] = _write_split(output / split, split, num_samples, scenes, seed, image_size, progress)
+        if split in PARTED:
+            _write_parts(output, split, itertools.islice(iter_scenes(split, seed, theme), num_samples))
     write_whole(output / "classes.json", json.dumps(classes(), indent=1).encode())
-    write_whole(output / "objects.json", json.dumps(objects(), indent=1).encode())
     return shards
 
 
 def classes() -> dict[str, Any]:
-    """Zero-shot classes by colour and backdrop: json path of the label, prompts of each class, prompt templates."""
-    prompts = {
-        f"{colour}, {name}": [f"{colour} shape {phrase}" for phrase in background.phrases]
-        for name, background in BACKGROUNDS.items()
-        for colour in COLOURS
-        if colour not in background.hides
-    }
-    return {"label": "label", "classes": prompts, "templates": list(TEMPLATES)}
-
-
-def objects() -> dict[str, Any]:
-    """Zero-shot classes by colour and shape, in the same form."""
-    names = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
-    return {"label": "object", "classes": {name: [name] for name in names}, "templates": list(TEMPLATES)}
+    """Zero-shot classes, the main things: json path of the label, prompts of each class, prompt templates."""
+    return {"label": "label", "classes": {name: [name] for name in THINGS}, "templates": list(TEMPLATES)}
 
 
 def sample(scene: Scene, key: str, seed: int, image_size: int) -> dict[str, bytes]:
@@ -90,16 +84,11 @@ def sample(scene: Scene, key: str, seed: int, image_size: int) -> dict[str, byte
     random = Random(f"sample {key} {seed}")
     jpeg = io.BytesIO()
     render(scene, image_size, random).save(jpeg, "JPEG", quality=92, subsampling=0)
-    raw = captions.raw(scene, random)
+    said = _captions(scene, random)
     fields = {
-        "caption": raw,
-        "raw_caption": raw,
-        "shortSV_captions": captions.short(scene, random, "SV"),
-        "longSV_captions": captions.long(scene, random, "SV"),
-        "shortIB_captions": captions.short(scene, random, "IB"),
-        "longIB_captions": captions.long(scene, random, "IB"),
+        "caption": said["raw_caption"],
+        **said,
         "label": scene.label,
-        "object": scene.object_label,
         "key": key,
         "url": f"https://example.org/scenes/{key}.jpg",
         "status": "success",
@@ -109,7 +98,42 @@ def sample(scene: Scene, key: str, seed: int, image_size: int) -> dict[str, byte
         "original_width": image_size,
         "original_height": image_size,
     }
-    return {"jpg": jpeg.getvalue(), "json": json.dumps(fields).encode(), "txt": raw.encode()}
+    return {"jpg": jpeg.getvalue(), "json": json.dumps(fields).encode(), "txt": said["raw_caption"].encode()}
+
+
+def _captions(scene: Scene, random: Random) -> dict[str, str]:
+    """The caption fields by name."""
+    return {
+        "raw_caption": captions.raw(scene, random),
+        "shortSV_captions": captions.short(scene, random, "SV"),
+        "longSV_captions": captions.long(scene, random, "SV"),
+        "shortIB_captions": captions.short(scene, random, "IB"),
+        "longIB_captions": captions.long(scene, random, "IB"),
+    }
+
+
+def sample_key(split: str, number: int) -> str:
+    """The key of a split's n-th sample."""
+    shard, index = divmod(number, SAMPLES_PER_SHARD)
+    return f"{SPLITS[split][0] + shard:05d}{index:04d}"
+
+
+def _write_texts(file: Path, scenes: Iterable[Scene], seed: int) -> Path:
+    keyed = ((sample_key(TEXTS, number), scene) for number, scene in enumerate(scenes))
+    lines = [
+        json.dumps({"key": key, **_captions(scene, Random(f"sample {key} {seed}"))}) + "\n" for key, scene in keyed
+    ]
+    write_whole(file, "".join(lines).encode())
+    return file
+
+
+def _write_parts(output: Path, split: str, scenes: Iterable[Scene]) -> None:
+    """The key lists of the scenes whose things stage 2 shows, and of the others."""
+    parts: dict[str, list[str]] = {"shown": [], "others": []}
+    for number, scene in enumerate(scenes):
+        parts["shown" if scene.main.is_shown else "others"].append(sample_key(split, number) + "\n")
+    for name, keys in parts.items():
+        write_whole(output / f"{split}-{name}.txt", "".join(keys).encode())
 
 
 def _write_split(

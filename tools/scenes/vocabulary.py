@@ -1,82 +1,66 @@
-"""The things a scene is made of, each with the words that captions use for it.
+"""The things, backdrops and frames that a scene is made of, each with the words that captions use for it.
 
-The first word of every entry is its canonical name, which labels and class prompts use. The others are synonyms that
-the captions mix in, so that a text encoder that knows English has an advantage over one that counts words.
+Things are pictures of OpenMoji. ``things.csv`` names each by its code point, with the words of alt text and the words
+that only recaptions use, so that a text encoder that knows English has an advantage over one that has read alt text.
 """
 
+import csv
 from dataclasses import dataclass
+from pathlib import Path
+
+SHOWN_TOPICS = ("animals", "food", "transport")
+"""Topics of the finetune split; the zero-shot classes of the others are never shown to stage 2."""
 
 
 @dataclass(frozen=True, slots=True)
-class Colour:
-    """A fill colour: red, green and blue in 0..255, and the adjectives for it."""
+class Thing:
+    """Something with a picture.
 
-    rgb: tuple[int, int, int]
+    Attributes:
+        codepoint: of its emoji, in hexadecimal.
+        topic: what kind of thing it is.
+        words: what alt text calls it; the first is the name of its class.
+        synonyms: what recaptions call it, which alt text never does.
+    """
+
+    codepoint: str
+    topic: str
     words: tuple[str, ...]
+    synonyms: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        return self.words[0]
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A shape's nouns as (singular, plural) pairs, and whether something can be drawn inside it."""
-
-    words: tuple[tuple[str, str], ...]
-    holds_others: bool = False
+    @property
+    def is_shown(self) -> bool:
+        """Whether its topic is one of the finetune split."""
+        return self.topic in SHOWN_TOPICS
 
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """A backdrop: place phrases, tags that a web page would use, a long description, and colours that vanish on it."""
+    """A backdrop: place phrases, tags that a web page would use, and long descriptions."""
 
     phrases: tuple[str, ...]
     tags: tuple[str, ...]
     descriptions: tuple[str, ...]
-    hides: frozenset[str]
 
 
-COLOURS = {
-    "red": Colour((212, 33, 38), ("red", "scarlet", "crimson")),
-    "orange": Colour((250, 132, 18), ("orange", "tangerine", "amber")),
-    "yellow": Colour((250, 216, 40), ("yellow", "golden", "lemon-yellow")),
-    "green": Colour((38, 158, 62), ("green", "emerald")),
-    "turquoise": Colour((44, 202, 198), ("turquoise", "teal", "aqua")),
-    "blue": Colour((30, 76, 205), ("blue", "cobalt", "navy")),
-    "purple": Colour((124, 48, 172), ("purple", "violet")),
-    "pink": Colour((246, 130, 188), ("pink", "rosy")),
-    "white": Colour((248, 248, 246), ("white", "snow-white")),
-    "black": Colour((24, 24, 28), ("black", "jet-black")),
-}
+def _read_things() -> dict[str, Thing]:
+    with (Path(__file__).parent / "things.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    things = [
+        Thing(row["codepoint"], row["topic"], tuple(row["alt_text"].split("|")), tuple(row["recaption"].split("|")))
+        for row in rows
+    ]
+    return {thing.name: thing for thing in things}
 
-SHAPES = {
-    "circle": Shape((("circle", "circles"), ("disc", "discs"), ("round spot", "round spots")), True),
-    "square": Shape((("square", "squares"), ("block", "blocks")), True),
-    "triangle": Shape((("triangle", "triangles"), ("three-cornered shape", "three-cornered shapes"))),
-    "diamond": Shape((("diamond", "diamonds"), ("rhombus", "rhombuses")), True),
-    "star": Shape((("star", "stars"), ("five-pointed star", "five-pointed stars"))),
-    "heart": Shape((("heart", "hearts"), ("love heart", "love hearts")), True),
-    "cross": Shape((("cross", "crosses"), ("plus sign", "plus signs"))),
-    "ring": Shape((("ring", "rings"), ("hoop", "hoops")), True),
-    "crescent": Shape((("crescent", "crescents"), ("half moon", "half moons"))),
-    "arrow": Shape((("arrow", "arrows"), ("pointer", "pointers"))),
-    "flower": Shape((("flower", "flowers"), ("blossom", "blossoms"))),
-    "lightning bolt": Shape((("lightning bolt", "lightning bolts"), ("thunderbolt", "thunderbolts"))),
-}
 
-# radius of one object as a share of the picture's side, and its adjectives ("" is a size that goes unmentioned)
-SIZES = {
-    "large": (0.245, ("large", "big", "huge")),
-    "medium": (0.16, ("medium-sized", "", "")),
-    "small": (0.1, ("small", "little")),
-    "tiny": (0.062, ("tiny", "very small")),
-}
+THINGS = _read_things()
 
-TEXTURES = {
-    "solid": ("evenly filled", "in one flat colour", "smooth, without any pattern"),
-    "striped": ("striped", "covered with stripes", "banded with parallel stripes"),
-    "dotted": ("dotted", "sprinkled with dots", "spotted all over like polka-dot cloth"),
-    "chequered": ("chequered", "patterned in little checks", "checked like a chessboard"),
-}
-
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+FRAMES = {"red": (212, 33, 38), "blue": (30, 76, 205), "green": (38, 158, 62), "black": (24, 24, 28),
+          "golden": (250, 200, 40)}  # fmt: skip
 
 BACKGROUNDS = {
     "white paper": Background(
@@ -86,7 +70,6 @@ BACKGROUNDS = {
             "The backdrop is a bare sheet of white paper without lines or writing",
             "All around there is only clean, empty white, as in a studio",
         ),
-        frozenset({"white"}),
     ),
     "grey wall": Background(
         ("in front of a grey wall", "against a plain grey background", "on a grey concrete wall"),
@@ -95,7 +78,6 @@ BACKGROUNDS = {
             "The backdrop is a dull grey wall that grows slightly darker towards the bottom",
             "Behind everything there is flat grey concrete, a little lighter near the top",
         ),
-        frozenset(),
     ),
     "blackboard": Background(
         ("on a blackboard", "against a black background", "on a dark chalkboard"),
@@ -104,7 +86,6 @@ BACKGROUNDS = {
             "The backdrop is an almost black board in a narrow wooden border, with a few smears of chalk",
             "Behind everything hangs a dark chalkboard with a brown rim and some faint wiped-out chalk marks",
         ),
-        frozenset({"black", "purple"}),
     ),
     "cloudy sky": Background(
         ("in a blue sky with clouds", "against a cloudy sky", "up in the sky among white clouds"),
@@ -113,7 +94,6 @@ BACKGROUNDS = {
             "The backdrop is a pale blue daytime sky with several fluffy white clouds drifting across",
             "Soft round clouds float through a light blue sky in the background",
         ),
-        frozenset({"white", "turquoise"}),
     ),
     "sunset": Background(
         ("at sunset", "against an orange evening sky", "in front of a glowing sunset"),
@@ -123,7 +103,6 @@ BACKGROUNDS = {
             "where a pale half sun goes down",
             "Behind everything the sun is setting, and the sky melts from purple above into warm orange below",
         ),
-        frozenset({"orange", "purple", "yellow"}),
     ),
     "checkerboard": Background(
         ("on a checkerboard", "on a chessboard pattern", "on a floor of grey and cream tiles"),
@@ -132,7 +111,6 @@ BACKGROUNDS = {
             "The backdrop is a regular checkerboard whose fields alternate between cream and light grey",
             "Below everything lies a tiled floor with alternating pale grey and cream squares",
         ),
-        frozenset({"white"}),
     ),
     "night sky": Background(
         ("in the night sky", "against a starry night", "among faint stars at night"),
@@ -141,7 +119,6 @@ BACKGROUNDS = {
             "The backdrop is a dark navy night sky in which dozens of faint pinpricks of light twinkle",
             "It is night, and the deep dark blue sky is strewn with many very faint, distant specks of light",
         ),
-        frozenset({"black", "blue", "purple"}),
     ),
     "meadow": Background(
         ("on a green meadow", "on the grass", "in a grassy field"),
@@ -150,7 +127,6 @@ BACKGROUNDS = {
             "The backdrop is a fresh green meadow with many single blades of grass, below a narrow strip of pale sky",
             "Long blades of grass fill the green field in the background, and a thin band of light sky runs above it",
         ),
-        frozenset({"green"}),
     ),
     "sea": Background(
         ("on the sea", "over blue ocean waves", "above the water"),
@@ -159,7 +135,6 @@ BACKGROUNDS = {
             "The backdrop is the open sea, with rows of lighter waves rolling across blue water under a hazy sky",
             "Blue ocean water with curling rows of bright waves stretches to the horizon in the background",
         ),
-        frozenset({"blue", "turquoise"}),
     ),
     "beach": Background(
         ("on a sandy beach", "on the sand", "lying on golden sand"),
@@ -168,7 +143,6 @@ BACKGROUNDS = {
             "The backdrop is a beach of fine golden sand with scattered darker grains and a few ripples left by wind",
             "Warm, grainy yellowish sand with shallow ripples covers the whole background",
         ),
-        frozenset({"yellow", "orange"}),
     ),
     "brick wall": Background(
         ("on a brick wall", "in front of a red brick wall", "painted on brickwork"),
@@ -177,7 +151,6 @@ BACKGROUNDS = {
             "The backdrop is an old wall of reddish-brown bricks in staggered rows, with light mortar in the joints",
             "Rows of rusty red bricks, offset against each other and separated by pale mortar, fill the background",
         ),
-        frozenset({"red", "orange"}),
     ),
     "wooden boards": Background(
         ("on wooden boards", "on a wooden table", "against brown wood planks"),
@@ -186,6 +159,5 @@ BACKGROUNDS = {
             "The backdrop is a row of upright brown wooden planks with dark gaps between them and a visible grain",
             "Broad brown boards stand side by side in the background, each with darker lines of wood grain",
         ),
-        frozenset({"orange", "black"}),
     ),
 }

@@ -1,11 +1,7 @@
 """Runs the project's own commands one after another, shows them, and skips what is done."""
 
 import json
-import os
 import shlex
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +10,7 @@ from pathlib import Path
 
 from store.errors import KeyclipError
 from tools.__main__ import main
+from tools.train import launch
 from trainer.__main__ import parse
 from trainer.run_folder import list_checkpoints, read_checkpoint_info
 
@@ -64,15 +61,10 @@ class Chain:
                 self._launch([training.words for training in missing], ["several", file.name])
 
     def _launch(self, shown: Sequence[Sequence[str]], words: Sequence[str]) -> None:
-        launcher = [str(Path(sys.executable).with_name("deepspeed")), f"--num_gpus={self.ranks}"]
-        launcher += ["--log_level=warning", f"--master_port={_free_port()}", "--module", "trainer", *words]
-        # what the launcher starts stands beside this Python and may not be on the caller's path
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        environment = os.environ | {"PATH": path, "TOKENIZERS_PARALLELISM": "false"}
         prefix = f"deepspeed --num_gpus {self.ranks} --module trainer"
         self._run(
             [f"{prefix} {shlex.join(words)}" for words in shown],
-            lambda: subprocess.run(launcher, env=environment, check=False).returncode,
+            lambda: launch(self.ranks, words),
         )
 
     def _run(self, shown: Sequence[str], command: Callable[[], int]) -> None:
@@ -99,9 +91,3 @@ def has_result(file: Path) -> bool:
         return "retrieval" in json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

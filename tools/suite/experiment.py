@@ -39,12 +39,6 @@ class Experiment:
         self.output, self.settings, self.sources, self.point, self.draws = output, settings, sources, point, draws
         self.arms, self.chain = expand(settings.arms), Chain(settings.ranks)
 
-    @property
-    def embedded_captions(self) -> list[str]:
-        """Every caption field that an arm or an evaluation needs."""
-        sets = [field for fields in caption_sets(self.settings.eval_captions).values() for field in fields]
-        return list(dict.fromkeys([*self.settings.caption_fields, *sets]))
-
     def embed(self, models: Mapping[str, str]) -> None:
         """Embed what the store lacks of this point's captions; ``models`` are folders or hub ids by field prefix."""
         sources = list(self._captions()) if models else []
@@ -55,14 +49,18 @@ class Experiment:
                 )
 
     def _captions(self) -> Iterator[list[object]]:
-        fields = ["--caption-fields", *self.embedded_captions]
-        finetune, test = self.sources.finetune, self.sources.test
-        if self.draws.are_all:
-            yield ["--shards", *dict.fromkeys([*finetune, *test]), *fields]
+        settings, finetune, test = self.settings, self.sources.finetune, self.sources.test
+        learnt = dict.fromkeys([*settings.captions_of("stage1"), *settings.captions_of("stage2")])
+        asked = dict.fromkeys(field for fields in caption_sets(settings.eval_captions).values() for field in fields)
+        if self.draws.are_all and learnt == asked:
+            yield ["--shards", *dict.fromkeys([*finetune, *test]), "--caption-fields", *learnt]
         else:
-            yield ["--shards", *finetune, "--keys", self.draws.union_file(), *fields]
-            keys = ["--keys", self.settings.test_keys] if self.settings.test_keys else []
-            yield ["--shards", *test, *keys, *fields]
+            drawn = [] if self.draws.are_all else ["--keys", self.draws.union_file()]
+            yield ["--shards", *finetune, *drawn, "--caption-fields", *learnt]
+            keys = ["--keys", settings.test_keys] if settings.test_keys else []
+            yield ["--shards", *test, *keys, "--caption-fields", *asked]
+        if settings.stage1_texts:
+            yield ["--captions", settings.stage1_texts, "--caption-fields", *settings.captions_of("stage1")]
         if self.settings.zeroshot:
             prompts = self.output / "prompts.jsonl"
             self.chain.keyclip("prompts", "--classes", self.settings.zeroshot, "--output", prompts, "--overwrite", True)
@@ -100,7 +98,7 @@ class Experiment:
         return list(trainings.values())
 
     def _stage1(self, name: str, own: Settings, seed: int) -> Training:
-        teachers = ["--teacher-fields", *self._fields(self.point.teacher)]
+        teachers = ["--teacher-fields", *self._fields(self.point.teacher, "stage1")]
         steps = self._budget(self.settings.stage1_steps, self.settings.stage1_config)
         return self._training("stage1", name, seed, *teachers, *steps, *self._flags(own))
 
@@ -113,16 +111,20 @@ class Experiment:
     def _training(self, stage: str, name: str, seed: int, *more: object) -> Training:
         return Training(
             stage, self._folder(seed) / name, "--recipe", self.settings.recipe, "--arm", name,
-            "--store", self.sources.store, "--seed", seed, "--keys", self.draws.file(seed),
-            "--fields", *self._fields(self.point.embedder), *more,
+            "--store", self.sources.store, "--seed", seed, "--keys", self._keys(stage, seed),
+            "--fields", *self._fields(self.point.embedder, stage), *more,
         )  # fmt: skip
 
     def _flags(self, own: Settings) -> list[str]:
         """The adapter that all arms share, then the arm's own settings, which may name another one."""
         return flags({**self.settings.adapter(), **own})
 
-    def _fields(self, prefix: str) -> list[str]:
-        return [f"{prefix}/{field}" for field in self.settings.caption_fields]
+    def _keys(self, stage: str, seed: int) -> Path:
+        texts = self.settings.stage1_texts
+        return self.draws.file_with(texts, seed) if texts and stage == "stage1" else self.draws.file(seed)
+
+    def _fields(self, prefix: str, stage: str) -> list[str]:
+        return [f"{prefix}/{field}" for field in self.settings.captions_of(stage)]
 
     def _budget(self, steps: int, further: Path | None) -> list[object]:
         epochs = self.settings.epochs

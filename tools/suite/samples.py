@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from embedder.captions import file_rows
 from store.errors import ConfigError
 from store.files import write_whole
 from tools.suite.settings import SuiteSettings
@@ -39,6 +40,12 @@ class Draws:
         if self.num_drawn is None:
             return _write(self.output / "finetune-keys.txt", self.keys)
         return _write(self.output / f"seed-{seed}" / "finetune-keys.txt", self.drawn(seed))
+
+    def file_with(self, texts: Path, seed: int) -> Path:
+        """The key list of a seed's samples and of a file of captions without images, each key once."""
+        keys = [key.encode() for key, _ in file_rows(str(texts), "key", (), "error")]
+        both = dict.fromkeys([*self.drawn(seed).tolist(), *keys])
+        return _write(self.file(seed).with_name("stage1-keys.txt"), np.array(list(both)))
 
     def union_file(self) -> Path:
         """The key list of what any seed uses."""

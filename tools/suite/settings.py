@@ -32,7 +32,7 @@ class SuiteSettings:
     epochs: int | None = None
     """Passes over the samples in both stages, in place of the steps: for data sizes, or the paper's 4."""
     recipe: str = "demo"
-    """Recipe of both stages; see `python -m trainer --help`."""
+    """Recipe of both stages; see `keyclip train --help`."""
     num_blocks: int | None = None
     """Residual blocks of the adapter in every arm; by default the recipe's."""
     expansion: int | None = None
@@ -50,6 +50,11 @@ class SuiteSettings:
     """Key list, one sample key a line: fine-tune on these samples only."""
     caption_fields: tuple[str, ...] = ("shortSV_captions", "raw_caption", "longSV_captions")
     """Captions to learn from: stage 1 uses all (structure of the first), stage 2 draws among them."""
+    stage1_fields: tuple[str, ...] = ()
+    """Captions that stage 1 learns from instead of caption_fields."""
+    stage1_texts: Path | None = None
+    """File of captions without images (jsonl, csv, parquet; a column key) that stage 1 learns from as well; it holds
+    the captions of stage 1."""
     eval_captions: tuple[str, ...] = ("short=shortSV_captions", "long=longSV_captions")
     """Caption sets to evaluate on, NAME=CAPTION_FIELD[,CAPTION_FIELD...]."""
     test_keys: Path | None = None
@@ -72,6 +77,10 @@ class SuiteSettings:
         require(self.epochs is None or self.epochs >= 1, "epochs", self.epochs, "at least 1")
         if len(set(self.finetune_samples)) < len(self.finetune_samples) or min(self.finetune_samples, default=1) < 1:
             raise ConfigError(f"finetune_samples is {self.finetune_samples}; expected numbers of at least 1, each once")
+
+    def captions_of(self, stage: str) -> tuple[str, ...]:
+        """The caption fields that a stage learns from."""
+        return (stage == "stage1" and self.stage1_fields) or self.caption_fields
 
     def adapter(self) -> dict[str, int]:
         """The shape of the adapter that all arms share, as settings of both stages."""

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import tyro
-
+from store.settings import Count, Positional
 from tools.formats.clip_retrieval import Embeddings, export_clip_retrieval
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import select
@@ -20,13 +19,13 @@ class Config(ExportConfig):
         keyclip vectors export clip-retrieval cc3m.store --field clip/captions.0 --output cc3m-embeddings
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     field: str
     """The field to export."""
     dtype: Literal["float16", "float32"] | None = None
     """Numbers of the file. Default: float16 where the store has them so, else float32."""
-    rows_per_file: int = 100_000
+    rows_per_file: Count = 100_000
     """Rows in a matrix, at most."""
     embeddings: Embeddings = "text_emb"
     """What to call the matrices."""

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 from store.errors import ConfigError
 from store.keylist import iter_key_list
+from store.settings import Positional
 from tools.formats.config import ExportConfig
 from tools.formats.dpt import export_dpt, shard_row_keys
 from tools.formats.exporting import select
@@ -25,7 +24,7 @@ class Config(ExportConfig):
             --fields llama/captions.0 llama/captions.1 llama/captions.2 llama/captions.3 llama/captions.4
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     fields: tuple[str, ...]
     """The fields, in the order in which the tensor shall have them."""

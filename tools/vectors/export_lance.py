@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
+from store.settings import Positional
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import select
 from tools.formats.lance import export_lance
@@ -22,7 +21,7 @@ class Config(ExportConfig):
         keyclip vectors export lance cc3m.store --fields llama/shortSV_captions --output cc3m.lance
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     fields: tuple[str, ...]
     """FIELD or FIELD=NAME: the fields to export."""

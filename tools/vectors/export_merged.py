@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-import tyro
-
+from store.settings import Positional
 from store.shards import expand_shards
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import select
@@ -21,7 +20,7 @@ class Config(ExportConfig):
             --shards 'cc3m/{00000..00331}.tar' --output cc3m-merged
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     fields: tuple[str, ...]
     """FIELD or FIELD=NAME: the fields to export."""

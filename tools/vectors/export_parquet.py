@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import tyro
-
+from store.settings import Count, Positional
 from tools.formats.config import ExportConfig
 from tools.formats.exporting import select
 from tools.formats.parquet import export_parquet
@@ -20,13 +19,13 @@ class Config(ExportConfig):
         keyclip vectors export parquet cc3m.store --fields llama/shortSV_captions=short --output cc3m-vectors
     """
 
-    store: tyro.conf.Positional[str]
+    store: Positional[str]
     """Folder or URL of the store."""
     fields: tuple[str, ...]
     """FIELD or FIELD=NAME: the fields to export."""
     dtype: Literal["float16", "float32"] | None = None
     """Numbers of the file. Default: float16 where the store has them so, else float32."""
-    rows_per_file: int = 100_000
+    rows_per_file: Count = 100_000
     """Rows in a file, at most."""
 
 

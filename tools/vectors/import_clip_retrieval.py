@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
+from store.settings import Positional
 from tools.formats.captions import KnownCaptions
 from tools.formats.clip_retrieval import Embeddings, clip_retrieval_sources
 from tools.formats.config import CaptionedImportConfig
@@ -24,7 +23,7 @@ class Config(CaptionedImportConfig):
             --caption-field caption --store laion.store --model openai/clip-vit-large-patch14 --kind clip-text
     """
 
-    folder: tyro.conf.Positional[Path]
+    folder: Positional[Path]
     """The folder with text_emb/ and metadata/."""
     caption_field: str
     """Caption field of the captions that were embedded, as in the sample's json."""

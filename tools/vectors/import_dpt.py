@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from store.errors import ConfigError
 from store.keylist import iter_key_list
+from store.settings import Positional
 from tools.formats.config import ImportConfig
 from tools.formats.dpt import dpt_source, keys_file, shard_row_keys
 from tools.formats.importing import import_vectors
@@ -25,7 +24,7 @@ class Config(ImportConfig):
             --model microsoft/LLM2CLIP-Llama-3-8B-Instruct-CC-Finetuned
     """
 
-    file: tyro.conf.Positional[Path]
+    file: Positional[Path]
     """The .dpt file."""
     caption_fields: tuple[str, ...]
     """A caption field for each caption of an image, in the order of the tensor."""

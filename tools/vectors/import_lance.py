@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-import tyro
-
+from store.settings import Positional
 from tools.formats.captions import KnownCaptions
 from tools.formats.columns import column_names
 from tools.formats.config import CaptionedImportConfig
@@ -24,7 +23,7 @@ class Config(CaptionedImportConfig):
             --model sentence-transformers/all-MiniLM-L6-v2 --kind sentence
     """
 
-    dataset: tyro.conf.Positional[str]
+    dataset: Positional[str]
     """Folder of the dataset."""
     key_column: str = "key"
     """The column that holds the sample key."""

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import tyro
-
 from store.errors import ConfigError
+from store.settings import Positional
 from store.shards import expand_shards
 from tools.formats.columns import column_names
 from tools.formats.config import ImportConfig
@@ -24,7 +23,7 @@ class Config(ImportConfig):
             --store cc3m.store --model microsoft/LLM2CLIP-Llama-3-8B-Instruct-CC-Finetuned --field-prefix llama
     """
 
-    shards: tyro.conf.Positional[tuple[str, ...]]
+    shards: Positional[tuple[str, ...]]
     """Merged tars: paths, globs, brace ranges, or @FILE with one a line."""
     caption_fields: tuple[str, ...]
     """CAPTION_FIELD or CAPTION_FIELD=EXTENSION: the members that are vectors."""

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-import tyro
-
+from store.settings import Positional
 from store.shards import expand_shards
 from tools.formats.captions import KnownCaptions
 from tools.formats.columns import column_names
@@ -25,7 +24,7 @@ class Config(CaptionedImportConfig):
             --store cc3m.store --model sentence-transformers/all-MiniLM-L6-v2 --kind sentence
     """
 
-    files: tyro.conf.Positional[tuple[str, ...]]
+    files: Positional[tuple[str, ...]]
     """Parquet files: paths, globs, brace ranges, or @FILE with one a line."""
     key_column: str = "key"
     """The column that holds the sample key."""

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-import tyro
-
+from store.settings import Positional
 from store.shards import expand_shards
 from tools.formats.columns import column_names
 from tools.formats.config import ImportConfig
@@ -21,10 +20,10 @@ class Config(ImportConfig):
 
     Example:
         keyclip vectors import sidecar 'cc3m/*_text_embeddings.tar' --store cc3m.store
-            --model microsoft/LLM2CLIP-Llama-3-8B-Instruct-CC-Finetuned --pooling mean-text --field-prefix llama
+            --model microsoft/LLM2CLIP-Llama-3-8B-Instruct-CC-Finetuned --field-prefix llama --dtype float16
     """
 
-    sidecars: tyro.conf.Positional[tuple[str, ...]]
+    sidecars: Positional[tuple[str, ...]]
     """Sidecars: paths, globs, brace ranges, or @FILE with one a line."""
     shards: tuple[str, ...] = ()
     """Image tars, where they are not beside their sidecars."""

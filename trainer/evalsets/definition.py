@@ -9,6 +9,8 @@ from typing import Any, Literal
 import yaml
 
 from store.errors import ConfigError
+from store.files import read_text
+from store.shards import refuse_pipes
 from store.yaml_text import load_yaml
 
 
@@ -78,8 +80,8 @@ def read_definitions(file: Path) -> list[Definition]:
         ConfigError: unreadable, no set, or a set with unknown, missing or wrong entries; names the set.
     """
     try:
-        content = load_yaml(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = load_yaml(read_text(file, f"the evaluation sets {str(file)!r}"))
+    except yaml.YAMLError as error:
         raise ConfigError(f"the evaluation sets {str(file)!r} cannot be read: {error}") from error
     sets = content.get("sets") if isinstance(content, Mapping) else None
     if not isinstance(sets, Mapping) or not sets:
@@ -101,6 +103,7 @@ def _definition(name: str, entries: Any, root: Path, file: Path) -> Definition:
     known = {field.name for field in dataclasses.fields(Definition)} - {"name"}
     if unknown := set(map(str, entries)) - known:
         raise ConfigError(f"{where} has an unknown entry {sorted(unknown)[0]!r}; there are {', '.join(sorted(known))}")
+    refuse_pipes(entries, where)
     values: dict[str, Any] = {}
     for key, value in entries.items():
         if value is None:
@@ -113,7 +116,6 @@ def _definition(name: str, entries: Any, root: Path, file: Path) -> Definition:
             values[key] = _split(name, key, entries, root, file)
         elif key in _LISTS:
             items = value if isinstance(value, list) else [value]
-            items = ["no" if item is False else item for item in items]  # Norwegian: YAML takes a bare no for False
             values[key] = tuple(_located(key, str(item), root) for item in items)
         else:
             values[key] = _located(key, str(value), root)

@@ -45,8 +45,11 @@ class Client:
 class Service(Client):
     """``keyclip serve`` on a free port."""
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
+    def __init__(self, *arguments: str, descriptors: int | None = None, **environment: str) -> None:
+        """``descriptors``: how many files the service may have open, sockets included."""
         command = [sys.executable, "-m", "tools", "serve", "--port", "0", "--device", "cpu", *arguments]
+        if descriptors is not None:
+            command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

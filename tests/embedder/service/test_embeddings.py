@@ -53,7 +53,7 @@ def test_the_model_is_listed(client):
         ({"model": "tiny-clip", "input": []}, openai.BadRequestError, "expected at least one text"),
         ({"model": "tiny-clip", "input": ["a"] * 2049}, openai.BadRequestError, "2049 texts are more than the 2048"),
         ({"model": "tiny-clip", "input": "a", "dimensions": 8}, openai.BadRequestError, "have 16 numbers"),
-        ({"model": "tiny-clip", "input": [1, 2]}, openai.BadRequestError, "expected text"),
+        ({"model": "tiny-clip", "input": [1, 2]}, openai.BadRequestError, "token ids are not taken"),
     ],
 )
 def test_wrong_requests_get_openais_errors(client, request_, error, message):
@@ -125,7 +125,26 @@ def test_the_api_is_described(service):
     status, described = service.get("/openapi.json")
     assert status == 200
     assert {"/v1/embeddings", "/v1/fields/{field}/captions", "/healthz", "/metrics"} <= set(described["paths"])
-    assert service.get("/docs")[0] == 200
+    status, page = service.get("/docs")
+    assert status == 200
+    assert "POST /v1/fields/{field}/captions" in page
+    assert "<script" not in page
+    assert "://" not in page  # nothing is loaded from elsewhere
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"model": "tiny-clip", "input": }', "the body is not valid json: "),
+        (b'{"model": "tiny-clip", "input": [1, 2]}', "input: token ids are not taken"),
+        (b'{"model": "tiny-clip", "input": [[1, 2], [3]]}', "input: token ids are not taken"),
+        (b'{"model": "tiny-clip", "input": {"a": 1}}', "input: expected a text, or a list of texts"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(service, body, message):
+    status, answer = service.post("/v1/embeddings", body)
+    assert status == 400
+    assert answer["error"]["message"].startswith(message)
 
 
 @pytest.fixture
@@ -145,6 +164,8 @@ def guarded(clip_folder, encoder, monkeypatch):
 def test_a_token_is_asked_for_where_one_is_set(guarded):
     body = {"model": "tiny-clip", "input": "a"}
     assert guarded.get("/healthz")[0] == 200
+    assert "Authorization: Bearer" in guarded.get("/docs")[1]
+    assert "HTTPBearer" in guarded.get("/openapi.json")[1]["components"]["securitySchemes"]
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic s3cret"}):
         status, answer = guarded.post("/v1/embeddings", body, headers)
         assert (status, answer["error"]["type"]) == (401, "authentication_error")

@@ -11,6 +11,7 @@ import pytest
 
 import store
 from tests.embedder.service.client import ROOT, Client
+from tests.store.examples import make_block, make_spec
 from tests.tools.browsing.conftest import HOSTILE_CAPTION, HOSTILE_KEY, KEYS, browsing
 from tests.trainer.examples import captions_of, encoded, picture, write_tar
 from tools.__main__ import main
@@ -120,7 +121,8 @@ def test_fields_show_coverage_and_how_vectors_were_made(browse):
     ("path", "status", "message"),
     [
         ("/sample?key=none", 404, "there is no sample and no vector of key 'none'"),
-        ("/sample?key=%ff%00", 404, "there is no sample and no vector of key"),
+        ("/sample?key=%00", 404, "there is no sample and no vector of key"),
+        ("/sample?key=%ff%00", 400, "The address is not UTF-8"),
         ("/image?key=none", 404, "there is no image of key 'none'"),
         ("/search?q=x&field=none", 404, "has no field 'none'"),
         ("/stats?field=none", 404, "has no field 'none'"),
@@ -183,6 +185,17 @@ def test_without_shards_keys_and_neighbours_are_shown_and_what_is_slow_comes_lat
         assert "data-load" not in page
         assert "<img" not in page
         assert "samples have a vector" not in get(browse, "/fields")[1]
+
+
+def test_an_address_that_is_no_utf8_is_refused_and_does_not_stand_for_another(tmp_path):
+    written = store.create(tmp_path / "s.store")
+    written.writer("\ufffd", make_spec()).commit("a", *make_block("a", 3))
+    with browsing(tmp_path / "s.store") as browse:
+        assert get(browse, "/stats", field="\ufffd")[0] == 200
+        for where in ("/stats?field=%ff", "/sample?key=%ed%a0%80", "/static/%fe"):
+            status, page, headers = browse.send("GET", where)
+            assert (status, "not UTF-8" in page) == (400, True)
+            assert "default-src 'none'" in headers["content-security-policy"]
 
 
 def test_a_store_without_fields_and_broken_images_are_shown_as_such(tmp_path):

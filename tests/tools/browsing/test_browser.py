@@ -10,6 +10,7 @@ from tests.tools.browsing.conftest import HOSTILE_CAPTION, HOSTILE_KEY, KEYS, br
 from tests.trainer.examples import captions_of
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+pytestmark = pytest.mark.browser
 FOCUSED_KEY = "document.activeElement.querySelector('.key')?.textContent"
 
 
@@ -21,7 +22,7 @@ def chromium():
     )
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:
-        pytest.skip(f"no browser is installed: looked for {', '.join(BROWSERS)}")
+        pytest.skip(f"no browser found ({', '.join(BROWSERS)}); on Debian: apt-get install chromium")
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(executable_path=path, args=sandbox)

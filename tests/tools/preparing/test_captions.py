@@ -198,8 +198,7 @@ def test_an_output_of_another_kind_or_in_the_place_of_a_folder_is_refused(tmp_pa
     (tmp_path / "t.csv").write_bytes(GOOD)
     (tmp_path / "folder.parquet").mkdir()
     arguments = ["--shards", shard, "--tables", tmp_path / "t.csv", "--output"]
-    with pytest.raises(SystemExit, match="2"):
-        captions(*arguments, tmp_path / "c.csv")
+    assert captions(*arguments, tmp_path / "c.csv") == 1
     assert "expected a .parquet file" in capsys.readouterr().err
     assert captions(*arguments, tmp_path / "folder.parquet") == 1
     assert "is a folder" in capsys.readouterr().err

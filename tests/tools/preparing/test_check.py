@@ -4,8 +4,6 @@ import io
 import json
 import tarfile
 
-import pytest
-
 from tests.tools.preparing.examples import contents, printed_json, read_lines
 from tests.trainer.examples import encoded, picture, sample_members, write_shard, write_tar
 from tools.__main__ import main
@@ -167,6 +165,5 @@ def test_a_pipe_is_checked_like_a_file(downloaded, tmp_path):
 
 
 def test_outputs_in_one_place_are_refused(tmp_path, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        check("--shards", "s.tar", "--good-keys", tmp_path / "g", "--findings", tmp_path / "g")
-    assert "give each its own file" in " ".join(capsys.readouterr().err.split())
+    assert check("--shards", "s.tar", "--good-keys", tmp_path / "g", "--findings", tmp_path / "g") == 1
+    assert "give each its own file" in capsys.readouterr().err

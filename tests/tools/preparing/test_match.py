@@ -6,12 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import tools.preparing.spill
 from embedder.captions import file_rows
 from tests.tools.preparing.examples import contents, printed_json, read_lines, read_parquet, write_csv
 from tests.trainer.examples import write_tar
 from tools.__main__ import main
-from tools.preparing.matching import AMBIGUOUS, MATCHED, REPEATED, UNMATCHED, Comparison, Matching
+from tools.preparing.database import Database
+from tools.preparing.matching import Comparison, Matching, Rows
 
 
 def match(*arguments: object) -> int:
@@ -106,7 +106,7 @@ def test_metadata_without_urls_is_refused_naming_what_is_there(tmp_path, capsys)
     assert contents(tmp_path) == before
 
 
-# ---- against a join in memory, with small partitions and buffers that overflow
+# ---- against a join in memory
 
 
 def by_hand(samples, rows):
@@ -116,17 +116,17 @@ def by_hand(samples, rows):
         fits = [[key for key, value in samples if value and told and form(value) == form(told)] for form in FORMS]
         exactness = next((i for i, keys in enumerate(fits) if keys), None)
         if exactness is None:
-            outcome[number] = (UNMATCHED, None)
+            outcome[number] = ("unmatched", None)
         elif len(fits[exactness]) > 1:
-            outcome[number] = (AMBIGUOUS, None)
+            outcome[number] = ("ambiguous", None)
         else:
             claims.setdefault(fits[exactness][0], []).append((exactness, number, said))
     for key, claimed in claims.items():
         best = [claim for claim in sorted(claimed) if claim[0] == min(claimed)[0]]
         agree = len({said for _, _, said in best}) == 1
         for claim in claimed:
-            status = (MATCHED if claim == best[0] else REPEATED) if agree and claim in best else AMBIGUOUS
-            outcome[claim[1]] = (status, key if status == MATCHED else None)
+            status = ("matched" if claim == best[0] else "repeated") if agree and claim in best else "ambiguous"
+            outcome[claim[1]] = (status, key if status == "matched" else None)
     return [outcome[number] for number in range(len(rows))]
 
 
@@ -134,34 +134,27 @@ FORMS = (str, str.lower)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_join_on_disk_decides_as_a_join_in_memory(tmp_path, monkeypatch, seed):
-    monkeypatch.setattr(tools.preparing.spill, "_BUFFERED_BYTES", 300)
-    monkeypatch.setattr("tools.preparing.matching._BATCH", 7)
-    for module in ("spill", "matching"):
-        monkeypatch.setattr(f"tools.preparing.{module}.RANGE", 16)
+def test_the_join_on_disk_decides_as_a_join_in_memory(tmp_path, seed):
     rng = random.Random(seed)
     word = lambda: rng.choice(["", *(rng.choice("aAbBcCdD") + rng.choice("eEfFgG") for _ in range(9))])  # noqa: E731
     samples = [(f"k{number}", word() or None) for number in range(40)]
     rows = [(word() or None, rng.randrange(2)) for _ in range(60)]
-    matching = Matching(tmp_path, Comparison(("exact", "lower"), lambda text: [form(text) for form in FORMS]))
-    matching.add_samples(samples)
-    matching.add_rows(rows)
-    matching.solve()
-    found = []
-    for first in range(0, 60, 16):
-        table = matching.outcomes(first, min(16, 60 - first))
-        found += [(row["status"], row["key"] if row["status"] == MATCHED else None) for row in table.to_pylist()]
+    with Database(tmp_path / "output") as database:
+        matching = Matching(database, Comparison(("exact", "lower"), lambda text: [form(text) for form in FORMS]))
+        matching.add_samples(samples[:15])
+        matching.add_samples(samples[15:])
+        for some in (rows[:25], rows[25:]):
+            told, said = zip(*some, strict=True)
+            matching.add_rows([Rows(told, said, pa.table({}))])
+        matching.solve()
+        decided = {
+            row: (status, number) for row, number, status in database.rows("SELECT row, number, status FROM outcomes")
+        }
+    found = [decided.get(row, ("unmatched", None)) for row in range(60)]
+    found = [(status, f"k{number}" if status == "matched" else None) for status, number in found]
     assert found == by_hand(samples, rows)
-    counts = matching.counts
-    statuses = [status for status, _ in found]
-    for status, count in (
-        (MATCHED, counts.num_matched),
-        (UNMATCHED, counts.num_unmatched),
-        (AMBIGUOUS, counts.num_ambiguous),
-        (REPEATED, counts.num_repeated),
-    ):
-        assert statuses.count(status) == count
-    taken = {key for _, key in found}
-    without = [key for keys in matching.samples_without_row() for key in keys]
-    assert without == [key for key, _ in samples if key not in taken]
-    assert len(without) == counts.num_samples_without_row
+    counts, statuses = matching.counts, [status for status, _ in found]
+    for status in ("matched", "unmatched", "ambiguous", "repeated"):
+        assert statuses.count(status) == getattr(counts, f"num_{status}")
+    assert counts.num_samples_without_row == 40 - statuses.count("matched")
+    assert contents(tmp_path) == {}

@@ -86,14 +86,11 @@ def test_more_keys_than_there_are_is_refused_and_nothing_changes(tmp_path, capsy
         (["-n", "1"], "give one of --shards, --store and --keys"),
         (["-n", "1", "--keys", "k", "--shards", "s"], "give one of --shards, --store and --keys"),
         (["-n", "1", "--store", "s"], "--field"),
-        (["-n", "0", "--keys", "k"], "-n is 0"),
-        (["-n", "1", "--keys", "k", "--seed", "-1"], "--seed -1"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(tmp_path, capsys, arguments, message):
-    with pytest.raises(SystemExit, match="2"):
-        sample(*arguments, "--output", tmp_path / "o")
-    assert message in " ".join(capsys.readouterr().err.split())
+    assert sample(*arguments, "--output", tmp_path / "o") == 1
+    assert message in capsys.readouterr().err
 
 
 def test_a_key_list_that_is_not_there_is_one_sentence(tmp_path, capsys):

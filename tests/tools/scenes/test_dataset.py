@@ -11,7 +11,7 @@ from PIL import Image
 from store.errors import ConfigError
 from store.shards import caption_at, iter_samples, load_json
 from tools.scenes import dataset
-from tools.scenes.vocabulary import BACKGROUNDS
+from tools.scenes.vocabulary import THINGS
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,6 @@ def test_a_sample_holds_an_image_the_caption_fields_and_the_text_member(tmp_path
         for field in ("shortSV_captions", "longSV_captions", "shortIB_captions", "longIB_captions"):
             assert caption_at(fields, field)
         assert fields["label"] in dataset.classes()["classes"]
-        assert fields["object"] in dataset.objects()["classes"]
 
 
 def test_the_same_settings_give_the_same_bytes_and_another_seed_gives_others(tmp_path):
@@ -106,31 +105,35 @@ def test_progress_adds_up_to_the_number_of_samples(tmp_path):
     assert steps == [10, 2, 3]
 
 
-def test_the_classes_name_every_visible_colour_on_every_background_once(tmp_path):
+def test_the_classes_are_the_things(tmp_path):
     dataset.write(tmp_path, {"test": 1})
     classes = json.loads((tmp_path / "classes.json").read_text())
     assert classes["label"] == "label"
-    # 12 backgrounds times 10 colours, less the 21 that would not be seen
-    assert len(classes["classes"]) == 12 * 10 - sum(len(item.hides) for item in BACKGROUNDS.values()) == 99
-    assert classes["classes"]["turquoise, sunset"] == [
-        "turquoise shape at sunset",
-        "turquoise shape against an orange evening sky",
-        "turquoise shape in front of a glowing sunset",
-    ]
-    assert "orange, sunset" not in classes["classes"]
+    assert list(classes["classes"]) == list(THINGS)
+    assert classes["classes"]["hot dog"] == ["hot dog"]
     assert all(template.count("{}") == 1 for template in classes["templates"])
 
 
-def test_the_objects_name_every_colour_and_shape_once(tmp_path):
-    dataset.write(tmp_path, {"test": 1})
-    objects = json.loads((tmp_path / "objects.json").read_text())
-    assert objects["label"] == "object"
-    assert len(objects["classes"]) == 10 * 12
-    assert objects["classes"]["turquoise lightning bolt"] == ["turquoise lightning bolt"]
+def test_texts_are_lines_of_captions_with_keys_of_their_own(tmp_path):
+    (file,) = dataset.write(tmp_path, {"texts": 12})["texts"]
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["key"] for line in lines][9:] == ["600000009", "600010000", "600010001"]
+    assert all(line["raw_caption"] and line["shortSV_captions"] for line in lines)
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_the_parts_of_a_held_out_split_are_listed_by_what_stage_2_shows(tmp_path):
+    shards = dataset.write(tmp_path, {"dev": 25})["dev"]
+    held = {key: fields for shard in shards for key, (_, fields, _) in samples_of(shard).items()}
+    listed = {part: (tmp_path / f"dev-{part}.txt").read_text().split() for part in ("shown", "others")}
+    assert sorted(listed["shown"] + listed["others"]) == sorted(held)
+    for part, keys in listed.items():
+        assert keys
+        assert {THINGS[held[key]["label"]].is_shown for key in keys} == {part == "shown"}
 
 
 def test_the_generator_still_makes_the_bytes_of_its_version(tmp_path):
     """Raise ``dataset.GENERATOR`` when this fails on purpose: data made before are then refused, not mixed."""
     shard = dataset.write(tmp_path, {"test": 10})["test"][0]
     texts = b"".join(members["json"] + members["txt"] for _, members in iter_samples(str(shard), ["json", "txt"]))
-    assert (dataset.GENERATOR, hashlib.sha256(texts).hexdigest()[:16]) == (2, "363aaf922c463883")
+    assert (dataset.GENERATOR, hashlib.sha256(texts).hexdigest()[:16]) == (3, "ebce64a7b28077f2")

@@ -30,8 +30,6 @@ def test_the_shares_of_the_splits_cover_everything_once():
     assert sorted(shares) == list(range(10))
 
 
-def test_a_theme_restricts_backgrounds_and_shapes():
-    scenes = first("finetune", 100, theme="weather")
-    assert {scene.background for scene in scenes} == {"cloudy sky", "sunset", "night sky"}
-    shapes = {group.shape for scene in scenes for group in (scene.main, scene.second, scene.extra) if group}
-    assert shapes == {"circle", "star", "crescent", "lightning bolt"}
+def test_the_theme_of_what_stage_2_shows_has_things_of_its_topics_only():
+    assert all(scene.main.is_shown for scene in first("finetune", 100, theme="shown"))
+    assert not all(scene.main.is_shown for scene in first("finetune", 100))

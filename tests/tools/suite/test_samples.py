@@ -1,5 +1,7 @@
 """The samples of each seed are drawn anew, in the shards' order, and written as key lists."""
 
+import json
+
 import pytest
 
 from store.errors import ConfigError
@@ -57,3 +59,11 @@ def test_a_key_list_narrows_what_is_drawn_from(tmp_path, shards):
 def test_more_than_there_are_is_refused(tmp_path, shards):
     with pytest.raises(ConfigError, match="finetune_samples is 21; the shards hold 20"):
         draws(tmp_path, shards, num_drawn=21)
+
+
+def test_stage_1_takes_the_keys_of_captions_without_images_as_well(tmp_path, shards):
+    texts = tmp_path / "texts.jsonl"
+    drawn = draws(tmp_path, shards, 4, seeds=(1,))
+    keys = ["t1", "t0", lines(drawn.file(1))[2]]
+    texts.write_text("".join(json.dumps({"key": key, "short": "a cat"}) + "\n" for key in keys))
+    assert lines(drawn.file_with(texts, 1)) == [*lines(drawn.file(1)), "t1", "t0"]

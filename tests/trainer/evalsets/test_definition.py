@@ -78,7 +78,7 @@ def test_without_a_root_paths_are_relative_to_the_file(tmp_path):
             "unknown entry 'image'; there are annotations, captions, classes",
         ),
         ("sets: {a: {layout: jsonl, limit: 0}}", "limit is 0; expected a whole number above 0"),
-        ("sets: {a: {layout: jsonl, missing: no}}", "missing is 'False'; expected error or skip"),
+        ("sets: {a: {layout: jsonl, missing: no}}", "missing is 'no'; expected error or skip"),
         ("sets: {a: {layout: jsonl, primary: top5}}", "primary is 'top5'; expected top1 or mean_per_class"),
         ("sets: {a: {layout: jsonl, table: best}}", "table is 'best'; expected zeroshot or robustness"),
         ("sets: {a: {layout: class-folders, train: x}}", "train is 'x'; expected the entries that differ"),
@@ -127,3 +127,21 @@ def test_a_set_that_is_named_twice_is_refused_not_lost(tmp_path):
     file.write_text("sets:\n  coco: {layout: karpathy}\n  coco: {layout: coco}\n")
     with pytest.raises(ConfigError, match="'coco' stands twice"):
         read_definitions(file)
+
+
+def test_a_file_of_sets_may_not_run_commands(tmp_path, monkeypatch):
+    monkeypatch.delenv("KEYCLIP_ALLOW_PIPE", raising=False)
+    (tmp_path / "sets.yaml").write_text("sets: {a: {layout: webdataset, images: ['pipe:touch made']}}")
+    with pytest.raises(ConfigError, match=r"set 'a' of .* would run a shell command; give --allow-pipe"):
+        read_definitions(tmp_path / "sets.yaml")
+
+
+def test_norwegian_is_a_language_and_a_list_of_aliases_that_multiply_is_refused(tmp_path):
+    (tmp_path / "sets.yaml").write_text("sets: {a: {layout: xm3600, annotations: a, images: i, languages: [no, da]}}")
+    assert read_definitions(tmp_path / "sets.yaml")[0].languages == ("no", "da")
+    bomb = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1]"] + [
+        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 20)
+    ]
+    (tmp_path / "sets.yaml").write_text("\n".join(bomb))
+    with pytest.raises(ConfigError, match="stands for more than"):
+        read_definitions(tmp_path / "sets.yaml")

@@ -1,47 +1,23 @@
-"""Rows laid aside on disk come back whole, in order, and leave nothing behind."""
+"""Outputs of a command appear together or not at all."""
 
 import errno
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
-import tools.preparing.spill
 from store.errors import StoreFullError
 from store.outputs import KEY_LIST, PARQUET, Outputs
 from tests.tools.preparing.examples import contents
-from tools.preparing.spill import Spill, working_folder
-
-
-@pytest.mark.parametrize("buffered", [0, 200, 10**6])
-def test_rows_of_a_partition_come_back_in_the_order_in_which_they_came(tmp_path, monkeypatch, buffered):
-    monkeypatch.setattr(tools.preparing.spill, "_BUFFERED_BYTES", buffered)
-    spill, rng = Spill(tmp_path / "s"), np.random.default_rng(0)
-    expected = {}
-    for start in range(0, 90, 9):
-        numbers, partitions = np.arange(start, start + 9), rng.integers(0, 5, 9)
-        spill.add(partitions, pa.table({"n": numbers, "text": [f"row {n}" for n in numbers]}))
-        for number, partition in zip(numbers.tolist(), partitions.tolist(), strict=True):
-            expected.setdefault(partition, []).append({"n": number, "text": f"row {number}"})
-    assert {p: spill.read(p).to_pylist() for p in (3, 1)} == {p: expected[p] for p in (3, 1)}
-    assert spill.read(3) is None
-    assert [table.to_pylist() for table in spill] == [expected[p] for p in (0, 2, 4)]
-    assert contents(tmp_path) == {}
-
-
-def test_an_empty_spill_has_no_partitions(tmp_path):
-    assert list(Spill(tmp_path / "s")) == []
 
 
 def fail_after_writing(folder):
-    with working_folder(folder / "new" / "out.txt") as working, Outputs(overwrite=True) as outputs:
-        (working / "file").write_text("x")
+    with Outputs(overwrite=True) as outputs:
         outputs.lines(outputs.claim(folder / "a", KEY_LIST)).write(["new"])
         outputs.lines(outputs.claim(folder / "b", KEY_LIST)).write(["new"])
         raise RuntimeError
 
 
-def test_outputs_appear_together_or_not_at_all_and_the_working_folder_is_gone(tmp_path):
+def test_outputs_appear_together_or_not_at_all(tmp_path):
     (tmp_path / "a").write_text("old")
     with pytest.raises(RuntimeError):
         fail_after_writing(tmp_path)

@@ -1,4 +1,4 @@
-"""Which of several processes this one is, as its launcher says. Ranks share nothing but the store."""
+"""Which of several processes this one is, as its launcher says."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -32,15 +32,13 @@ class Ranks:
         """What torchrun, deepspeed, srun or mpirun set; without a launcher the only rank.
 
         Raises:
-            ConfigError: the variables contradict each other.
+            ConfigError: a variable is no whole number, or the variables contradict each other.
         """
         for launcher, (rank, size, local) in _LAUNCHERS.items():
             if rank in environment and size in environment:
-                try:
-                    ranks = cls(int(environment[rank]), int(environment[size]), int(environment.get(local, 0)))
-                except ValueError as error:
-                    raise ConfigError(f"the environment of {launcher} is broken: {error}") from error
-                if not 0 <= ranks.rank < ranks.world_size:
+                names = (rank, size, *([local] if local in environment else []))
+                ranks = cls(*(whole_number(environment, name, launcher) for name in names))
+                if not 0 <= ranks.rank < ranks.world_size or ranks.local_rank < 0:
                     raise ConfigError(f"{rank}={ranks.rank} does not fit {size}={ranks.world_size} (from {launcher})")
                 return ranks
         return cls()
@@ -48,3 +46,14 @@ class Ranks:
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """This rank's part of a sequence: every item belongs to exactly one rank."""
         return items[self.rank :: self.world_size]
+
+
+def whole_number(environment: Mapping[str, str], name: str, launcher: str) -> int:
+    """The value of a launcher's variable. Raises: ConfigError: it is no whole number."""
+    try:
+        return int(environment[name])
+    except ValueError as error:
+        raise ConfigError(
+            f"the environment variable {name} is {environment[name]!r}; expected a whole number, as {launcher} sets "
+            "it: unset it, or start the command by its launcher"
+        ) from error
