@@ -32,10 +32,10 @@ NOTE = (
 PAPER = {
     "retrieval": "far above CLIP, slightly above LLM2CLIP",
     "zero-shot": "below CLIP, far above LLM2CLIP",
-    "drift": "less than LLM2CLIP",
+    "drift": "",
     "cka": "",
 }
-"""What the paper finds for ProCLIP, by the kind of a claim."""
+"""What the paper finds for ProCLIP, by the kind of a claim; empty where it publishes no such figure."""
 
 
 @dataclass(frozen=True, slots=True)
