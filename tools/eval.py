@@ -20,9 +20,9 @@ from store.outputs import Kind, Outputs
 from tools.evaluation import Result, Subject, chosen, evaluate_set, files_of_sets
 from tools.measuring import Texts
 from tools.preparing.samples import files_of
-from tools.reporting.paired import intervals, measurements
-from tools.reporting.table import text_table
-from tools.reporting.uncertain import interval_table
+from tools.reporting.intervals import interval_table
+from tools.reporting.queries import intervals, measurements
+from tools.reporting.terminal import text_table
 from trainer.config import require
 from trainer.decoding import decode
 from trainer.evalsets.annotations import Caption
@@ -365,7 +365,9 @@ def _example(caption: Caption, images: Images, scores: torch.Tensor) -> dict[str
         for i in order[:SHOWN]
     ]
     rank = 1 + min(order.index(i) for i in caption.images)
-    return {"query": caption.text, "key": images.key(caption.images[0]), "rank": rank, "retrieved": retrieved}
+    sought = caption.images[0]
+    entry = {"query": caption.text, "key": images.key(sought), "rank": rank, "retrieved": retrieved}
+    return entry | {"image": _thumbnail(images.image(sought))}
 
 
 def _thumbnail(payload: bytes) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from store.errors import ConfigError
 from tools.reporting.inputs import load_result
-from tools.reporting.paired import differences
-from tools.reporting.uncertain import difference_table, seeds_line
+from tools.reporting.intervals import difference_table, seeds_line
+from tools.reporting.queries import differences
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 import store
-from tools.reporting.paired import WAYS, pack
+from tools.reporting.queries import WAYS, pack
 from trainer.evalsets.contrasts import Contrasts, right_answers
 from trainer.metrics import accuracy, rank_summary, retrieval_ranks
 

@@ -8,7 +8,7 @@ from store.outputs import Kind, Outputs
 from store.settings import Positional
 from tools.reporting import html, inputs, markdown
 from tools.reporting.report import Report
-from tools.reporting.table import comparison_text, text_table
+from tools.reporting.terminal import comparison_text, text_table
 
 HTML = Kind(name="an HTML file", start=b"<!doctype html>", replaced=html.START.encode())
 MARKDOWN = Kind(name="a Markdown file", replaced=markdown.START.encode())
@@ -16,7 +16,7 @@ MARKDOWN = Kind(name="a Markdown file", replaced=markdown.START.encode())
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """Write one HTML file with a verdict, the result tables, loss curves, retrieved images and settings.
+    """Write one HTML file that says what was shown, with the paper's tables, loss curves, images and settings.
 
     Give it folders of training runs (config.json, log.jsonl) and json files that `keyclip eval` wrote, in the order in
     which they shall appear. Results named `ARM (seed N)` are averaged over the seeds of an arm. The file holds
@@ -33,10 +33,12 @@ class Config:
     """A Markdown file to write too: the tables and sentences of the report, without charts and pictures."""
     overwrite: bool = False
     """Replace other HTML and Markdown files that are there."""
-    title: str = "Captions embedded once: arms compared"
-    """Heading of the report."""
+    title: str | None = None
+    """Heading of the report; by default it names the folder that all inputs are in."""
     notes: tuple[str, ...] = ()
     """Sentences below the heading, such as the command that made the runs."""
+    pretraining: str | None = None
+    """What the CLIP's pretraining has seen, in a sentence; known by default for the weights of OpenAI and others."""
 
 
 def run(config: Config) -> int | None:
@@ -47,13 +49,13 @@ def run(config: Config) -> int | None:
         page = outputs.claim(config.output, HTML)
         text = outputs.claim(config.markdown, MARKDOWN) if config.markdown else None
         material = inputs.load(config.inputs)
-        report = Report(material, config.title, config.notes)
+        report = Report(material, config.title, config.notes, config.pretraining)
         outputs.write(page, html.render(report))
         if text:
             outputs.write(text, markdown.render(report))
     if len(material.results) == 1:
         print(f"{text_table(material.results)}\n")
     elif material.results:
-        print(f"{report.verdict.headline}\n\n{comparison_text(report.comparison)}\n")
+        print(f"{report.headline}\n\n{comparison_text(report.comparison)}\n")
     print(f"report: {config.output}")
     return None

@@ -17,7 +17,7 @@ from tests.trainer.examples import encoded, picture, write_tar
 from tools.__main__ import main
 from tools.eval import Config
 from tools.reporting.inputs import load_result
-from tools.reporting.paired import differences, measurements, unpack
+from tools.reporting.queries import differences, measurements, unpack
 from trainer.adapter import Adapter
 from trainer.cka import linear_cka
 from trainer.evalsets.definition import read_definitions
@@ -282,6 +282,7 @@ def test_examples_show_captions_of_the_first_set_with_their_rank(clip_result):
         assert len(correct) == 5
         assert correct.index(True) + 1 == example["rank"] if any(correct) else example["rank"] > 5
         assert all(hit["image"].startswith("data:image/jpeg;base64,") for hit in example["retrieved"])
+        assert example["image"].startswith("data:image/jpeg;base64,")  # the sought one, found or not
 
 
 def test_the_report_reads_the_result(folder, clip_result):

@@ -6,7 +6,7 @@ import torch
 
 from tools.evaluation import Result
 from tools.measuring import Texts
-from tools.reporting.paired import measurements
+from tools.reporting.queries import measurements
 from trainer.evalsets.contrasts import Contrasts
 
 EYE = torch.eye(4)

@@ -1,9 +1,9 @@
 """Statistics of a field as part of a page."""
 
+from tools.browsing.element import Markup, tag
 from tools.browsing.pages import link
 from tools.querying.histogram import Histogram
 from tools.querying.stats import Stats
-from tools.reporting.element import Markup, tag
 
 WIDTH, HEIGHT, GROUND = 320, 130, 108
 

@@ -1,12 +1,12 @@
-"""The pages as HTML. All text goes through :func:`~tools.reporting.element.tag`, which escapes it."""
+"""The pages as HTML. All text goes through :func:`~tools.browsing.element.tag`, which escapes it."""
 
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from store import FieldInfo
+from tools.browsing.element import Child, Markup, group, tag
 from tools.browsing.library import Card, FieldState, Sample
 from tools.querying.coverage import MAX_LISTED, KeyCoverage
-from tools.reporting.element import Child, Markup, group, tag
 from tools.stores import gigabytes
 
 KEYS = (

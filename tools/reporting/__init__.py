@@ -1,5 +1,5 @@
 """Reports: reads runs and results, compares the arms, and writes tables and one self-contained HTML file.
 
-``inputs`` (files -> runs and results) -> ``compare`` (results -> tables of measures) -> ``verdict`` (who wins where);
-``table`` renders for terminals and Markdown, ``html`` for browsers and paper.
+``inputs`` (files -> runs and results) -> ``summary``, ``paper``, ``ablations``, ``claims`` (results -> ``tables``) ->
+``report``; ``terminal``, ``markdown`` and ``html`` write it, the last with the templates of ``templates``.
 """

@@ -53,9 +53,12 @@ def _mean(arm: str, seeds: Sequence[Result]) -> Result:
             }
             for name in _shared([seed.languages for seed in seeds])
         },
-        zeroshot_sets={
-            name: _mean_values([seed.zeroshot_sets[name] for seed in seeds])
-            for name in _shared([seed.zeroshot_sets for seed in seeds])
+        scores={
+            table: {
+                name: sum(seed.scores[table][name] for seed in seeds) / len(seeds)
+                for name in _shared([seed.scores[table] for seed in seeds])
+            }
+            for table in _shared([seed.scores for seed in seeds])
         },
     )
 

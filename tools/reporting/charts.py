@@ -1,11 +1,9 @@
-"""Small line charts and bars as inline SVG; colours come from the page's style sheet."""
+"""Small line charts: what a template draws as inline SVG, in the coordinates of the picture."""
 
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-from tools.reporting.element import Markup, tag
 
 WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 26
@@ -23,8 +21,27 @@ class Series:
     colour: int | None = None
 
 
-def line_chart(series: Sequence[Series], label: str) -> Markup:
-    """Curves on common axes; ``label`` is read out aloud.
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawn chart; coordinates are text with one decimal.
+
+    Attributes:
+        label: read out aloud.
+        heights: (y, number) of the horizontal lines.
+        steps: (x, anchor, number) below the horizontal axis.
+        curves: (classes, points) of the lines; empty where no value is finite.
+        dots: (x, y) of lines of a single point.
+    """
+
+    label: str
+    heights: tuple[tuple[str, str], ...] = ()
+    steps: tuple[tuple[str, str, str], ...] = ()
+    curves: tuple[tuple[str, str], ...] = ()
+    dots: tuple[tuple[str, str], ...] = ()
+
+
+def line_chart(series: Sequence[Series], label: str) -> Chart:
+    """Curves on common axes.
 
     Every finite point is drawn, up to ``MAX_POINTS``; beyond that the lowest and highest of each stretch are kept. A
     line breaks where a value is not finite. Of a noisy curve of 50 points or more a smoothed line is drawn, on top of
@@ -32,7 +49,7 @@ def line_chart(series: Sequence[Series], label: str) -> Markup:
     """
     finite = [(x, y) for one in series for x, y in one.points if math.isfinite(y)]
     if not finite:
-        return tag("p", "no finite value was logged", class_="warning")
+        return Chart(label)
     first, last = min(x for x, _ in finite), max(x for x, _ in finite)
     x_ticks = ticks(first, last, 4)
     y_ticks = ticks(min(y for _, y in finite), max(y for _, y in finite), 4)
@@ -44,14 +61,14 @@ def line_chart(series: Sequence[Series], label: str) -> Markup:
         y = HEIGHT - BOTTOM - (point[1] - y_range[0]) / (y_range[1] - y_range[0]) * (HEIGHT - TOP - BOTTOM)
         return x, y
 
-    return tag(
-        "svg",
-        *_axes(x_ticks, y_ticks, place),
-        *(curve for one in series for curve in _curves(one, place, alone=len(series) == 1)),
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
-        aria_label=label,
-        class_="chart",
+    lines = [line for one in series for line in _curves(one, place, alone=len(series) == 1)]
+    heights, steps = _axes(x_ticks, y_ticks, place)
+    return Chart(
+        label,
+        heights,
+        steps,
+        tuple((kind, " ".join(f"{x:.1f},{y:.1f}" for x, y in points)) for kind, points in lines if len(points) > 1),
+        tuple((f"{points[0][0]:.1f}", f"{points[0][1]:.1f}") for _, points in lines if len(points) == 1),
     )
 
 
@@ -60,30 +77,17 @@ def colour_class(number: int) -> str:
     return f"c{number % COLOURS}"
 
 
-def _curves(series: Series, place: Callable[[Point], Point], alone: bool) -> list[Markup]:
+def _curves(series: Series, place: Callable[[Point], Point], alone: bool) -> list[tuple[str, list[Point]]]:
     kind = "curve" if series.colour is None else f"curve {colour_class(series.colour)}"
     finite = [(x, y) for x, y in series.points if math.isfinite(y)]
     noisy = len(finite) >= 50 and _is_noisy([y for _, y in finite])
     curves = []
     if alone or not noisy:
         parts = _stretches(series.points)
-        curves = [_polyline([place(p) for p in part], "raw" if noisy else kind) for part in parts]
+        curves = [("raw" if noisy else kind, [place(p) for p in part]) for part in parts]
     if noisy:
-        curves.append(_polyline([place(p) for p in thin(smooth(finite))], f"{kind} smooth"))
+        curves.append((f"{kind} smooth", [place(p) for p in thin(smooth(finite))]))
     return curves
-
-
-def bar(share: float, best: bool) -> Markup:
-    """A horizontal bar that fills ``share`` (0 to 1) of its width."""
-    return tag(
-        "svg",
-        tag("rect", x=0, y=0, width=100, height=10, class_="track"),
-        tag("rect", x=0, y=0, width=f"{100 * min(1.0, max(0.0, share)):.2f}", height=10, class_="best" if best else ""),
-        viewBox="0 0 100 10",
-        preserveAspectRatio="none",
-        class_="bar",
-        aria_hidden="true",
-    )
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
@@ -149,21 +153,14 @@ def _stretches(points: Sequence[Point]) -> list[list[Point]]:
     return [thin(part, share if len(points) > MAX_POINTS else MAX_POINTS) for part in parts if part]
 
 
-def _polyline(points: Sequence[Point], kind: str) -> Markup:
-    if len(points) == 1:
-        return tag("circle", cx=f"{points[0][0]:.1f}", cy=f"{points[0][1]:.1f}", r=2.5, class_="dot")
-    return tag("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points), class_=kind)
-
-
-def _axes(x_ticks: Sequence[float], y_ticks: Sequence[float], place: Callable[[Point], Point]) -> list[Markup]:
-    parts = []
-    for value in y_ticks:
-        y = place((x_ticks[0], value))[1]
-        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=f"{y:.1f}", y2=f"{y:.1f}", class_="grid"))
-        parts.append(tag("text", short_number(value), x=LEFT - 6, y=f"{y + 4:.1f}", text_anchor="end"))
-    for value in x_ticks:
-        x = place((value, y_ticks[0]))[0]
-        if LEFT - 1 <= x <= WIDTH - RIGHT + 1:
-            anchor = "end" if x > WIDTH - RIGHT - 12 else "middle"
-            parts.append(tag("text", short_number(value), x=f"{x:.1f}", y=HEIGHT - 8, text_anchor=anchor))
-    return parts
+def _axes(
+    x_ticks: Sequence[float], y_ticks: Sequence[float], place: Callable[[Point], Point]
+) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, str], ...]]:
+    heights = tuple((f"{place((x_ticks[0], value))[1]:.1f}", short_number(value)) for value in y_ticks)
+    places = [(place((value, y_ticks[0]))[0], value) for value in x_ticks]
+    steps = tuple(
+        (f"{x:.1f}", "end" if x > WIDTH - RIGHT - 12 else "middle", short_number(value))
+        for x, value in places
+        if LEFT - 1 <= x <= WIDTH - RIGHT + 1
+    )
+    return heights, steps

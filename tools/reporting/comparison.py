@@ -1,4 +1,4 @@
-"""Whether arms can be told apart: their differences on the same queries and seeds, with intervals."""
+"""Whether arms differ beyond noise: their differences on the same queries and seeds, with intervals."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -6,9 +6,9 @@ from functools import cache
 
 from store.errors import ConfigError
 from tools.reporting.average import average_results, split_seed
-from tools.reporting.compare import Column, Table, spreads
 from tools.reporting.inputs import Result
-from tools.reporting.paired import Measurements, measurements, require_same_queries
+from tools.reporting.queries import Measurements, mean_of, measurements, require_same_queries
+from tools.reporting.tables import Address, Column, Table, spreads
 from trainer.uncertainty import Difference, Measured, difference
 
 
@@ -65,13 +65,16 @@ class Comparison:
 
     def table(self, build: Callable[[Sequence[Result]], Table]) -> Table:
         """The table that ``build`` makes of the arms' means, with the scatter of seeds and the marks of noise."""
-        table = replace(build(self.arms), spread=spreads(self.results, build))
+        table = build(self.arms)
+        table = replace(table, spread=spreads(self.results, build, table.columns))
         return replace(table, level=self.within(table))
 
-    def _value(self, result: Result, address: tuple[str, str, str]) -> Measured | None:
-        kind, name, measure = address
+    def _value(self, result: Result, address: Address) -> Measured | None:
+        kind, names, measure = address
         found: Measurements = self._measured(result.name)
-        return found.get(kind, {}).get(name, {}).get(measure)
+        values = [found.get(kind, {}).get(name, {}).get(measure) for name in names]
+        known = [value for value in values if value is not None]
+        return mean_of(known) if known and len(known) == len(values) else None
 
 
 def _comparable(one: Result, other: Result) -> bool:

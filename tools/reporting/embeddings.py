@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tools.reporting.columns import aligned
-from tools.reporting.element import Markup, group, tag
 from tools.reporting.schema import ReuseFile
 
 FORMAT = "keyclip-reuse/1"
@@ -56,16 +55,6 @@ def sentence(uses: Sequence[FieldUse]) -> str:
 def text(uses: Sequence[FieldUse]) -> str:
     """The sentence and a line for each field."""
     return "\n".join([sentence(uses), "", *aligned([COLUMNS, *rows(uses)])])
-
-
-def section(uses: Sequence[FieldUse]) -> Markup:
-    """The sentence and a table for the report."""
-    head = tag("thead", tag("tr", [tag("th", name, scope="col") for name in COLUMNS]))
-    body = [
-        tag("tr", tag("th", tag("code", row[0]), scope="row"), [tag("td", n) for n in row[1:]]) for row in rows(uses)
-    ]
-    table = tag("table", head, tag("tbody", body), class_="numbers")
-    return group(tag("p", sentence(uses)), tag("div", table, class_="scroll"))
 
 
 def rows(uses: Sequence[FieldUse]) -> list[list[str]]:

@@ -1,11 +1,13 @@
-"""The report: one HTML file with everything inside, for the screen and for paper."""
+"""The report: one HTML file with everything inside, for the screen and for paper, from the folder ``templates``."""
 
-from tools.reporting import embeddings, examples, languages, pairs, results, settings, sources, training
+from functools import cache
+
+import jinja2
+
+from tools.reporting import charts, claims, embeddings, examples, languages, settings, sources, summary, training
 from tools.reporting.average import seeds_in_words
-from tools.reporting.element import Markup, group, tag
 from tools.reporting.report import Report
-from tools.reporting.style import STYLE
-from tools.reporting.verdict import noise
+from tools.reporting.terminal import marks
 
 START = "<!doctype html>\n<!-- keyclip report -->\n"
 """What every report begins with."""
@@ -17,59 +19,56 @@ def render(report: Report) -> str:
     Results named ``ARM (seed N)`` are averaged over the seeds of an arm. The document loads nothing from elsewhere:
     style, charts and pictures are inside. All texts are escaped.
     """
-    runs, uses, arms, title = report.material.runs, report.material.uses, report.comparison.arms, report.title
-    sections = [
-        ("verdict", "Verdict", _verdict(report) if arms else None),
-        ("results", "Results", results.section(report) if arms else None),
-        ("languages", "Languages", languages.section(arms)),
-        ("examples", "Retrieved images", examples.section(arms)),
-        ("training", "Training", training.curves(runs) if runs else None),
-        ("embeddings", "Embedded once", embeddings.section(uses) if uses else None),
-        ("settings", "Settings", settings.section(runs) if runs else None),
-        ("sources", "Where this comes from", sources.section(report.material)),
-    ]
-    shown = [(anchor, heading, content) for anchor, heading, content in sections if content is not None]
-    body = group(
-        tag(
-            "header",
-            tag("h1", title),
-            [tag("p", note, class_="note") for note in report.notes],
-            tag("nav", [tag("a", heading, href=f"#{anchor}") for anchor, heading, _ in shown]),
-        ),
-        tag("main", [tag("section", tag("h2", heading), content, id=anchor) for anchor, heading, content in shown]),
-    )
-    head = group(
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("title", title),
-        tag("style", Markup(STYLE)),
-    )
-    return f"{START}{tag('html', tag('head', head), tag('body', body), lang='en')}\n"
-
-
-def _verdict(report: Report) -> Markup:
-    judged, comparison = report.verdict, report.comparison
-    lists = [
-        tag("div", tag("h3", heading), tag("ul", [tag("li", line) for line in lines]), class_=kind)
-        for heading, kind, lines in (
-            (f"Where {judged.subject} wins", "wins", judged.wins),
-            ("Where it does not", "losses", judged.losses),
+    material, arms = report.material, report.main.arms
+    sections = {
+        "verdict": ("What was shown", bool(arms)),
+        "results": ("Results", bool(arms)),
+        "tables": ("The paper's tables", bool(report.paper_tables)),
+        "ablations": ("Ablations", bool(report.ablations)),
+        "languages": ("Languages", any(arm.languages for arm in arms)),
+        "examples": ("Retrieved images", any(arm.examples for arm in arms)),
+        "training": ("Training", bool(material.runs)),
+        "embeddings": ("Embedded once", bool(material.uses)),
+        "settings": ("Settings", bool(material.runs)),
+        "sources": ("Where this comes from", True),
+    }
+    text = (
+        _templates()
+        .get_template("report.html")
+        .render(
+            report=report,
+            material=material,
+            arms=arms,
+            sections={name: heading for name, (heading, shown) in sections.items() if shown},
+            seeds=seeds_in_words(arms) if any(arm.num_seeds > 1 for arm in arms) else "",
+            legend=_legend(report) if arms else [],
+            details=summary.details(arms),
+            claims=claims,
+            languages=languages.tables(arms),
+            cards=examples.cards(arms),
+            most_cards=examples.SHOWN,
+            stages=training.stages(material.runs),
+            charts=charts,
+            embeddings=embeddings,
+            settings=settings,
+            sources=sources,
         )
-        if lines
-    ]
-    differences = pairs.section(report)
-    chance = None if report.verdict.subject and differences else noise(comparison.results)
-    means = f"Means of {seeds_in_words(comparison.arms)} ± standard deviation." if report.summary.spread else None
-    return group(
-        tag("p", judged.headline, class_="headline"),
-        tag("p", means, class_="note") if means else None,
-        [tag("p", doubt, class_="warning") for doubt in report.doubts()],
-        tag("div", lists, class_="columns") if lists else None,
-        differences,
-        tag("p", chance, class_="note") if chance else None,
     )
+    return f"{START}{text}\n"
 
 
-# the document may show its own style and pictures, and nothing else
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+def _legend(report: Report) -> list[tuple[str, str]]:
+    shown = {word for column in report.summary.columns for word in (column.group, column.name)}
+    signs = [text.partition(": ") for text in marks(report.main, report.summary)]
+    return [pair for pair in summary.LEGEND if pair[0] in shown] + [(sign, meaning) for sign, _, meaning in signs]
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("tools.reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -11,7 +11,7 @@ from store.errors import ConfigError, FormatVersionError
 from store.files import read_text
 from tools.reporting.embeddings import FORMAT as REUSE_FORMAT
 from tools.reporting.embeddings import FieldUse, from_json
-from tools.reporting.paired import require_sound
+from tools.reporting.queries import require_sound
 from tools.reporting.schema import LogEntries, LogLine, ResultFile, ReuseFile, RunConfig
 
 EVAL_FORMAT = "keyclip-eval/1"
@@ -41,8 +41,9 @@ class Result:
     """An evaluation of one arm. Recalls and accuracies are in [0, 1]; ranks start at 1, which is the best.
 
     ``retrieval`` maps caption set -> direction -> measure -> value; ``drift`` maps direction -> measure -> value.
-    ``languages`` maps caption set -> language -> direction -> measure -> value, ``zeroshot_sets`` set -> accuracy.
-    ``parts`` are the caption sets that are parts of others. ``checkpoint`` is None for the untouched CLIP.
+    ``languages`` maps caption set -> language -> direction -> measure -> value. ``scores`` maps a table (``zeroshot``,
+    ``robustness``, ``linear_probe``, ``composition``, ``fine_grained``, ``cka``) -> SET or SET/KIND -> value.
+    ``parts`` are the sets that are parts of others. ``checkpoint`` is None for the untouched CLIP.
     ``num_seeds`` is how many evaluations the numbers are means of; ``data`` is what was read, with the queries' ranks.
     """
 
@@ -58,7 +59,7 @@ class Result:
     examples: Sequence[Mapping[str, Any]] = field(default=())
     num_seeds: int = 1
     languages: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]] = field(default_factory=dict)
-    zeroshot_sets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     parts: frozenset[str] = frozenset()
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -185,7 +186,7 @@ def _result(data: Mapping[str, Any], path: Path) -> Result:
             str(name): {str(language): _directions(values) for language, values in languages.items()}
             for name, languages in (data.get("languages") or {}).items()
         },
-        zeroshot_sets={str(name): _accuracies(values) for name, values in (data.get("zeroshot_sets") or {}).items()},
+        scores=_scores(data),
         parts=frozenset(name for name, entry in (data.get("sets") or {}).items() if entry.get("part")),
         data=data,
     )
@@ -199,8 +200,18 @@ def _zeroshot(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(values[name]) for name in ("top1", "top5", "num_classes")}
 
 
-def _accuracies(values: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
+def _scores(data: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    tables = {}
+    for table in ("zeroshot", "robustness", "linear_probe", "composition", "fine_grained", "cka"):
+        scores: dict[str, float] = {}
+        for name, entry in (data.get("zeroshot_sets" if table == "zeroshot" else table) or {}).items():
+            kinds = entry.get("kinds", {}) if table in ("composition", "fine_grained") else {}
+            scores |= {f"{name}/{kind}": float(values["accuracy"]) for kind, values in kinds.items()}
+            if (value := entry.get("cka" if table == "cka" else "accuracy")) is not None:
+                scores[name] = float(value)
+        if scores:
+            tables[table] = scores
+    return tables
 
 
 def _example(example: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,6 +228,7 @@ def _example(example: Mapping[str, Any]) -> dict[str, Any]:
         "query": str(example["query"]),
         "key": str(example["key"]),
         "rank": int(example["rank"]),
+        "image": _image(example.get("image"), example["key"]),
         "retrieved": hits,
     }
 

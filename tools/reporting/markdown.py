@@ -1,32 +1,39 @@
-"""The report as Markdown: its sentences and tables, for pull requests and notes."""
+"""The report as Markdown: its sentences and tables, for pull requests and notes; texts are escaped."""
 
+import re
 from collections.abc import Sequence
 
-from tools.reporting import embeddings, languages, pairs, settings, sources
-from tools.reporting.compare import details
+from tools.reporting import claims, embeddings, examples, languages, settings, sources
+from tools.reporting.paper import PaperTable
 from tools.reporting.report import Report
-from tools.reporting.results import paper_tables
-from tools.reporting.table import markdown_rows, markdown_table, marks
-from tools.reporting.verdict import noise
+from tools.reporting.summary import details
+from tools.reporting.tables import Table
+from tools.reporting.terminal import marks
 
 START = "<!-- keyclip report -->\n\n"
 """What every report begins with."""
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
 
 
 def render(report: Report) -> str:
     """Headline, tables and settings; charts and pictures are in the HTML form."""
-    material, arms = report.material, report.comparison.arms
-    blocks = [f"# {report.title}", *report.notes]
+    material, arms = report.material, report.main.arms
+    blocks = [f"# {escape(report.title)}", escape(report.made), *map(escape, report.notes)]
     if arms:
-        blocks += [*_verdict(report), *_results(report)]
-    if found := list(dict.fromkeys(name for arm in arms for name in arm.languages)):
-        blocks += ["## Languages, R@1 (mean of both directions)", *(_languages(report, name) for name in found)]
+        blocks += [*_verdict(report), "## Results", markdown_table(report.summary)]
+        blocks += map(escape, marks(report.main, report.summary))
+        blocks += _paper_tables("## The paper's tables", report.paper_tables)
+        blocks += _paper_tables("## Ablations", report.ablations)
+        blocks += ["## Retrieval in full"] if (every := details(arms)) else []
+        blocks += [text for heading, table in every for text in (f"### {escape(heading)}", markdown_table(table))]
+    for name, names, rows in languages.tables(arms):
+        lines = [[row, *("-" if v is None else f"{100 * v:.1f} %" for v in values)] for row, values in rows]
+        blocks += [f"## Languages, R@1 (mean of both directions): {escape(name)}", _rows(["language", *names], lines)]
+    if cards := examples.cards(arms):
+        blocks += ["## Retrieved images", *_examples(cards)]
     if material.uses:
-        blocks += [
-            "## Embedded once",
-            embeddings.sentence(material.uses),
-            _rows(embeddings.COLUMNS, embeddings.rows(material.uses)),
-        ]
+        blocks += ["## Embedded once", embeddings.sentence(material.uses)]
+        blocks += [_rows(embeddings.COLUMNS, embeddings.rows(material.uses))]
     if material.runs:
         blocks += ["## Settings", *_settings(report)]
         if fields := sources.field_rows(material.runs):
@@ -34,43 +41,66 @@ def render(report: Report) -> str:
     return START + "\n\n".join(blocks) + "\n"
 
 
+def escape(text: str) -> str:
+    """Text on one line, of which nothing is markup."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def markdown_table(table: Table, first: str = "arm") -> str:
+    """A table as Markdown; the best of a column is bold, published rows and columns are in italics."""
+    header = [first, *(f"{column.group}: {column.name} {column.arrow}".removeprefix(": ") for column in table.columns)]
+    lines = [[escape(name) for name in header], ["---", *("---:" for _ in table.columns)]]
+    for arm, _ in table.rows:
+        cells = []
+        for index, column in enumerate(table.columns):
+            text = table.text(arm, index)
+            bold = "**" if table.is_best(arm, index) else "*" if column.published and text != "-" else ""
+            cells.append(f"{bold}{text}{bold}")
+        lines.append([f"*{escape(arm)}*" if arm in table.references else escape(arm), *cells])
+    return _joined(lines)
+
+
 def _verdict(report: Report) -> list[str]:
-    blocks = ["## Verdict", report.verdict.headline, *report.doubts()]
-    if found := pairs.pairs(report):
-        columns = ["against", *(column.phrase for column in report.summary.columns)]
-        blocks += [f"### {report.verdict.subject} minus the other arms"]
-        blocks += [_rows(columns, [[arm, *pairs.markdown_cells(cells)] for arm, cells in found]), pairs.NOTE]
-    if chance := noise(report.comparison.results):
-        blocks.append(chance)
+    blocks = ["## What was shown", *map(escape, [report.headline, *report.doubts])]
+    columns = ["against", *(column.name for column in report.claims.columns)]
+    for contest in report.contests:
+        rows = [[arm, *(cell.text for cell in cells)] for arm, cells in contest.rows]
+        rows.append(["the paper finds", *(claims.PAPER[column.group] for column in report.claims.columns)])
+        blocks += [f"### {escape(contest.subject)} minus the other arms", _rows(columns, rows)]
+    if report.contests and not report.chance:
+        blocks.append(claims.NOTE)
+    blocks += [report.chance] if report.chance else []
+    return [*blocks, "### Conditions", "\n".join(f"- {escape(sentence)}" for sentence in report.conditions)]
+
+
+def _paper_tables(heading: str, tables: Sequence[PaperTable]) -> list[str]:
+    blocks = [heading] if tables else []
+    for one in tables:
+        blocks += [f"### {escape(one.heading)}", markdown_table(one.table), escape(one.note)]
     return blocks
 
 
-def _results(report: Report) -> list[str]:
-    blocks = ["## Results", markdown_table(report.summary), *marks(report.comparison, report.summary)]
-    for heading, table in [*paper_tables(report), *details(report.comparison.arms)]:
-        blocks += [f"### {heading}", markdown_table(table)]
-    return blocks
-
-
-def _languages(report: Report, name: str) -> str:
-    arms = [arm for arm in report.comparison.arms if name in arm.languages]
-    lines = [
-        [language, *("-" if value is None else f"{100 * value:.1f} %" for value in values)]
-        for language, values in languages.rows(name, arms)
-    ]
-    return f"### {name}\n\n" + _rows(["language", *(arm.name for arm in arms)], lines)
+def _examples(cards: Sequence[examples.Card]) -> list[str]:
+    """A table of where each arm has ranked the image of each caption."""
+    arms = list(dict.fromkeys(arm for card in cards for arm, *_ in card.answers))
+    places = [(card, {arm: place for arm, place, _ in card.answers}) for card in cards]
+    rows = [[card.caption, card.key, *(of.get(arm, "-") for arm in arms)] for card, of in places]
+    return [_rows(["caption", "image", *arms], rows)]
 
 
 def _settings(report: Report) -> list[str]:
     blocks = []
     for stage in settings.by_stage(report.material.runs):
-        blocks += [f"### {stage.name}"] if stage.name else []
-        if stage.differing:
-            blocks.append(_rows(["setting", *stage.columns], [[name, *row] for name, row in stage.differing]))
+        blocks += [f"### {escape(stage.name)}"] if stage.name else []
+        blocks += [_rows(["setting", *stage.columns], stage.rows)] if stage.differing else []
         if stage.shared:
-            blocks.append("Shared: " + ", ".join(f"{name} `{value}`" for name, value in stage.shared.items()))
+            blocks.append("Shared: " + ", ".join(f"{escape(n)} {escape(value)}" for n, value in stage.shared.items()))
     return blocks
 
 
 def _rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return markdown_rows([columns, ["---"] * len(columns), *rows])
+    return _joined([list(map(escape, columns)), ["---"] * len(columns), *(list(map(escape, row)) for row in rows)])
+
+
+def _joined(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -43,6 +43,7 @@ class Example(TypedDict):
     query: str
     key: str
     rank: Count
+    image: NotRequired[str | None]
     retrieved: list[Hit]
 
 
@@ -50,6 +51,57 @@ class SetEntry(TypedDict):
     """A set; ``part`` says that it is a part of another."""
 
     part: NotRequired[bool]
+    num_images: NotRequired[Count]
+
+
+class Score(TypedDict):
+    """A set's accuracy, as far as it is read again."""
+
+    accuracy: Finite
+
+
+class Contrast(TypedDict):
+    """A set of contrasts: its accuracy, and that of each kind."""
+
+    accuracy: Finite
+    kinds: dict[str, Score]
+
+
+class Cka(TypedDict):
+    """How alike two image towers arrange a set's images."""
+
+    cka: Finite
+
+
+class AdapterShape(TypedDict):
+    """The adapter of a checkpoint, as far as it is read again."""
+
+    num_blocks: NotRequired[Count | None]
+
+
+class MadeBy(TypedDict):
+    """What made the vectors that an adapter takes."""
+
+    model: NotRequired[str | None]
+
+
+class Dataset(TypedDict):
+    """What a checkpoint was trained on."""
+
+    samples: NotRequired[Count | None]
+
+
+class TrainingEntry(TypedDict):
+    """What a checkpoint says of its training."""
+
+    arm: NotRequired[str | None]
+    recipe: NotRequired[str | None]
+    stage: NotRequired[str | int | None]
+    step: NotRequired[Count | None]
+    adapter: NotRequired[AdapterShape | None]
+    embedder: NotRequired[MadeBy | None]
+    datasets: NotRequired[dict[str, Dataset] | None]
+    lambda_reg: NotRequired[Finite | None]
 
 
 class Draws(TypedDict):
@@ -129,6 +181,12 @@ class ResultFile(TypedDict):
     examples: NotRequired[list[Example] | None]
     languages: NotRequired[dict[str, dict[str, Directions]] | None]
     zeroshot_sets: NotRequired[dict[str, dict[str, Finite | str]] | None]
+    robustness: NotRequired[dict[str, Score] | None]
+    linear_probe: NotRequired[dict[str, Score] | None]
+    composition: NotRequired[dict[str, Contrast] | None]
+    fine_grained: NotRequired[dict[str, Contrast] | None]
+    cka: NotRequired[dict[str, Cka] | None]
+    training: NotRequired[TrainingEntry | None]
     sets: NotRequired[dict[str, SetEntry] | None]
     bootstrap: NotRequired[Draws]
     queries: NotRequired[Queries]

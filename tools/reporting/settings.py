@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tools.reporting.element import Markup, group, tag
 from tools.reporting.inputs import Run
 
 ABSENT = "not set"
@@ -30,9 +29,14 @@ class Stage:
     differing: Rows
     shared: dict[str, str]
 
+    @property
+    def rows(self) -> list[list[str]]:
+        """The differing settings as rows of a table."""
+        return [[name, *values] for name, values in self.differing]
+
 
 def by_stage(runs: Sequence[Run]) -> list[Stage]:
-    """The settings stage by stage; those of different seeds stand together in one value."""
+    """The settings stage by stage; the values of different seeds are joined."""
     stages: dict[str, list[Run]] = {}
     for run in runs:
         stages.setdefault(str(run.config.get("stage", "")), []).append(run)
@@ -51,29 +55,6 @@ def _stage(stage: str, runs: Sequence[Run]) -> Stage:
     return Stage(stage, list(arms), [(name, row) for name, row in values.items() if name not in shared], shared)
 
 
-def section(runs: Sequence[Run]) -> Markup:
-    """For each stage the settings in which its runs differ, and below them those that they share."""
-    return group([_section(stage) for stage in by_stage(runs)])
-
-
-def _section(stage: Stage) -> Markup:
-    parts = []
-    if len(stage.columns) > 1:
-        rows = [
-            tag("tr", tag("th", name, scope="row"), [_cell(value) for value in row]) for name, row in stage.differing
-        ]
-        head = tag("tr", tag("th", "setting", scope="col"), [tag("th", name, scope="col") for name in stage.columns])
-        table = tag("div", tag("table", tag("thead", head), tag("tbody", rows), class_="settings"), class_="scroll")
-        parts.append(tag("h3", f"{stage.name}: where the runs differ".removeprefix(": ")))
-        parts.append(table if rows else tag("p", "All settings are the same.", class_="note"))
-    if stage.shared:
-        title = f"{stage.name}: shared by all runs".removeprefix(": ")
-        parts.append(tag("h3", title if len(stage.columns) > 1 else stage.columns[0]))
-        pairs = [tag("div", tag("dt", name), tag("dd", value)) for name, value in stage.shared.items()]
-        parts.append(tag("dl", pairs, class_="shared"))
-    return group(parts)
-
-
 def _joined(values: Sequence[str]) -> str:
     distinct = list(dict.fromkeys(values))
     more = f", and {len(distinct) - MOST_VALUES} more" if len(distinct) > MOST_VALUES else ""
@@ -81,7 +62,7 @@ def _joined(values: Sequence[str]) -> str:
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:
-    """All but the folder and the stage, which stand elsewhere, and the data where flags say the same."""
+    """All but the folder and the stage, which are elsewhere, and the data where flags say the same."""
     left_out = {"output", "stage", *([] if config.get("datasets") else ["data"])}
     return dict(_flatten({name: value for name, value in config.items() if name not in left_out}))
 
@@ -95,7 +76,3 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)
-
-
-def _cell(value: str) -> Markup:
-    return tag("td", value, class_="missing") if value == ABSENT else tag("td", tag("code", value))

@@ -1,24 +1,13 @@
-"""Where the report's numbers come from: results, runs, models and the fields of vectors."""
+"""The fields of vectors that runs were trained on, and the models that made them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import store
 from store.errors import KeyclipError
-from tools.reporting.element import Markup, group, tag
-from tools.reporting.inputs import Material, Result, Run
+from tools.reporting.inputs import Run
 
 FIELD_COLUMNS = ("field", "model", "revision", "text", "vectors", "stored as", "store")
-
-
-def section(material: Material) -> Markup:
-    """Results with their checkpoints and shards, runs with their folders, fields with the models that made them."""
-    rows = field_rows(material.runs)
-    return group(
-        _results(material.results) if material.results else None,
-        group(tag("h3", "Vectors"), _table(FIELD_COLUMNS, rows)) if rows else None,
-        group(tag("h3", "Runs"), tag("ul", [_run(run) for run in material.runs])) if material.runs else None,
-    )
 
 
 def field_rows(runs: Sequence[Run]) -> list[list[str]]:
@@ -60,38 +49,3 @@ def _field(path: str, name: str) -> list[str]:
         f"{spec.dim} {spec.dtype}",
         path,
     ]
-
-
-def _results(results: Sequence[Result]) -> Markup:
-    rows = [
-        tag(
-            "tr",
-            tag("th", result.name, scope="row"),
-            tag("td", tag("code", str(result.path))),
-            tag("td", tag("code", result.checkpoint) if result.checkpoint else "none, the CLIP as it is"),
-            tag("td", tag("code", result.clip)),
-            tag(
-                "td",
-                f"{result.num_images:,} images of ",
-                [tag("code", shard, " ") for shard in result.shards[:3]],
-                f"and {len(result.shards) - 3} more shards" if len(result.shards) > 3 else None,
-            ),
-        )
-        for result in results
-    ]
-    header = [tag("th", name, scope="col") for name in ("arm", "result", "checkpoint", "CLIP", "evaluated on")]
-    return tag("div", tag("table", tag("thead", tag("tr", header)), tag("tbody", rows)), class_="scroll")
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    head = tag("tr", [tag("th", name, scope="col") for name in columns])
-    body = [
-        tag("tr", tag("th", first, scope="row"), [tag("td", tag("code", cell)) for cell in rest])
-        for first, *rest in rows
-    ]
-    return tag("div", tag("table", tag("thead", head), tag("tbody", body), class_="settings"), class_="scroll")
-
-
-def _run(run: Run) -> Markup:
-    last = int(run.log[-1]["step"])
-    return tag("li", run.name, ": ", tag("code", str(run.path)), f", {len(run.log):,} logged steps up to {last:,}")

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from tools.reporting.charts import Series, colour_class, line_chart, short_number
-from tools.reporting.element import Markup, group, tag
+from tools.reporting.charts import Chart, Series, colour_class, line_chart, short_number
 from tools.reporting.inputs import Run
 
 POSITIONS = frozenset({"step", "epoch", "samples"})
@@ -19,28 +19,45 @@ NAMES = {
 }
 
 
-def curves(runs: Sequence[Run]) -> Markup:
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A chart with its title, its last value where it is of one run, and a warning of values that are not finite."""
+
+    title: str
+    last: str
+    warning: str
+    chart: Chart
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The charts of a stage: a heading, how far it was trained, (arm, colour) pairs of its key, and plots."""
+
+    heading: str
+    reached: str
+    key: tuple[tuple[str, str], ...]
+    plots: tuple[Plot, ...]
+
+
+def stages(runs: Sequence[Run]) -> list[Stage]:
     """For every stage a chart of each logged quantity over the steps, losses first; seeds share their arm's colour."""
-    stages: dict[str, list[Run]] = {}
+    members: dict[str, list[Run]] = {}
     for run in runs:
-        stages.setdefault(str(run.config.get("stage", "")), []).append(run)
+        members.setdefault(str(run.config.get("stage", "")), []).append(run)
     colours = {arm: number for number, arm in enumerate(dict.fromkeys(run.arm for run in runs))}
-    parts = [_stage(stage, members, colours) for stage, members in stages.items()]
-    explanation = "The horizontal axis counts steps. Noisy curves are smoothed; a curve alone is shown as logged too."
-    return group(tag("p", explanation, class_="note"), parts)
+    return [_stage(stage, of_stage, colours) for stage, of_stage in members.items()]
 
 
-def _stage(stage: str, runs: Sequence[Run], colours: Mapping[str, int]) -> Markup:
+def _stage(stage: str, runs: Sequence[Run], colours: Mapping[str, int]) -> Stage:
+    plots = tuple(_plot(runs, name, colours) for name in _quantities(runs))
     if len(runs) == 1:
-        heading, legend = tag("h3", runs[0].name, tag("small", " ", _reached(runs[0]))), None
-    else:
-        arms = dict.fromkeys(run.arm for run in runs)
-        seeds = f", {len(runs)} runs" if len(arms) < len(runs) else ""
-        heading = tag("h3", stage or "runs", tag("small", f" {_reached(max(runs, key=_last_step))}{seeds}"))
-        keys = [tag("li", tag("span", class_=f"swatch {colour_class(colours[arm])}"), arm) for arm in arms]
-        legend = tag("ul", keys, class_="key")
-    charts = [_figure(runs, name, colours) for name in _quantities(runs)]
-    return tag("div", heading, legend, tag("div", charts, class_="charts"), class_="run")
+        return Stage(runs[0].name, _reached(runs[0]), (), plots)
+    arms = dict.fromkeys(run.arm for run in runs)
+    seeds = f", {len(runs)} runs" if len(arms) < len(runs) else ""
+    key = tuple((arm, colour_class(colours[arm])) for arm in arms)
+    number = stage.removeprefix("stage")
+    heading = f"stage {number}" if number.isdigit() else stage or "runs"
+    return Stage(heading, _reached(max(runs, key=_last_step)) + seeds, key, plots)
 
 
 def _last_step(run: Run) -> int:
@@ -69,22 +86,17 @@ def _quantities(runs: Sequence[Run]) -> list[str]:
     return first + [name for name in logged if name not in first]
 
 
-def _figure(runs: Sequence[Run], name: str, colours: Mapping[str, int]) -> Markup:
+def _plot(runs: Sequence[Run], name: str, colours: Mapping[str, int]) -> Plot:
     logged = [(run, points) for run in runs if (points := _points(run, name))]
     values = [value for _, points in logged for _, value in points]
     broken = sum(1 for value in values if not math.isfinite(value))
-    title = NAMES.get(
-        name, name.removeprefix("loss/") + " loss" if name.startswith("loss/") else name.replace("_", " ")
-    )
-    caption = tag(
-        "figcaption",
-        tag("b", title),
-        f" last {short_number(values[-1])}" if len(logged) == 1 else None,
-        tag("span", f" {broken:,} of {len(values):,} values are not finite", class_="warning") if broken else None,
-    )
+    title = f"{name.removeprefix('loss/')} loss" if name.startswith("loss/") else name.replace("_", " ")
+    title = NAMES.get(name, title)
     label = f"{title} of {', '.join(dict.fromkeys(run.arm for run, _ in logged))} over {len(values)} logged steps"
     series = [Series(points, colours[run.arm] if len(runs) > 1 else None) for run, points in logged]
-    return tag("figure", caption, line_chart(series, label), class_="plot")
+    last = f"last {short_number(values[-1])}" if len(logged) == 1 else ""
+    warning = f"{broken:,} of {len(values):,} values are not finite" if broken else ""
+    return Plot(title, last, warning, line_chart(series, label))
 
 
 def _points(run: Run, name: str) -> list[tuple[float, float]]:

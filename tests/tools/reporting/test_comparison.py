@@ -7,13 +7,14 @@ import pytest
 
 from tests.tools.reporting.fixtures import directions, result
 from tools.reporting import languages, paper
-from tools.reporting.compare import summary
+from tools.reporting.claims import Cell, Contest
 from tools.reporting.comparison import Comparison
 from tools.reporting.inputs import Material, parse_result
-from tools.reporting.paired import WAYS, pack
-from tools.reporting.pairs import Cell, pairs
+from tools.reporting.markdown import markdown_table
+from tools.reporting.queries import WAYS, pack
 from tools.reporting.report import Report
-from tools.reporting.table import comparison_text, markdown_table
+from tools.reporting.summary import summary
+from tools.reporting.terminal import comparison_text
 
 QUERIES = 200
 
@@ -72,31 +73,45 @@ def test_results_of_other_images_or_without_ranks_are_not_compared():
     assert comparison.difference("A", "C", column) is None
 
 
-def test_the_pairs_table_shows_differences_intervals_and_seeds():
+def test_the_contest_shows_differences_intervals_and_seeds():
     results = [ranked("CLIP", 3), *(ranked(f"ProCLIP (seed {seed})") for seed in (0, 1))]
-    ((arm, cells),) = pairs(Report(Material(results=results), "x"))
-    minus = "\N{MINUS SIGN}"
-    assert arm == "CLIP"
-    assert cells[1] == Cell(f"{minus}3.0", f"[{minus}3.0, {minus}3.0]", "2 of 2 seeds", "better")
+    (contest,) = Report(Material(results=results), "x").contests
+    # of 200 ranks, R@1, R@5 and R@10 lose 1, 3 and 3 by a shift of 3: a mean of 7 / 600
+    ((arm, (recall,)),) = contest.rows
+    assert (arm, recall.difference, recall.seeds) == ("CLIP", "+1.2", "2 of 2 seeds")
+    assert recall.kind in ("better", "level")
+    assert recall.interval.startswith("[")
 
 
-def test_the_verdict_counts_what_stands_beyond_noise():
-    # of 200 ranks, R@1, R@5, R@10 lose 1, 3, 3 queries by a shift of 3; the ranks lose 3 each
-    report = Report(Material(results=[ranked("LLM2CLIP", 3), ranked("ProCLIP")]), "x")
-    assert report.verdict.headline.startswith(
-        "ProCLIP is the best arm in 2 of 2 measures. Beyond noise it beats LLM2CLIP in 2 of 2. It is beaten by none"
-    )
+def test_the_headline_counts_only_what_is_beyond_noise():
+    shifted = Report(Material(results=[ranked("LLM2CLIP", 100), ranked("ProCLIP")]), "x")
+    assert shifted.headline == "In retrieval, ProCLIP is better than LLM2CLIP."
+    same = Report(Material(results=[ranked("CLIP"), ranked("LLM2CLIP", 100), ranked("ProCLIP")]), "x")
+    assert same.headline == "In retrieval, ProCLIP is better than LLM2CLIP but no different beyond noise from CLIP."
+    assert same.contests[0].rows[0][1] == (Cell("+0.0", "[+0.0, +0.0]", "", "level"),)
+    assert isinstance(same.contests[0], Contest)
 
 
-def test_published_rows_stand_below_where_their_sets_are_among_the_results():
+def test_published_rows_fit_the_base_model_and_the_others_are_folded():
     sets = {"mine": directions(0.1, 9), "coco-karpathy": directions(0.2, 5), "Flickr30k": directions(0.3, 4)}
-    table = paper.retrieval([parse_result(result("ProCLIP", retrieval=sets), Path("p.json"))])
-    assert [column.group for column in table.columns[::2]] == ["Flickr30k", "COCO", "mine"]
-    assert table.references == ("CLIP, published", "LLM2CLIP, published", "ProCLIP, published")
-    assert dict(table.rows)["ProCLIP, published"] == (0.928, 0.811, 0.664, 0.519, None, None)
-    assert not table.is_best("ProCLIP, published", 0)
-    assert "| *LLM2CLIP, published* | 92.4 % | 80.1 % | 65.5 % | 49.7 % | - | - |" in markdown_table(table)
-    assert paper.retrieval([parse_result(result("CLIP"), Path("c.json"))]).references == ()
+    data = result("ProCLIP", retrieval=sets, drift=None, clip="openai/clip-vit-base-patch16")
+    data["training"] = {"recipe": "proclip-15m-vitb16"}
+    (one, *_) = paper.paper_tables(Comparison([parse_result(data, Path("p.json"))]))
+    assert [name for name, _ in one.table.groups] == ["average of 3", "Flickr30k", "COCO", "mine"]
+    assert one.table.references == ("CLIP, ViT-B/16, 400M", "LLM2CLIP, ViT-B/16, 15M", "ProCLIP, ViT-B/16, 15M")
+    published = dict(one.table.rows)["CLIP, ViT-B/16, 400M"]
+    assert (published[:2], published[-2:]) == ((None, None), (None, None))  # not the average of six sets, and not mine
+    assert not one.table.is_best("CLIP, ViT-B/16, 400M", 2)
+    assert len(one.others.rows) == 21 - 3
+    assert "| *CLIP, ViT-B/16, 400M* | - | - |" in markdown_table(one.table)
+
+
+def test_without_a_known_base_model_the_published_rows_are_those_of_vit_l_14_on_3m():
+    sets = {"coco": directions(0.2, 5), "flickr30k": directions(0.3, 4)}
+    (one, *_) = paper.paper_tables(Comparison([parse_result(result("ProCLIP", retrieval=sets), Path("p.json"))]))
+    assert dict(one.table.rows)["ProCLIP, ViT-L/14, 3M"] == (None, None, 0.928, 0.811, 0.664, 0.519)
+    (none, *_) = paper.paper_tables(Comparison([parse_result(result("CLIP"), Path("c.json"))]))
+    assert (none.table.references, none.others) == ((), None)
 
 
 def zero_shot_result(names, accuracy):
@@ -104,15 +119,18 @@ def zero_shot_result(names, accuracy):
     return parse_result(result("ProCLIP", zeroshot_sets=sets), Path("p.json"))
 
 
-def test_the_published_average_stands_only_beside_that_of_all_eleven_sets():
-    some = paper.zero_shot([zero_shot_result(["imagenet", "cifar10"], 0.5)])
-    assert [column.name for column in some.columns] == ["CIFAR10", "ImageNet", "average of 2"]
-    assert dict(some.rows)["ProCLIP, published"] == (0.966, 0.625, None)
-    every = paper.zero_shot([zero_shot_result(list(paper.ZERO_SHOT), 0.5)])
+def test_the_published_average_is_shown_only_for_all_eleven_sets():
+    def table(names):
+        found = paper.paper_tables(Comparison([zero_shot_result(names, 0.5)]))
+        return next(one.table for one in found if one.heading.startswith("Zero-shot"))
+
+    some = table(["imagenet", "cifar10"])
+    assert [column.name for column in some.columns] == ["average of 2", "CIFAR10", "ImageNet"]
+    assert dict(some.rows)["ProCLIP, ViT-L/14, 3M"] == (None, 0.966, 0.625)
+    every = table(list(paper.ZERO_SHOT))
     assert len(every.columns) == 12
-    assert every.columns[-1].name == "average of 11"
-    assert [dict(every.rows)[arm][-1] for arm in every.references] == [0.757, 0.544, 0.649]
-    assert dict(every.rows)["ProCLIP"][-1] == pytest.approx(0.5)
+    assert [dict(every.rows)[arm][0] for arm in every.references] == [0.757, 0.544, 0.649]
+    assert dict(every.rows)["ProCLIP"][0] == pytest.approx(0.5)
 
 
 def test_many_sets_are_summed_up_by_their_mean_without_the_parts():
@@ -131,5 +149,5 @@ def test_languages_are_rows_and_their_mean_stands_first():
         parse_result(result("B", languages={"xm3600": {"en": directions(0.3, 9)}}), Path("b.json")),
     ]
     assert languages.rows("xm3600", arms) == [("all", [0.25, None]), ("bn", [0.1, None]), ("en", [0.4, 0.3])]
-    assert "<strong>40.0 %</strong>" in languages.section(arms)
-    assert languages.section([parse_result(result("C"), Path("c.json"))]) is None
+    assert languages.tables(arms) == [("xm3600", ["A", "B"], languages.rows("xm3600", arms))]
+    assert languages.tables([parse_result(result("C"), Path("c.json"))]) == []

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from store.checked import InvalidDataError
-from tools.reporting.embeddings import FieldUse, as_json, section, sentence, text
+from tools.reporting.embeddings import FieldUse, as_json, sentence, text
 from tools.reporting.inputs import load
 
 USES = [FieldUse("llm/short", 100, 100, 3, 2, 1500), FieldUse("clip/short", 100, 0, 1, 2, 500)]
@@ -26,7 +26,6 @@ def test_the_table_has_a_line_for_each_field():
         "llm/short       100           100          3            2         1,500  15.0 x",
         "clip/short      100             0          1            2           500   5.0 x",
     ]
-    assert "<code>llm/short</code>" in section(USES)
 
 
 def test_what_compare_writes_is_read_back(tmp_path):

@@ -11,7 +11,7 @@ from store.checked import InvalidDataError
 from store.errors import ConfigError, FormatVersionError, KeyclipError
 from tests.tools.reporting.fixtures import directions, log_lines, result, transparent_pixel, write_result, write_run
 from tools.reporting.inputs import load, load_result, load_run
-from tools.reporting.paired import pack, unpack
+from tools.reporting.queries import pack, unpack
 
 
 def test_a_run_has_its_config_and_its_log_in_order_of_steps(tmp_path):
@@ -71,7 +71,7 @@ def test_a_result_has_the_numbers_of_its_file(tmp_path):
     assert loaded.retrieval["short"] == directions(0.1, 40.0)
     assert loaded.drift == directions(0.1, 40.0)
     assert loaded.zeroshot == {"top1": 0.3, "top5": 0.5, "num_classes": 120}
-    assert loaded.examples == [example]
+    assert loaded.examples == [example | {"image": None}]
 
 
 def test_drift_zero_shot_and_examples_may_be_absent(tmp_path):
@@ -204,7 +204,7 @@ def test_impossible_draws_are_refused(tmp_path, draws, place):
 
 
 def test_packed_ranks_that_unpack_to_more_than_there_can_be_are_refused_on_the_way(monkeypatch):
-    monkeypatch.setattr("tools.reporting.paired._MOST_BYTES", 8)
+    monkeypatch.setattr("tools.reporting.queries._MOST_BYTES", 8)
     assert unpack(pack([1, 2])).tolist() == [1, 2]
     with pytest.raises(ValueError, match="they are cut short or too many"):
         unpack(pack([1] * 10_000))

@@ -1,4 +1,4 @@
-"""Tables of results as plain text for terminals and as Markdown.
+"""Tables of results as plain text for terminals.
 
 Results come parsed, or still as the json objects that ``keyclip eval`` writes.
 """
@@ -10,9 +10,10 @@ from typing import Any
 
 from tools.reporting.average import seeds_in_words
 from tools.reporting.columns import aligned, widths_of
-from tools.reporting.compare import LEGEND, LEVEL, RECALLS, Table, summary
 from tools.reporting.comparison import Comparison
 from tools.reporting.inputs import RETRIEVAL_MEASURES, Result, as_results
+from tools.reporting.summary import LEGEND, LEVEL, summary
+from tools.reporting.tables import RECALLS, Table
 
 
 def text_table(results: Sequence[Result | Mapping[str, Any]]) -> str:
@@ -22,10 +23,10 @@ def text_table(results: Sequence[Result | Mapping[str, Any]]) -> str:
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """The arms side by side in the measures that tell them apart.
+    """The arms side by side in the measures that distinguish them.
 
-    Seeds of an arm become one line, mean ± standard deviation. A ``*`` marks the best of a column, ``≈`` what noise
-    alone may part from it, an arrow the good direction; a legend follows.
+    Seeds of an arm become one line, mean ± standard deviation. A ``*`` marks the best of a column, ``≈`` values
+    whose distance from it is within noise, an arrow the good direction; a legend follows.
     """
     table = comparison.table(summary)
     shown = {word for column in table.columns for word in (column.group, column.name)}
@@ -42,22 +43,6 @@ def marks(comparison: Comparison, table: Table) -> list[str]:
     if table.level:
         found.append(f"≈: {LEVEL}")
     return found
-
-
-def markdown_table(table: Table, first: str = "arm") -> str:
-    """A table as Markdown; the best of a column is bold, published rows are in italics."""
-    header = [first, *(f"{column.group}: {column.name} {column.arrow}".removeprefix(": ") for column in table.columns)]
-    lines = [header, ["---", *("---:" for _ in table.columns)]]
-    for arm, _ in table.rows:
-        cells = [table.text(arm, index) for index in range(len(table.columns))]
-        bold = [f"**{text}**" if table.is_best(arm, index) else text for index, text in enumerate(cells)]
-        lines.append([f"*{arm}*", *cells] if arm in table.references else [arm, *bold])
-    return markdown_rows(lines)
-
-
-def markdown_rows(lines: Sequence[Sequence[str]]) -> str:
-    """Rows of cells between bars."""
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _single(result: Result) -> str:

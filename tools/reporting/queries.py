@@ -208,8 +208,8 @@ def _retrieval(entry: Mapping[str, Any], bootstrap: Bootstrap) -> Measures:
         found |= {f"{way}/{name}": Measured(value, replicates[name]) for name, value in values.items()}
     recalls = [found[f"{way}/R@{k}"] for way in WAYS for k in (1, 5, 10)]
     return found | {
-        "recall": _mean_of(recalls),
-        "mean_rank": _mean_of([found[f"{way}/mean_rank"] for way in WAYS]),
+        "recall": mean_of(recalls),
+        "mean_rank": mean_of([found[f"{way}/mean_rank"] for way in WAYS]),
     }
 
 
@@ -238,9 +238,10 @@ def _contrast_sets(sets: Mapping[str, Any], bootstrap: Bootstrap) -> dict[str, M
 
 
 def _mean(sets: Sequence[Measures]) -> Measures:
-    return {measure: _mean_of([measures[measure] for measures in sets]) for measure in sets[0]}
+    return {measure: mean_of([measures[measure] for measures in sets]) for measure in sets[0]}
 
 
-def _mean_of(parts: Sequence[Measured]) -> Measured:
+def mean_of(parts: Sequence[Measured]) -> Measured:
+    """The mean of measures, replicate by replicate."""
     replicates = np.mean([part.replicates for part in parts], axis=0)
     return Measured(float(np.mean([part.value for part in parts])), replicates)

@@ -6,26 +6,21 @@ import pytest
 
 from tests.tools.reporting.fixtures import ARMS, directions, result
 from tools.reporting.average import average_results
-from tools.reporting.compare import details, spreads, summary, unmoved, wins_by_seed
 from tools.reporting.comparison import Comparison
-from tools.reporting.inputs import Result
-from tools.reporting.table import markdown_table, text_table
-from tools.reporting.verdict import noise, verdict
+from tools.reporting.inputs import parse_result
+from tools.reporting.markdown import markdown_table
+from tools.reporting.summary import details, summary
+from tools.reporting.tables import spreads, unmoved
+from tools.reporting.terminal import text_table
 
 
 def arm(name, **changes):
-    data = result(name, **changes)
-    del data["format"]
-    return Result(path=Path(f"{name}.json"), **data)
+    return parse_result(result(name, **changes), Path("arm.json"))
 
 
 @pytest.fixture
 def arms():
     return [arm(name) for name in ARMS]
-
-
-def judge(results):
-    return verdict(Comparison(results))
 
 
 def value(table, name, title):
@@ -163,7 +158,7 @@ def test_what_a_seed_lacks_is_not_averaged():
 
 
 def test_spreads_hold_deviation_lowest_and_highest_over_seeds():
-    found = spreads([*seeds_of("A", [10, 20, 60]), arm("B", drift=None, zeroshot=None)])
+    found = spreads([*seeds_of("A", [10, 20, 60]), arm("B", drift=None, zeroshot=None)], summary)
     # deviations of 10, 20, 60 from their mean 30: -20, -10, 30; (400 + 100 + 900) / 2 = 700
     assert found[("A", 1)].deviation == pytest.approx(700**0.5)
     assert (found[("A", 1)].low, found[("A", 1)].high) == (10.5, 60.5)
@@ -184,12 +179,6 @@ def test_seeds_are_one_line_of_mean_and_deviation():
     assert "| A | 20.0 ± 0.0 % | 30.5 ± 26.5 |" in markdown_table(Comparison(per_seed).table(summary))
 
 
-def test_wins_are_counted_seed_by_seed_and_ties_are_no_wins():
-    per_seed = [*seeds_of("A", [10, 20, 60]), *seeds_of("B", [11, 20, 50])]
-    # recalls are equal everywhere; of the ranks A is better in seed 0, level in 1, worse in 2
-    assert wins_by_seed(per_seed, "A") == [("B", ((0, 3), (1, 3)))]
-
-
 def test_the_markdown_table_has_bold_bests_and_escaped_bars():
     two = [
         arm("a|b", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 40.0)}),
@@ -201,67 +190,3 @@ def test_the_markdown_table_has_bold_bests_and_escaped_bars():
         "| a\\|b | 20.0 % | 40.5 |",
         "| ProCLIP | **25.0 %** | **39.5** |",
     ]
-
-
-def test_the_verdict_says_where_proclip_wins_and_where_it_does_not(arms):
-    judged = judge(arms)
-    assert judged.headline == (
-        "ProCLIP is the best arm in 6 of 7 measures. "
-        "Taken in pairs, it beats CLIP in 5 of 6, LLM2CLIP in 7 of 7, stage 1 only in 6 of 6."
-    )
-    assert judged.subject == "ProCLIP"
-    assert "mean rank on short: 33.8; next is CLIP with 40.5." in judged.wins
-    assert "mean rank in the drift probe: 43.0; next is LLM2CLIP with 70.5." in judged.wins
-    assert judged.losses == ("zero-shot top-1 accuracy: 27.1 %; CLIP with 30.0 % is 2.9 points better.",)
-
-
-def test_a_verdict_on_a_proclip_that_loses_everything_does_not_gloss_over_it():
-    judged = judge(
-        [
-            arm("LLM2CLIP", drift=None),
-            arm(
-                "ProCLIP seed 1",
-                drift=None,
-                zeroshot=None,
-                retrieval={"short": directions(0.01, 90), "long": directions(0.01, 90)},
-            ),
-        ]
-    )
-    assert judged.headline == (
-        "ProCLIP seed 1 is the best arm in none of 4 measures. Taken in pairs, it beats LLM2CLIP in 0 of 4."
-    )
-    assert judged.wins == ()
-    assert len(judged.losses) == 4
-
-
-def test_a_tie_is_called_level():
-    judged = judge(
-        [
-            arm("CLIP", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 20)}),
-            arm("ProCLIP", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 30)}),
-        ]
-    )
-    assert judged.wins == ("recall on short: 20.0 %, level with CLIP.",)
-    assert judged.losses == ("mean rank on short: 30.5; CLIP with 20.5 is 10.0 ranks better.",)
-    assert judged.headline.startswith("ProCLIP is the best arm in none of 2 measures.")
-
-
-def test_without_proclip_the_headline_names_the_leaders():
-    two = [
-        arm("A", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 20)}),
-        arm("B", drift=None, zeroshot=None, retrieval={"short": directions(0.2, 30)}),
-    ]
-    assert judge(two).headline == "Best arms: B in recall on short; A in mean rank on short."
-
-
-def test_a_single_arm_is_described_and_no_arm_is_not_judged():
-    single = arm("CLIP", drift=None, zeroshot=None, retrieval={"short": directions(0.1, 20)})
-    assert judge([single]).headline == "CLIP on 500 images: 20.0 % recall on short, 20.5 mean rank on short."
-    assert judge([]).headline == "These runs have not been evaluated yet."
-
-
-def test_chance_is_estimated_from_the_fewest_images():
-    # two standard errors of a share of one half: 2 * sqrt(0.25 / 400) = 0.05
-    assert "With 400 images" in noise([arm("A", num_images=400), arm("B", num_images=1000)])
-    assert "±5.0 points" in noise([arm("A", num_images=400)])
-    assert noise([]) is None

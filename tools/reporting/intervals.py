@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tools.reporting.columns import aligned
-from tools.reporting.paired import ALL, Measurements, differences, measurements
+from tools.reporting.queries import ALL, Measurements, differences, measurements
 from trainer.uncertainty import Difference, interval, over_seeds
 
 # kind -> (measure, heading, whether higher is better and shown in percent)
@@ -51,7 +51,7 @@ def interval_table(found: Measurements, level: float) -> str:
 
 
 def difference_table(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> str:
-    """Ours minus theirs on every set that both have, as value, 95 % interval and verdict; see ``paired.differences``.
+    """Ours minus theirs on every set that both have, as value, 95 % interval and verdict; see ``queries.differences``.
 
     Raises:
         ConfigError: the results were evaluated on other queries, or hold no ranks.

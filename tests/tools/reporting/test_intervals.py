@@ -8,8 +8,8 @@ import pytest
 from store.errors import ConfigError
 from tests.tools.reporting.fixtures import result
 from tools.__main__ import main
-from tools.reporting.paired import differences, measurements, pack, unpack
-from tools.reporting.uncertain import difference_table, interval_table, seeds_line, verdict
+from tools.reporting.intervals import difference_table, interval_table, seeds_line, verdict
+from tools.reporting.queries import differences, measurements, pack, unpack
 from trainer.uncertainty import Difference
 
 
