@@ -114,10 +114,11 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(config):
 
 
 def test_a_checkpoint_gives_back_what_was_saved(tmp_path):
-    folder = save(tmp_path, 7, adapter={"dim_in": 3})
+    shape = {"dim_in": 3, "dim_out": 2, "num_blocks": 4, "expansion": 2}
+    folder = save(tmp_path, 7, adapter=shape)
     assert folder == tmp_path / "checkpoints" / "step-00000007"
     info = read_checkpoint_info(folder)
-    assert (info["step"], info["stage"], info["adapter"]) == (7, "stage1", {"dim_in": 3})
+    assert (info["step"], info["stage"], info["adapter"]) == (7, "stage1", shape)
     assert torch.equal(read_tensors(folder, "model")["weight"], torch.full((2, 3), 7.0))
     assert set(read_tensors(folder, "optimizer")) == {"weight/exp_avg"}
 
