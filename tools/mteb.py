@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from store.errors import ConfigError
+from store.settings import Few
 from tools.benchmark_model import BenchmarkModel, ModelConfig
 
 
@@ -32,7 +33,7 @@ class Config(ModelConfig):
     """Name of a benchmark of MTEB, such as MIEB(eng), instead of tasks."""
     output: Path | None = None
     """Folder of the results in MTEB's own layout; tasks with a result there are not run again."""
-    batch: int = 64
+    batch: Few = 64
     """Images encoded at a time."""
     json: bool = False
     """Print the main scores as json."""

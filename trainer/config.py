@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from store.errors import ConfigError
+from store.settings import Seed, Workers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,13 +43,13 @@ class RunConfig:
     """Of parameters and activations; master weights are float32 always."""
     zero_stage: int = 1
     """DeepSpeed ZeRO stage: 0, 1 or 2."""
-    seed: int = 0
+    seed: Seed = 0
     """Of initial weights, sample order, augmentation and drawn captions."""
     shuffle_window: int = 16
     """Shards shuffled together: more is more random, fewer reads more locally."""
-    workers: int = 2
+    workers: Workers = 2
     """Loader processes per rank; 0 loads in the training process."""
-    threads: int | None = None
+    threads: Workers | None = None
     """CPU threads of each rank; by default the cores divided by the ranks of this machine."""
     log_every: int = 10
     """Steps between log lines."""

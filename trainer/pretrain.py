@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from store.errors import ConfigError
+from store.settings import Count, Few, Layers, PixelSize
 from store.shards import caption_at, iter_samples, load_json
 from trainer.config import RunConfig, require
 from trainer.images import BrokenImageError, ImageTransform
@@ -47,19 +48,19 @@ class PretrainConfig(RunConfig):
     """Paths into the samples' json; one is drawn at random for each sample and step."""
     keys: Path | None = None
     """Key list, one sample key a line: train on these samples only."""
-    image_size: int = 64
+    image_size: PixelSize = 64
     """Pixels; a multiple of patch_size."""
-    patch_size: int = 8
+    patch_size: PixelSize = 8
     """Pixels."""
-    width: int = 192
+    width: Few = 192
     """Of both towers; a multiple of 64, the width of an attention head."""
-    image_layers: int = 4
+    image_layers: Layers = 4
     """Transformer layers of the image tower."""
-    text_layers: int = 3
+    text_layers: Layers = 3
     """Transformer layers of the text tower."""
-    joint_dim: int = 128
+    joint_dim: Few = 128
     """Width of the joint space."""
-    vocabulary: int = 4096
+    vocabulary: Count = 4096
     """Most tokens of the byte-pair vocabulary that is learnt from the captions."""
     min_crop: float = 0.8
     """Least area share of a training crop, in (0, 1]."""

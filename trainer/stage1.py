@@ -15,6 +15,7 @@ from torch import nn
 import store
 from store.errors import ConfigError, StaleCaptionError
 from store.keylist import read_key_list
+from store.settings import Layers
 from trainer.adapter import Adapter
 from trainer.config import require
 from trainer.datasets import DataConfig, Dataset, require_one_model
@@ -56,9 +57,9 @@ class Stage1Config(DataConfig):
 
     teacher_fields: tuple[str, ...] = ()
     """Fields of CLIP's own text features of the same captions, in the same order."""
-    num_blocks: int = 4
+    num_blocks: Layers = 4
     """Residual blocks of the adapter; the paper has 4 for both methods, and 12 in table 14."""
-    expansion: int = 2
+    expansion: Layers = 2
     """Expansion of each block; 2 as LLM2CLIP released it, on which the paper builds."""
     structure: bool = True
     """Whether pairwise distances are aligned too."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from store.errors import CheckpointError, ConfigError
+from store.settings import Layers, Rounds
 from trainer.adapter import Adapter, restored_adapter
 from trainer.config import require
 from trainer.contrastive import ContrastiveObjective
@@ -67,7 +68,7 @@ class Stage2Config(PairConfig):
     """Share of itself that the moving average keeps at every step, in [0, 1]; the paper's alpha."""
     lock_image: bool = False
     """Keep the image tower as it is and train the adapter only (LiT)."""
-    lora_rank: int = 0
+    lora_rank: Rounds = 0
     """Train the image tower by LoRA of this rank, its own weights staying as they are; 0 trains all of them."""
     lora_alpha: float | None = None
     """LoRA's matrices add alpha / rank times their product; by default the rank, > 0."""
@@ -77,9 +78,9 @@ class Stage2Config(PairConfig):
     """Each block of the image tower learns at this share of the rate of the next one, in (0, 1]; EVA-CLIP 0.85."""
     gradient_checkpointing: bool = False
     """Compute the image tower's layers anew in the backward pass: less memory, about a third more time."""
-    num_blocks: int = 4
+    num_blocks: Layers = 4
     """Residual blocks of a fresh adapter; the paper has 4 for both methods, and 12 in table 14."""
-    expansion: int = 2
+    expansion: Layers = 2
     """Expansion of each block of a fresh adapter; 2 as LLM2CLIP released it."""
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from store.command import read_settings
 from store.errors import ConfigError
+from store.settings import Count, Few, Layers
 from tools.suite import arms
 from trainer.config import require
 from trainer.recipes import recipe_settings
@@ -25,23 +26,23 @@ class SuiteSettings:
     stage 1 share it; CLIP itself is evaluated once."""
     seeds: tuple[int, ...] = (0,)
     """Each seed draws samples, initial weights and order anew; CLIP and embeddings are made once."""
-    stage1_steps: int = 250
+    stage1_steps: Count = 250
     """Optimiser steps of stage 1."""
-    stage2_steps: int = 140
+    stage2_steps: Count = 140
     """Optimiser steps of stage 2, the same for every arm."""
-    epochs: int | None = None
+    epochs: Few | None = None
     """Passes over the samples in both stages, in place of the steps: for data sizes, or the paper's 4."""
     recipe: str = "demo"
     """Recipe of both stages; see `keyclip train --help`."""
-    num_blocks: int | None = None
+    num_blocks: Layers | None = None
     """Residual blocks of the adapter in every arm; by default the recipe's."""
-    expansion: int | None = None
+    expansion: Layers | None = None
     """Expansion of the adapter's blocks in every arm; by default the recipe's."""
     stage1_config: Path | None = None
     """Further settings of stage 1, YAML: they override the recipe's."""
     stage2_config: Path | None = None
     """Further settings of stage 2 in every arm, YAML: they override the recipe's."""
-    ranks: int = 2
+    ranks: Few = 2
     """Processes that train together."""
     finetune_samples: tuple[int, ...] = ()
     """Draw this many of the fine-tuning samples, others for each seed; by default all. Several numbers compare data
