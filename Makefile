@@ -9,6 +9,8 @@ INSTALLED = $(VENV)/.installed
 DEMO_OUTPUT ?= runs/demo
 DEMO_ARGS ?=
 TEST_ARGS ?=
+# processes that run the tests, a file of them at a time
+TEST_JOBS ?= 2
 
 .PHONY: demo test test-anywhere test-slow test-gpu lint types install clean
 
@@ -28,7 +30,7 @@ demo: $(INSTALLED)
 	$(BIN)/keyclip demo --output $(DEMO_OUTPUT) $(DEMO_ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
 
 test-anywhere: $(INSTALLED)
 	$(BIN)/python -m tests.anywhere

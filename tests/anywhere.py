@@ -22,6 +22,8 @@ ROOT = Path(__file__).parent.parent
 # kernels without AVX-512, of torch itself and of the libraries that it calls
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 PLAIN = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
+PARALLEL = ("-n", "2", "--dist", "loadfile")
+"""How the suite runs unless pytest is given arguments."""
 LONG_NAME = "a folder with a long name, spaces and ünïcödé " + "x" * 80
 
 
@@ -94,7 +96,7 @@ def run(variant: Variant, more: Sequence[str]) -> int:
             temporary = Path(folder) / LONG_NAME
             temporary.mkdir()
             environment["TMPDIR"] = str(temporary)
-        command = [sys.executable, "-m", "pytest", *variant.options, *more]
+        command = [sys.executable, "-m", "pytest", *variant.options, *(more or PARALLEL)]
         return _on_terminal(command, environment) if variant.terminal else _piped(command, environment)
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from tools.__main__ import COMMANDS
 
-LEFT_OUT = {("serve",), ("browse",), ("demo",)}
-"""Servers, which do not end, and the demo, which trains."""
+LEFT_OUT = {("serve",), ("browse",), ("demo",), ("mteb",), ("clip-benchmark",)}
+"""Servers, which do not end; the demo, which trains; and others' benchmarks, which read tasks of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,7 @@ CALLS_AS_TEXT: dict[str, tuple[str, ...]] = {
     ),
     "bench search": ("--vectors 50 --dim 8 --repeats 1 --folder out",),
     "bench vectors": ("--num-vectors 64 --dim 8 --repeats 1 --folder out",),
+    "data pack": ("--folder images --output out/p",),
     "demo-data": ("--output out/d --splits test=3",),
     "demo-download": ("--output out/d --table out/d.csv --urls 3",),
 }  # fmt: skip

@@ -67,12 +67,16 @@ def test_a_sidecar_that_lost_a_sample_is_noticed(loading, tmp_path):
 
 
 def test_the_published_image_is_keyclips_within_the_crop(loading, monkeypatch):
-    """With crops that are nearly the whole image, both ways of preparing it show the same picture."""
+    """With crops that are nearly the whole image, both ways of preparing it show the same picture.
+
+    Their numbers differ at edges, since the published way resizes after another crop; another picture differs by 1.
+    """
     transform = ImageTransform(size=32, min_scale=0.999)
     monkeypatch.setattr(loading.pairs, "transform", transform)
     ours = transform.normalize(next(CONTENDERS["tar sidecar"](loading))["image"])
     theirs = next(CONTENDERS["sidecar, Pillow"](loading))["image"]
-    assert (ours - theirs).abs().mean() < 0.1
+    assert (ours - theirs).abs().mean() < 0.25
+    assert (ours - theirs.flip(0)).abs().mean() > 0.5
 
 
 def test_the_command_measures_everything(tmp_path, capsys, monkeypatch):

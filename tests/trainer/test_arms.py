@@ -165,7 +165,7 @@ def test_the_weight_of_earlier_versions_is_refused_with_its_conversion(flags, se
 
 def test_a_settings_file_with_the_weight_of_earlier_versions_is_refused_too(settings, tmp_path):
     (tmp_path / "old.yaml").write_text("distill_weight: 1.0\n")
-    with pytest.raises(ConfigError, match=r"old\.yaml sets 'distill_weight', which is gone; give lambda_reg"):
+    with pytest.raises(ConfigError, match=r"old\.yaml' sets 'distill_weight', which is gone; give lambda_reg"):
         build(settings, ["--config", tmp_path / "old.yaml"])
 
 

@@ -124,7 +124,7 @@ def test_fields_made_in_different_ways_are_refused(tmp_path, change):
 
 
 def test_no_field_is_refused_naming_those_there_are(store_path):
-    with pytest.raises(ConfigError, match=r"no field .* is named; there are clip/long, clip/short, llm/long"):
+    with pytest.raises(ConfigError, match=r"no field .* is named; there are 'clip/long', 'clip/short', 'llm/long'"):
         Join(store_path, [])
 
 

@@ -41,7 +41,12 @@ class Database:
             "memory_limit": MEMORY_LIMIT,
             "temp_directory": spilled,
         }
-        self._connection = duckdb.connect(self._folder / "database", config=settings)
+        try:
+            self._connection = duckdb.connect(self._folder / "database", config=settings)
+        except duckdb.Error as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._tell_full_disk(error)
+            raise
         self._connection.execute("SET enable_progress_bar = false")  # it is drawn on stdout
         self._connection.execute("SET arrow_large_buffer_size = true")  # batches with more than 2 GiB of captions
         self._tables: set[str] = set()
@@ -54,7 +59,11 @@ class Database:
 
         self._connection.close()
         shutil.rmtree(self._folder, ignore_errors=True)
-        if isinstance(error, duckdb.Error) and "No space left" in str(error):
+        if isinstance(error, duckdb.Error):
+            self._tell_full_disk(error)
+
+    def _tell_full_disk(self, error: Exception) -> None:
+        if "No space left" in str(error):
             raise StoreFullError(
                 f"no space left for {str(self._output)!r} and the temporary files next to it; free some, or write the "
                 "output to another disk"

@@ -280,7 +280,8 @@ def test_what_is_no_dataset_is_one_sentence(tmp_path, capsys):
 
 
 def test_without_the_package_lance_says_what_to_install(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lance" else find(name))
     (tmp_path / "x").mkdir()
     fails(capsys, do_import(tmp_path, "lance", tmp_path / "x"), "pip install 'keyclip[lance]'")
 
