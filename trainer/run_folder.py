@@ -59,7 +59,7 @@ class CheckpointInfo(TypedDict):
     adam_step: NotRequired[int]
     loss_scale: NotRequired[dict[str, float] | None]
     config: NotRequired[dict[str, Any]]
-    datasets: NotRequired[dict[str, dict[str, float]]]
+    datasets: NotRequired[dict[str, dict[str, int | float]]]
     keys: NotRequired[dict[str, str]]
     adapter: NotRequired[AdapterShape]
     embedder: NotRequired[dict[str, str]]

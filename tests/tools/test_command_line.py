@@ -118,7 +118,7 @@ def test_a_command_without_its_settings_or_with_an_unknown_one_is_one_sentence(c
         ),
         ("bench store --dim 0", "--dim is 0; expected at least 1"),
         ("data sample -n 1 --keys k --output o --seed -1", "--seed is -1; expected at least 0"),
-        ("train stage2 --seed -1", "--seed is -1; expected a whole number from 0"),
+        ("train stage2 --seed -1", "--seed is -1; expected at least 0"),
         ("serve --port 70000", "--port is 70000; expected at most 65535"),
         ("demo-data --output o --image-size 100000", "--image-size is 100000; expected at most 8192"),
         ("store search s --k 0", "--k is 0; expected at least 1"),
