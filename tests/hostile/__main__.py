@@ -15,8 +15,8 @@ from pathlib import Path
 # before torch is loaded: threads of OpenMP do not survive the fork of a case, which would wait for them for ever
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
-from tests.hostile.cases import command_of  # noqa: E402
-from tests.hostile.known import known  # noqa: E402
+from tests.hostile.cases import command_of
+from tests.hostile.known import known
 
 
 def main() -> int:
