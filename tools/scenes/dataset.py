@@ -13,7 +13,6 @@ import hashlib
 import io
 import itertools
 import json
-import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from random import Random
@@ -23,6 +22,7 @@ import PIL
 
 from store.errors import ConfigError
 from store.files import write_whole
+from tools.preparing.packing import tar_of
 from tools.scenes import captions
 from tools.scenes.draw import render
 from tools.scenes.scene import Scene
@@ -166,18 +166,6 @@ def _write_split(
             write_whole(_stats_path(shard), json.dumps(stats).encode())
         progress(count)
     return shards
-
-
-def tar_of(samples: Iterator[tuple[str, dict[str, bytes]]]) -> bytes:
-    """A tar whose bytes depend on the samples alone: no times, no owners."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for key, members in samples:
-            for extension, payload in members.items():
-                info = tarfile.TarInfo(f"{key}.{extension}")
-                info.size, info.mode, info.mtime = len(payload), 0o644, 0
-                tar.addfile(info, io.BytesIO(payload))
-    return stream.getvalue()
 
 
 def _is_complete(shard: Path, count: int) -> bool:

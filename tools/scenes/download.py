@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from store.outputs import Kind, Outputs
+from tools.preparing.packing import tar_of
 from tools.scenes import captions, dataset
 from tools.scenes.scene import Scene
 from tools.scenes.splits import THEMES, iter_scenes
@@ -128,7 +129,7 @@ def _shard(
         "failed_to_resize": 0,
         "status_dict": Counter(about["error_message"] or "success" for about in metadata),
     }
-    return dataset.tar_of(iter(samples)), parquet.getvalue(), json.dumps(stats, indent=4).encode()
+    return tar_of(iter(samples)), parquet.getvalue(), json.dumps(stats, indent=4).encode()
 
 
 def _about(row: dict[str, str], key: str, failure: str | None, jpeg: bytes, image_size: int) -> dict[str, Any]:
