@@ -1,1 +1,6 @@
 """Captions in, keyed vectors out: encodes captions with a frozen model and commits them to a store."""
+
+import logging
+
+# without it, logging prints errors on stderr, where the command tells them too
+logging.getLogger("keyclip.embedder").addHandler(logging.NullHandler())

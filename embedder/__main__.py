@@ -14,12 +14,12 @@ if _spec is None or Path(_spec.origin or "/").resolve().parents[1] != Path(__fil
     where = _spec.origin if _spec else None
     sys.exit(f"keyclip: error: the Python package 'store' is that of {where!r}, not keyclip's; start in another folder")
 
-from embedder.config import EmbedConfig  # noqa: E402
-from store.command import run_command  # noqa: E402
+from embedder.run.config import EmbedConfig  # noqa: E402
+from store.common.command import run_command  # noqa: E402
 
 
 def run(config: EmbedConfig) -> int:
-    from embedder.run import embed  # imports torch, which --help need not wait for
+    from embedder.run.embed import embed  # imports torch, which --help need not wait for
 
     report = embed(config)
     sys.stdout.write(f"{report.as_json() if config.json else report}\n")

@@ -1,9 +1,9 @@
 """Keyed vectors on disk: ``(field, sample key) -> vector``. See ``FORMAT.md`` for the layout."""
 
-from store.contract import Field, Store, Writer
-from store.hashing import UNKNOWN_CAPTION, caption_hash, caption_hashes, captions_differ
+from store.core.contract import Field, Store, Writer
+from store.core.spec import FieldInfo, FieldSpec
+from store.index.hashing import UNKNOWN_CAPTION, caption_hash, caption_hashes, captions_differ
 from store.opening import create, open, open_or_create
-from store.spec import FieldInfo, FieldSpec
 
 __all__ = [
     "UNKNOWN_CAPTION",

@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from store.checked import InvalidDataError, parse_json
-from store.contract import Backend, Store
-from store.errors import ConfigError, FormatVersionError, StoreExistsError, StoreNotFoundError
-from store.files import make_folder
-from store.on_lmdb import layout
-from store.on_lmdb import store as on_lmdb
-from store.on_zarr import documents
-from store.on_zarr import store as on_zarr
-from store.on_zarr.bucket import Bucket, Data, LocalBucket
+from store.common.checked import InvalidDataError, parse_json
+from store.common.errors import ConfigError, FormatVersionError, StoreExistsError, StoreNotFoundError
+from store.common.files import make_folder
+from store.core.contract import Backend, Store
+from store.lmdb_backend import layout
+from store.lmdb_backend import store as lmdb
+from store.zarr_backend import documents
+from store.zarr_backend import store as zarr
+from store.zarr_backend.bucket import Bucket, Data, LocalBucket
 
 _VERSIONS = {layout.FORMAT: layout.VERSION, documents.FORMAT: documents.VERSION}
 
@@ -33,14 +33,14 @@ def create(path: str | Path, backend: Backend = "lmdb") -> Store:
     if isinstance(place, str):
         if backend != "zarr":
             raise ConfigError(f"an LMDB store must be on a local disk; give backend='zarr' for {place!r}")
-        made = on_zarr.create(_remote(place))
+        made = zarr.create(_remote(place))
     else:
         place.parent.mkdir(parents=True, exist_ok=True)
         free = not (place.exists() or place.is_symlink())
         if backend == "lmdb":
-            made = free and make_folder(place, on_lmdb.fill)
+            made = free and make_folder(place, lmdb.fill)
         else:
-            made = free and on_zarr.create(LocalBucket(str(place)))
+            made = free and zarr.create(LocalBucket(str(place)))
     if not made:
         raise StoreExistsError(f"{str(place)!r} exists already: store.open(path, mode='a') adds to it if it is a store")
     return open(path, mode="a")
@@ -106,8 +106,8 @@ def open(path: str | Path, mode: Literal["r", "a"] = "r", check: bool = True) ->
             "open it with the version that wrote it, or a newer one"
         )
     if form == documents.FORMAT:
-        return on_zarr.ZarrStore(bucket, str(place), mode, check)
-    return on_lmdb.LmdbStore(str(place), mode, check)
+        return zarr.ZarrStore(bucket, str(place), mode, check)
+    return lmdb.LmdbStore(str(place), mode, check)
 
 
 def _place(path: str | Path) -> Path | str:
@@ -122,7 +122,7 @@ def _place(path: str | Path) -> Path | str:
 
 
 def _remote(url: str) -> Bucket:
-    from store.on_zarr.remote import RemoteBucket  # fsspec takes longer to import than all the rest
+    from store.zarr_backend.remote import RemoteBucket  # fsspec takes longer to import than all the rest
 
     return RemoteBucket(url)
 

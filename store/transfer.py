@@ -6,9 +6,9 @@ The destination is written block by block, so an interrupted copy goes on where 
 import dataclasses
 from collections.abc import Sequence
 
-from store.contract import Field, Progress, Store, Writer, named
-from store.errors import BlockNotFoundError, ConfigError, FieldNotFoundError
-from store.spec import StoredDtype
+from store.common.errors import BlockNotFoundError, ConfigError, FieldNotFoundError
+from store.core.contract import Field, Progress, Store, Writer, named
+from store.core.spec import StoredDtype
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,14 +16,14 @@ import torch
 from transformers import CLIPVisionModelWithProjection
 
 import store
+from tests import ROOT
 from tools.__main__ import main
-from tools.demo import packaged_encoder
-from trainer.evaluate import load_model
-from trainer.export import load_adapter
-from trainer.run_folder import find_checkpoint, list_checkpoints, read_checkpoint_info, read_tensors
-from trainer.zeroshot import read_classes
+from tools.commands.demo import packaged_encoder
+from trainer.checkpoint.export import load_adapter
+from trainer.checkpoint.folder import find_checkpoint, list_checkpoints, read_checkpoint_info, read_tensors
+from trainer.checkpoint.model import load_model
+from trainer.evaluation.sets.class_names import read_classes
 
-ROOT = Path(__file__).parent.parent
 SPLITS = ["pretrain=128", "texts=16", "finetune=256", "test=24"]
 SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 EXTENSIONS = tempfile.mkdtemp(prefix="torch-extensions-")

@@ -4,11 +4,13 @@ import ast
 import graphlib
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
 ALLOWED = {
     "store": {"store"},
     "embedder": {"embedder", "store"},
@@ -39,14 +41,35 @@ def imported_modules(file: Path) -> set[str]:
     return names
 
 
+def modules() -> dict[str, Path]:
+    """The project's own modules by name; a package's ``__init__`` stands under the package's name."""
+    files = (file for package in ALLOWED for file in (ROOT / package).rglob("*.py"))
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+
+
+def room(file: Path) -> str:
+    return str(file.parent.relative_to(ROOT))
+
+
 def test_no_module_imports_itself_through_others_also_not_within_functions():
-    files = {}
-    for package in ALLOWED:
-        for file in (ROOT / package).rglob("*.py"):
-            parts = file.relative_to(ROOT).with_suffix("").parts
-            files[".".join(parts)] = file  # a package's __init__ stands for none of its modules
+    files = {name: file for name, file in modules().items() if file.name != "__init__.py"}
     graph = {name: {other for other in imported_modules(file) if other in files} for name, file in files.items()}
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
+
+
+def test_rooms_import_in_one_direction():
+    """A room is a folder of modules: what one room imports never imports from it, not even within functions."""
+    files = modules()
+    graph: dict[str, set[str]] = {}
+    for file in files.values():
+        others = {room(files[other]) for other in imported_modules(file) if other in files}
+        graph.setdefault(room(file), set()).update(others - {room(file)})
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_a_room_has_at_most_15_modules():
+    counts = Counter(room(file) for file in modules().values() if file.name != "__init__.py")
+    assert {name: count for name, count in counts.items() if count > 15} == {}
 
 
 @pytest.mark.parametrize("package", ALLOWED)
@@ -63,7 +86,8 @@ def test_the_store_names_neither_torch_nor_transformers():
 
 def test_importing_the_store_loads_neither_torch_nor_transformers():
     code = (
-        "import store, store.shards, store.command, sys; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+        "import store, store.sources.shards, store.common.command, sys; "
+        "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 

@@ -13,84 +13,120 @@ from pathlib import Path
 
 # command words -> (module, what it does)
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
-    ("data", "pack"): ("tools.data_pack", "a folder or table of images and captions into shards"),
-    ("data", "check"): ("tools.data_check", "broken images, repeated keys and missing captions in shards"),
-    ("data", "index"): ("tools.data_index", "keys, sizes and captions of shards"),
-    ("data", "captions"): ("tools.data_captions", "captions from a keyed table for the samples of shards"),
-    ("data", "match"): ("tools.data_match", "captions whose keys were lost: keys found by url"),
-    ("data", "sample"): ("tools.data_sample", "a random list of sample keys that anyone can draw again"),
-    ("embed",): ("tools.embed", "embed captions into a field of a store; again: only what is missing"),
-    ("serve",): ("tools.serve", "serve a model over HTTP; keyed captions go into a store"),
-    ("store", "info"): ("tools.store_info", "what a store holds and how it was made"),
-    ("store", "keys"): ("tools.store_keys", "the sample keys of a field"),
-    ("store", "get"): ("tools.store_get", "vectors of some keys: on the terminal, as npy or json"),
-    ("store", "search"): ("tools.store_search", "the captions nearest to a text or a key"),
-    ("store", "stats"): ("tools.store_stats", "lengths, cosines, near-duplicates and dead dimensions of a field"),
-    ("store", "coverage"): ("tools.store_coverage", "which captions of some shards lack a vector, or changed"),
-    ("store", "diff"): ("tools.store_diff", "how two stores differ"),
-    ("store", "verify"): ("tools.store_verify", "compare everything in a store with its checksums"),
-    ("store", "repair"): ("tools.store_repair", "drop damaged blocks, so that embed fills them again"),
-    ("store", "merge"): ("tools.store_merge", "several stores into one"),
-    ("store", "convert"): ("tools.store_convert", "a store into another backend or dtype"),
-    ("store", "compact"): ("tools.store_compact", "a store into one without holes"),
-    ("store", "drop"): ("tools.store_drop", "remove a field, or blocks of it"),
-    ("browse",): ("tools.browse", "look through a store and its images in a web browser"),
-    ("vectors", "import", "sidecar"): ("tools.vectors.import_sidecar", "LLM2CLIP's tars of vectors into a store"),
-    ("vectors", "import", "merged"): ("tools.vectors.import_merged", "image tars that hold vectors into a store"),
-    ("vectors", "import", "dpt"): ("tools.vectors.import_dpt", "evaluation features saved by torch into a store"),
+    ("data", "pack"): ("tools.commands.data.pack", "a folder or table of images and captions into shards"),
+    ("data", "check"): ("tools.commands.data.check", "broken images, repeated keys and missing captions in shards"),
+    ("data", "index"): ("tools.commands.data.index", "keys, sizes and captions of shards"),
+    ("data", "captions"): ("tools.commands.data.captions", "captions from a keyed table for the samples of shards"),
+    ("data", "match"): ("tools.commands.data.match", "captions whose keys were lost: keys found by url"),
+    ("data", "sample"): ("tools.commands.data.sample", "a random list of sample keys that anyone can draw again"),
+    ("embed",): ("tools.commands.embed", "embed captions into a field of a store; again: only what is missing"),
+    ("serve",): ("tools.commands.serve", "serve a model over HTTP; keyed captions go into a store"),
+    ("store", "info"): ("tools.commands.store.info", "what a store holds and how it was made"),
+    ("store", "keys"): ("tools.commands.store.keys", "the sample keys of a field"),
+    ("store", "get"): ("tools.commands.store.get", "vectors of some keys: on the terminal, as npy or json"),
+    ("store", "search"): ("tools.commands.store.search", "the captions nearest to a text or a key"),
+    ("store", "stats"): (
+        "tools.commands.store.stats",
+        "lengths, cosines, near-duplicates and dead dimensions of a field",
+    ),
+    ("store", "coverage"): ("tools.commands.store.coverage", "which captions of some shards lack a vector, or changed"),
+    ("store", "diff"): ("tools.commands.store.diff", "how two stores differ"),
+    ("store", "verify"): ("tools.commands.store.verify", "compare everything in a store with its checksums"),
+    ("store", "repair"): ("tools.commands.store.repair", "drop damaged blocks, so that embed fills them again"),
+    ("store", "merge"): ("tools.commands.store.merge", "several stores into one"),
+    ("store", "convert"): ("tools.commands.store.convert", "a store into another backend or dtype"),
+    ("store", "compact"): ("tools.commands.store.compact", "a store into one without holes"),
+    ("store", "drop"): ("tools.commands.store.drop", "remove a field, or blocks of it"),
+    ("browse",): ("tools.commands.browse", "look through a store and its images in a web browser"),
+    ("vectors", "import", "sidecar"): (
+        "tools.commands.vectors.import_sidecar",
+        "LLM2CLIP's tars of vectors into a store",
+    ),
+    ("vectors", "import", "merged"): (
+        "tools.commands.vectors.import_merged",
+        "image tars that hold vectors into a store",
+    ),
+    ("vectors", "import", "dpt"): (
+        "tools.commands.vectors.import_dpt",
+        "evaluation features saved by torch into a store",
+    ),
     ("vectors", "import", "clip-retrieval"): (
-        "tools.vectors.import_clip_retrieval",
+        "tools.commands.vectors.import_clip_retrieval",
         "clip-retrieval's folders into a store",
     ),
-    ("vectors", "import", "parquet"): ("tools.vectors.import_parquet", "Parquet files of keyed vectors into a store"),
-    ("vectors", "import", "lance"): ("tools.vectors.import_lance", "a Lance dataset of keyed vectors into a store"),
+    ("vectors", "import", "parquet"): (
+        "tools.commands.vectors.import_parquet",
+        "Parquet files of keyed vectors into a store",
+    ),
+    ("vectors", "import", "lance"): (
+        "tools.commands.vectors.import_lance",
+        "a Lance dataset of keyed vectors into a store",
+    ),
     ("vectors", "export", "sidecar"): (
-        "tools.vectors.export_sidecar",
+        "tools.commands.vectors.export_sidecar",
         "vectors as tars beside image tars",
     ),
-    ("vectors", "export", "merged"): ("tools.vectors.export_merged", "copies of image tars with the vectors in them"),
-    ("vectors", "export", "dpt"): ("tools.vectors.export_dpt", "evaluation features as torch saves them"),
+    ("vectors", "export", "merged"): (
+        "tools.commands.vectors.export_merged",
+        "copies of image tars with the vectors in them",
+    ),
+    ("vectors", "export", "dpt"): ("tools.commands.vectors.export_dpt", "evaluation features as torch saves them"),
     ("vectors", "export", "clip-retrieval"): (
-        "tools.vectors.export_clip_retrieval",
+        "tools.commands.vectors.export_clip_retrieval",
         "a field as clip-retrieval's folder",
     ),
-    ("vectors", "export", "parquet"): ("tools.vectors.export_parquet", "fields as Parquet files"),
-    ("vectors", "export", "lance"): ("tools.vectors.export_lance", "fields as a Lance dataset"),
-    ("prompts",): ("tools.prompts", "class prompts of a zero-shot task as keyed captions, for embed"),
-    ("eval-captions",): ("tools.eval_captions", "captions and class prompts of evaluation sets as one file, for embed"),
-    ("eval",): ("tools.eval", "retrieval, classification, composition, probes and drift of a CLIP or a checkpoint"),
-    ("eval-diff",): ("tools.eval_diff", "whether two arms differ by more than chance, query by query"),
-    ("mteb",): ("tools.mteb", "MTEB's image tasks for a checkpoint, texts from a store"),
-    ("clip-benchmark",): ("tools.clip_benchmark", "LAION's CLIP_benchmark for a checkpoint, texts from a store"),
-    ("report",): ("tools.report", "one self-contained HTML file that compares runs"),
-    ("compare",): ("tools.compare", "the paper's arms over seeds, with equal budgets, from one store"),
-    ("import", "adapter"): ("tools.import_adapter", "an adapter of LLM2CLIP or ProCLIP as a run of stage 1"),
-    ("export",): ("tools.export", "a checkpoint as a transformers folder, or under LLM2CLIP's names"),
-    ("bench", "store"): ("tools.bench_store", "the store beside other ways to keep vectors, as ratios"),
-    ("bench", "search"): ("tools.bench_search", "exact search beside the product of matrix and query alone"),
-    ("bench", "vectors"): ("tools.bench_vectors", "imports and exports beside a copy of the same bytes, as ratios"),
-    ("bench", "embed"): ("tools.bench_embed", "the embedder beside the usual ways, as ratios"),
-    ("bench", "loader"): ("tools.bench_loader", "the joined loader beside packed tars and decoding alone, as ratios"),
+    ("vectors", "export", "parquet"): ("tools.commands.vectors.export_parquet", "fields as Parquet files"),
+    ("vectors", "export", "lance"): ("tools.commands.vectors.export_lance", "fields as a Lance dataset"),
+    ("prompts",): ("tools.commands.evaluate.prompts", "class prompts of a zero-shot task as keyed captions, for embed"),
+    ("eval-captions",): (
+        "tools.commands.evaluate.eval_captions",
+        "captions and class prompts of evaluation sets as one file, for embed",
+    ),
+    ("eval",): (
+        "tools.commands.evaluate.eval",
+        "retrieval, classification, composition, probes and drift of a CLIP or a checkpoint",
+    ),
+    ("eval-diff",): (
+        "tools.commands.evaluate.eval_diff",
+        "whether two arms differ by more than chance, query by query",
+    ),
+    ("mteb",): ("tools.commands.evaluate.mteb", "MTEB's image tasks for a checkpoint, texts from a store"),
+    ("clip-benchmark",): (
+        "tools.commands.evaluate.clip_benchmark",
+        "LAION's CLIP_benchmark for a checkpoint, texts from a store",
+    ),
+    ("report",): ("tools.commands.report", "one self-contained HTML file that compares runs"),
+    ("compare",): ("tools.commands.compare", "the paper's arms over seeds, with equal budgets, from one store"),
+    ("import", "adapter"): ("tools.commands.import_adapter", "an adapter of LLM2CLIP or ProCLIP as a run of stage 1"),
+    ("export",): ("tools.commands.export", "a checkpoint as a transformers folder, or under LLM2CLIP's names"),
+    ("bench", "store"): ("tools.bench.store", "the store beside other ways to keep vectors, as ratios"),
+    ("bench", "search"): ("tools.bench.search", "exact search beside the product of matrix and query alone"),
+    ("bench", "vectors"): ("tools.bench.vectors", "imports and exports beside a copy of the same bytes, as ratios"),
+    ("bench", "embed"): ("tools.bench.embed", "the embedder beside the usual ways, as ratios"),
+    ("bench", "loader"): ("tools.bench.loader", "the joined loader beside packed tars and decoding alone, as ratios"),
     ("bench", "train"): (
-        "tools.bench_train",
+        "tools.bench.train",
         "stage 1 from the store or with an online teacher; stage 2's wait for data",
     ),
-    ("demo",): ("tools.demo", "the whole chain on this machine: CLIP, LLM2CLIP, stage 1 and ProCLIP compared"),
-    ("demo-data",): ("tools.demo_data", "render captioned scenes into webdataset shards"),
-    ("demo-download",): ("tools.demo_download", "captioned scenes as if img2dataset had downloaded them"),
+    ("demo",): ("tools.commands.demo", "the whole chain on this machine: CLIP, LLM2CLIP, stage 1 and ProCLIP compared"),
+    ("demo-data",): ("tools.commands.demo_data", "render captioned scenes into webdataset shards"),
+    ("demo-download",): ("tools.commands.demo_download", "captioned scenes as if img2dataset had downloaded them"),
 }
 
 # first words -> (module with a main(argv) of its own, its lines in the list of commands)
 OTHERS: dict[str, tuple[str, dict[str, str]]] = {
     "train": (
-        "tools.train",
+        "tools.commands.train",
         {
             "train pretrain": "a small CLIP from scratch, a stand-in offline",
             "train stage1": "the adapter learns CLIP's text space from the store",
             "train stage2": "image tower and adapter learn from joined pairs",
         },
     ),
-    "completion": ("tools.completion", {"completion": "a script that completes commands and flags: bash, zsh, fish"}),
+    "completion": (
+        "tools.commands.completion",
+        {"completion": "a script that completes commands and flags: bash, zsh, fish"},
+    ),
 }
 
 TRAINING = "keyclip train STAGE --gpus N ... or deepspeed --num_gpus N --module trainer STAGE ..."
@@ -119,14 +155,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if foreign := _foreign_package():
         print(f"keyclip: error: {foreign}", file=sys.stderr)
         return 1
-    from store.command import exit_status
+    from store.common.command import exit_status
 
     words = list(sys.argv[1:] if argv is None else argv)
     return exit_status(lambda: _dispatch(words))
 
 
 def _dispatch(argv: list[str]) -> int:
-    from store.command import run_command
+    from store.common.command import run_command
 
     if argv == ["--version"]:
         print(f"keyclip {_version()}")

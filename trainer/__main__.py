@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainer.config import RunConfig
-    from trainer.stage import Stage
+    from trainer.run.stage import Stage
+    from trainer.settings.config import RunConfig
 
 # before anything of keyclip's is imported: a store.py of the user's own, in the folder where this starts, comes first
 _spec = importlib.util.find_spec("store")
@@ -19,9 +19,9 @@ if _spec is None or Path(_spec.origin or "/").resolve().parents[1] != Path(__fil
     where = _spec.origin if _spec else None
     sys.exit(f"keyclip: error: the Python package 'store' is that of {where!r}, not keyclip's; start in another folder")
 
-from store.command import exit_status, parse_config, run_command  # noqa: E402
-from store.errors import ConfigError  # noqa: E402
-from trainer.recipes import describe, recipe_settings  # noqa: E402
+from store.common.command import exit_status, parse_config, run_command  # noqa: E402
+from store.common.errors import ConfigError  # noqa: E402
+from trainer.settings.recipes import describe, recipe_settings  # noqa: E402
 
 SEVERAL = "several"
 
@@ -63,8 +63,8 @@ def _stopping_ranks(function: Callable[[], int]) -> int:
     try:
         return function()
     finally:
-        if "trainer.engine" in sys.modules:
-            sys.modules["trainer.engine"].stop_ranks()
+        if "trainer.engine.deepspeed_engine" in sys.modules:
+            sys.modules["trainer.engine.deepspeed_engine"].stop_ranks()
 
 
 def _run_several(file: Path) -> int:
@@ -112,7 +112,7 @@ def _run(name: str, argv: Sequence[str]) -> int:
         return stage
 
     def train(config: "RunConfig") -> None:
-        from trainer.loop import train
+        from trainer.run.loop import train
 
         train(config, name, build)
 
@@ -133,6 +133,6 @@ def _take_recipe(argv: Sequence[str]) -> tuple[str | None, list[str]]:
 
 if __name__ == "__main__":
     status = main()
-    if "trainer.engine" in sys.modules:
-        sys.modules["trainer.engine"].leave(status)
+    if "trainer.engine.deepspeed_engine" in sys.modules:
+        sys.modules["trainer.engine.deepspeed_engine"].leave(status)
     sys.exit(status)

@@ -16,18 +16,18 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
-from store.errors import ConfigError
-from store.settings import Count, Few, Layers, PixelSize
-from store.shards import caption_at, iter_samples, load_json
-from trainer.config import RunConfig, require
-from trainer.images import BrokenImageError, ImageTransform
-from trainer.master_weights import clamp_master
-from trainer.objectives import INITIAL_LOGIT_SCALE, MAX_LOGIT_SCALE, bounded_logit_scale, contrastive
-from trainer.order import Source, generator
-from trainer.processor import processor_settings
-from trainer.run_folder import write_json
-from trainer.samples import ShardSamples
-from trainer.stage import Stage
+from store.common.errors import ConfigError
+from store.common.files import write_json
+from store.common.settings import Count, Few, Layers, PixelSize
+from store.sources.shards import caption_at, iter_samples, load_json
+from trainer.data.order import Source, generator
+from trainer.data.samples import ShardSamples
+from trainer.engine.master_weights import clamp_master
+from trainer.images.transform import BrokenImageError, ImageTransform
+from trainer.model.processor import processor_settings
+from trainer.objectives.losses import INITIAL_LOGIT_SCALE, MAX_LOGIT_SCALE, bounded_logit_scale, contrastive
+from trainer.run.stage import Stage
+from trainer.settings.config import RunConfig, require
 
 CONTEXT_LENGTH = 77
 START, END = "<|startoftext|>", "<|endoftext|>"

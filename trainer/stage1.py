@@ -13,22 +13,22 @@ import torch.nn.functional as F
 from torch import nn
 
 import store
-from store.errors import ConfigError, StaleCaptionError
-from store.keylist import read_key_list
-from store.settings import Layers
-from trainer.adapter import Adapter
-from trainer.config import require
-from trainer.datasets import DataConfig, Dataset, require_one_model
-from trainer.identity import require_teacher
-from trainer.join import Join, Missing, keys_in_parts
-from trainer.loader import NO_VECTOR
-from trainer.objectives import STAGE1_SAMPLES, Scaling, alignment, instance_alignment, structure_alignment
-from trainer.online import CaptionData, TextTeacher
-from trainer.order import Source, describe
-from trainer.sharing import batch_dtype, empty_batch
-from trainer.stage import PRECISIONS, Stage
-from trainer.towers import load_image_tower
-from trainer.validation import make_validation
+from store.common.errors import ConfigError, StaleCaptionError
+from store.common.settings import Layers
+from store.sources.keylist import read_key_list
+from trainer.data.datasets import DataConfig, Dataset, require_one_model
+from trainer.data.join import Join, Missing, keys_in_parts
+from trainer.data.loader import NO_VECTOR
+from trainer.data.online import CaptionData, TextTeacher
+from trainer.data.order import Source, describe
+from trainer.data.shared_batches import batch_dtype, empty_batch
+from trainer.evaluation.validation import make_validation
+from trainer.model.adapter import Adapter
+from trainer.model.identity import require_teacher
+from trainer.model.towers import load_image_tower
+from trainer.objectives.losses import STAGE1_SAMPLES, Scaling, alignment, instance_alignment, structure_alignment
+from trainer.run.stage import PRECISIONS, Stage
+from trainer.settings.config import require
 
 KEYS_READ_TOGETHER = 8192
 

@@ -7,25 +7,25 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from store.errors import CheckpointError, ConfigError
-from store.settings import Layers, Rounds
-from trainer.adapter import Adapter, restored_adapter
-from trainer.config import require
-from trainer.contrastive import ContrastiveObjective
-from trainer.identity import require_teacher, revision_of
-from trainer.join import Join
-from trainer.layers import layer_scale
-from trainer.lora import Lora, add_lora
-from trainer.objectives import Scaling
-from trainer.order import describe
-from trainer.pairs import PairConfig, PairData
-from trainer.run_folder import entry, find_checkpoint, read_checkpoint_info, read_tensors
-from trainer.stage import PRECISIONS, Stage
-from trainer.streaming import PairStream, is_streamed
-from trainer.teacher import Teacher
-from trainer.tower_base import ImageTower
-from trainer.towers import load_image_tower
-from trainer.validation import make_validation
+from store.common.errors import CheckpointError, ConfigError
+from store.common.settings import Layers, Rounds
+from trainer.checkpoint.folder import entry, find_checkpoint, read_checkpoint_info, read_tensors
+from trainer.data.join import Join
+from trainer.data.order import describe
+from trainer.data.pairs import PairConfig, PairData
+from trainer.data.streaming import PairStream, is_streamed
+from trainer.evaluation.validation import make_validation
+from trainer.model.adapter import Adapter, restored_adapter
+from trainer.model.identity import require_teacher, revision_of
+from trainer.model.layers import layer_scale
+from trainer.model.lora import Lora, add_lora
+from trainer.model.teacher import Teacher
+from trainer.model.tower_base import ImageTower
+from trainer.model.towers import load_image_tower
+from trainer.objectives.contrastive import ContrastiveObjective
+from trainer.objectives.losses import Scaling
+from trainer.run.stage import PRECISIONS, Stage
+from trainer.settings.config import require
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

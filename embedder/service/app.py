@@ -14,7 +14,7 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 import store
-from embedder.encoder import Encoder
+from embedder.models.encoder import Encoder
 from embedder.service import schema
 from embedder.service.batching import Batcher, ClosedError, OverloadedError
 from embedder.service.config import ServeConfig
@@ -23,7 +23,7 @@ from embedder.service.guard import LOOPBACK_NAMES, Guard, Measure
 from embedder.service.leaving import GiveUp
 from embedder.service.metrics import Metrics
 from embedder.service.page import api_page
-from store.errors import (
+from store.common.errors import (
     ConfigError,
     InvalidKeysError,
     KeyclipError,

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embedder.encoder import Encoder
+from embedder.models.encoder import Encoder
+from embedder.models.tokens import Tokens
 from embedder.service.metrics import Metrics
-from embedder.tokens import Tokens
-from store.errors import KeyclipError
+from store.common.errors import KeyclipError
 
 # Requests are gathered until they fill this many batches of the model.
 _GATHER_BATCHES = 4

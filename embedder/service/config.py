@@ -4,12 +4,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedder.options import ModelOptions
+from embedder.models.options import ModelOptions
 from embedder.service.guard import is_loopback
-from store.contract import Backend
-from store.errors import ConfigError
-from store.settings import Count, Milliseconds, Port, Seconds
-from store.spec import StoredDtype
+from store.common.errors import ConfigError
+from store.common.settings import Count, Milliseconds, Port, Seconds
+from store.core.contract import Backend
+from store.core.spec import StoredDtype
 
 TOKEN_VARIABLE = "KEYCLIP_TOKEN"
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 import store
-from embedder.encoder import Encoder
-from embedder.plan import Block, missing_block
-from embedder.report import FieldReport
+from embedder.models.encoder import Encoder
+from embedder.run.plan import Block, missing_block
+from embedder.run.report import FieldReport
+from embedder.run.targets import Target, open_target
 from embedder.service.batching import Batcher
-from embedder.targets import Target, open_target
-from store.errors import DuplicateKeyError, FieldNotFoundError
-from store.spec import StoredDtype
+from store.common.errors import DuplicateKeyError, FieldNotFoundError
+from store.core.spec import StoredDtype
 
 _SOURCE = "service"
 

@@ -18,7 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from store.errors import ConfigError
+from store.common.errors import ConfigError
 
 _log = logging.getLogger("uvicorn.error")
 _BACKLOG = 128

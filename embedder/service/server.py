@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from embedder.load import load_encoder
+from embedder.models.load import load_encoder
 from embedder.service.app import create_app
 from embedder.service.config import ServeConfig
 from embedder.service.listening import Limits, run_app

@@ -5,15 +5,14 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from embedder.config import EmbedConfig
-from store.command import parse_config
+from embedder.run.config import EmbedConfig
+from store.common.command import parse_config
+from tests import ROOT
 from tools.__main__ import COMMANDS
 from trainer.__main__ import parse as parse_training
 
-ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SHELL = ("", "sh", "bash")
 _PROGRAMS = ("keyclip", "deepspeed", "img2dataset")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.embedder.models import save_clip, save_llm
+from tests.embedder.small_models import save_clip, save_llm
 
 
 @pytest.fixture(scope="package")

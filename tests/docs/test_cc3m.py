@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from store.shards import iter_samples
+from store.sources.shards import iter_samples
 from tests.docs.commands import ROOT, Shown, commands_in
 from tools.__main__ import main
-from trainer.run_folder import find_checkpoint, read_checkpoint_info
+from trainer.checkpoint.folder import find_checkpoint, read_checkpoint_info
 
 DOCUMENT = ROOT / "docs" / "cc3m.md"
 SHORT = ["shortSV_captions", "shortIB_captions", "shortLLA_captions", "raw_caption", "raw_caption"]

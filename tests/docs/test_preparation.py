@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import store
-from store.shards import expand_shards, iter_samples
+from store.sources.shards import expand_shards, iter_samples
 from tests.docs.commands import commands_in
-from tests.tools.preparing.examples import read_lines, read_parquet
+from tests.tools.prepare.examples import read_lines, read_parquet
 from tools.__main__ import main
 
 

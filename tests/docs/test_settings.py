@@ -3,8 +3,8 @@
 import re
 
 from tests.docs.commands import ROOT
-from tools.suite.arms import GROUPS
-from trainer.recipes import DEEP, DEFAULT_TOWER, METHODS, SETTINGS, SIZES, TOWERS
+from tools.compare.arms import GROUPS
+from trainer.settings.recipes import DEEP, DEFAULT_TOWER, METHODS, SETTINGS, SIZES, TOWERS
 
 TEXT = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 ROWS = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in TEXT.splitlines() if line.startswith("| ")]

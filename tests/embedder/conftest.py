@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedder.models import save_clip
+from tests.embedder.small_models import save_clip
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ import torch
 import transformers
 from torch import nn
 
-from embedder.load import load_encoder
-from embedder.networks import TokenStates
-from embedder.options import ModelOptions
-from tests.embedder.models import save_llm
+from embedder.models.load import load_encoder
+from embedder.models.networks import TokenStates
+from embedder.models.options import ModelOptions
+from tests.embedder.small_models import save_llm
 from tests.embedder.test_sizing import flop_per_token
 
 pytestmark = pytest.mark.gpu

@@ -1,13 +1,13 @@
 """The sizing page's numbers follow from the model's true shape."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "sizing.md").read_text()
+from tests import ROOT
+
+PAGE = (ROOT / "docs" / "sizing.md").read_text()
 MATRIX_PARAMETERS = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
 CAPTIONS = 30e6
 

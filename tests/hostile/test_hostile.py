@@ -3,16 +3,14 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.hostile.cases import make_case
 from tests.hostile.commands import LEFT_OUT, calls
 from tests.hostile.running import snapshot
 from tools.__main__ import COMMANDS, main
-
-ROOT = Path(__file__).parents[2]
 
 
 def run(*options):

@@ -204,7 +204,8 @@ def test_a_folder_without_rights_is_one_sentence(world):
     """All commands in one process, as nobody where the tests run as root; what they import is read before."""
     (world / "locked").mkdir()
     (world / "locked").chmod(0o555)
-    code = "import sys, os, tools.report, tools.export, tools.data_index; from tools.__main__ import main; "
+    code = "import sys, os, tools.commands.report, tools.commands.export, tools.commands.data.index; "
+    code += "from tools.__main__ import main; "
     if os.geteuid() == 0:
         code += "os.setgid(65534); os.setuid(65534); "
         for path in (world.parent.parent, world.parent, world):

@@ -12,11 +12,11 @@ import yaml
 from safetensors.torch import load_file
 
 import store
-from tests.embedder.models import save_clip
+from tests.embedder.small_models import save_clip
 from tests.trainer.examples import encoded, make_store, picture, write_tar
 from tools.__main__ import main
-from trainer.adapter import Adapter
-from trainer.run_folder import save_checkpoint
+from trainer.checkpoint.folder import save_checkpoint
+from trainer.model.adapter import Adapter
 
 KEYS = [f"{number:09d}" for number in range(8)]
 FIELDS = ("short", "long")

@@ -6,7 +6,7 @@ import shutil
 import struct
 
 import store
-from store.hashing import checksum
+from store.index.hashing import checksum
 from tests.store.examples import make_block, make_spec
 
 PAGE = 4096

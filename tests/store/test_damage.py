@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import store
-from store import errors
-from store.checked import InvalidDataError
-from store.on_lmdb import layout
-from store.on_lmdb.pages import Pages, read_metas
+from store.common import errors
+from store.common.checked import InvalidDataError
+from store.lmdb_backend import layout
+from store.lmdb_backend.pages import Pages, read_metas
 from tests.store.damage import cases, damage_document, damage_file, make_store
 from tests.store.examples import in_child, make_block, make_spec
 from tools.__main__ import main

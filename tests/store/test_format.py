@@ -12,8 +12,8 @@ import pytest
 import xxhash
 
 import store
-from store import errors
-from store.on_zarr import writer as zarr_writer
+from store.common import errors
+from store.zarr_backend import writer as zarr_writer
 from tests.store.examples import make_spec
 
 GOLDEN = Path(__file__).parent / "golden"

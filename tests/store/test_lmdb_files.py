@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import store
-from store import errors
-from store.on_lmdb import environment as environment_module
-from store.on_lmdb import layout
-from store.on_lmdb.registry import environment
+from store.common import errors
+from store.lmdb_backend import environment as environment_module
+from store.lmdb_backend import layout
+from store.lmdb_backend.registry import environment
 from tests.store.examples import assert_holds, fill, in_child, make_block, make_spec
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import store
-from store import errors
-from store.on_lmdb import layout
-from store.on_lmdb.environment import Environment
-from store.on_lmdb.registry import environment
+from store.common import errors
+from store.lmdb_backend import layout
+from store.lmdb_backend.environment import Environment
+from store.lmdb_backend.registry import environment
 from tests.store.contract.integrity import Integrity
 from tests.store.contract.processes import Processes
 from tests.store.contract.reading import Reading

@@ -10,9 +10,9 @@ import pytest
 import zarr
 
 import store
-from store import errors
-from store.on_zarr import documents, upkeep
-from store.on_zarr.bucket import LocalBucket
+from store.common import errors
+from store.zarr_backend import documents, upkeep
+from store.zarr_backend.bucket import LocalBucket
 from tests.store.contract.integrity import Integrity
 from tests.store.contract.processes import Processes
 from tests.store.contract.reading import Reading

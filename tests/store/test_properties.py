@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 import store
-from store import errors
+from store.common import errors
 from tests.store.examples import make_spec
 
 DIM = 3

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import store
-from store import errors
-from store.on_zarr import chunks as chunks_module
-from store.on_zarr.remote import RemoteBucket
+from store.common import errors
+from store.zarr_backend import chunks as chunks_module
+from store.zarr_backend.remote import RemoteBucket
 from tests.store.contract.processes import Processes
 from tests.store.examples import DIM, make_block, make_spec
 

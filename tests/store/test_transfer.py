@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import store
-from store import errors
+from store.common import errors
 from store.transfer import Copied, copy
 from tests.store.examples import make_block, make_spec
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from embedder.config import EmbedConfig
-from store.settings import settings_of
+from embedder.run.config import EmbedConfig
+from store.common.settings import settings_of
+from tests import ROOT
 from tools.__main__ import COMMANDS, main
-from tools.train import launch_environment, take_ranks
+from tools.commands.train import take_ranks
 from trainer.__main__ import STAGES
+from trainer.run.launching import launch_environment
 
-ROOT = Path(__file__).parents[2]
 GROUPS = sorted({words[:length] for words in COMMANDS for length in range(1, len(words))})
 CONFIGS = {" ".join(words): (module, "Config") for words, (module, _) in COMMANDS.items()}
 CONFIGS |= {f"train {stage}": (module, config) for stage, (module, config, *_) in STAGES.items()}
@@ -131,7 +132,7 @@ def test_numbers_without_sense_are_refused_before_work(capsys, command, sentence
 
 
 def test_an_error_of_embed_is_printed_once():
-    code = "from embedder.logs import log; log.error('once')"  # the command prints the error; the log has no file
+    code = "from embedder.run.logs import log; log.error('once')"  # the command prints the error; the log has no file
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
     assert (result.returncode, result.stderr) == (0, b"")
 

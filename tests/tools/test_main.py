@@ -4,13 +4,11 @@ import importlib
 import inspect
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tools.__main__ import COMMANDS, main, usage
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_without_a_command_it_shows_the_commands_and_fails(capsys):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.embedder.models import save_clip
+from tests.embedder.small_models import save_clip
 from tests.trainer.examples import make_store, write_shard
 from tests.trainer.launching import deepspeed
 

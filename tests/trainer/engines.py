@@ -13,18 +13,24 @@ import torch
 import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 
-from trainer.config import RunConfig
-from trainer.engine import leave, make_engine, parameter_groups, set_learning_rate, start_ranks, stop_ranks
-from trainer.evalsets.images import ShardImages
-from trainer.log import DivergedError
-from trainer.loss_scale import loss_scale_state, set_loss_scale_state, take_step
-from trainer.master_weights import adam_step, clamp_master, full_state, set_full_state
-from trainer.resume import load_training_state, save_training_state
-from trainer.run_folder import find_checkpoint, read_checkpoint_info, read_tensors
-from trainer.samples import ShardSamples
+from trainer.checkpoint.folder import find_checkpoint, read_checkpoint_info, read_tensors
+from trainer.data.samples import ShardSamples
+from trainer.engine.deepspeed_engine import (
+    leave,
+    make_engine,
+    parameter_groups,
+    set_learning_rate,
+    start_ranks,
+    stop_ranks,
+)
+from trainer.engine.loss_scale import DivergedError, loss_scale_state, set_loss_scale_state, take_step
+from trainer.engine.master_weights import adam_step, clamp_master, full_state, set_full_state
+from trainer.evaluation.sets.images import ShardImages
+from trainer.evaluation.validation import divided_features
+from trainer.model.towers import load_image_tower
+from trainer.run.resume import load_training_state, save_training_state
+from trainer.settings.config import RunConfig
 from trainer.stage2 import Stage2, Stage2Config
-from trainer.towers import load_image_tower
-from trainer.validation import divided_features
 
 CONFIGURATIONS = [(zero_stage, precision) for zero_stage in (0, 1, 2) for precision in ("fp32", "bf16")]
 TOP = 4.605

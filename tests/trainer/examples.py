@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import store
-from trainer.images import ImageTransform
+from trainer.images.transform import ImageTransform
 
 CAPTION_DIM, JOINT_DIM = 12, 16
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 
 def deepspeed(module: str, *arguments: object, ranks: int = 2) -> subprocess.CompletedProcess[str]:

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from store.command import run_command
-from trainer.engine import leave
-from trainer.loop import train
+from store.common.command import run_command
+from trainer.engine.deepspeed_engine import leave
+from trainer.run.loop import train
 from trainer.stage2 import Stage2, Stage2Config
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from store.command import parse_config
-from store.errors import ConfigError
+from store.common.command import parse_config
+from store.common.errors import ConfigError
 from tests.trainer.examples import CAPTION_DIM
-from trainer.adapter import Adapter
-from trainer.engine import parameter_groups
-from trainer.run_folder import save_checkpoint
+from trainer.checkpoint.folder import save_checkpoint
+from trainer.engine.deepspeed_engine import parameter_groups
+from trainer.model.adapter import Adapter
 from trainer.stage1 import Stage1, Stage1Config
 from trainer.stage2 import Stage2, Stage2Config
 

@@ -7,10 +7,10 @@ import torch
 import transformers
 
 from tests.trainer.launching import deepspeed
-from trainer.lora import Lora, add_lora
-from trainer.run_folder import list_checkpoints, read_checkpoint_info
-from trainer.teacher import Teacher
-from trainer.towers import ClipTower
+from trainer.checkpoint.folder import list_checkpoints, read_checkpoint_info
+from trainer.model.lora import Lora, add_lora
+from trainer.model.teacher import Teacher
+from trainer.model.towers import ClipTower
 
 pytestmark = pytest.mark.gpu
 

@@ -9,11 +9,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 import transformers
 
-from store.errors import ConfigError
+from store.common.errors import ConfigError
 from tests.trainer.examples import encoded, picture, sample_members, write_shard, write_tar
-from trainer.objectives import INITIAL_LOGIT_SCALE, contrastive
+from trainer.model.towers import load_image_tower
+from trainer.objectives.losses import INITIAL_LOGIT_SCALE, contrastive
 from trainer.pretrain import Pretrain, PretrainConfig
-from trainer.towers import load_image_tower
 
 KEYS = [f"{i:03d}" for i in range(6)]
 

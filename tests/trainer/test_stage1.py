@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import store
-from store.errors import ConfigError, MissingKeysError, StaleCaptionError
-from store.fingerprint import fingerprint
-from tests.embedder.models import save_clip
+from store.common.errors import ConfigError, MissingKeysError, StaleCaptionError
+from store.common.fingerprint import fingerprint
+from tests.embedder.small_models import save_clip
 from tests.trainer.conftest import KEYS
 from tests.trainer.examples import (
     CAPTION_DIM,
@@ -22,7 +22,7 @@ from tests.trainer.examples import (
     vectors,
 )
 from trainer import stage1
-from trainer.adapter import Adapter
+from trainer.model.adapter import Adapter
 from trainer.stage1 import InheritanceObjective, Stage1, Stage1Config, VectorData
 
 FIELDS = {"fields": ("llm/short", "llm/long"), "teacher_fields": ("clip/short", "clip/long")}

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from store.errors import CheckpointError, ConfigError
-from store.fingerprint import fingerprint
-from tests.embedder.models import save_clip
+from store.common.errors import CheckpointError, ConfigError
+from store.common.fingerprint import fingerprint
+from tests.embedder.small_models import save_clip
 from tests.trainer.conftest import KEYS
 from tests.trainer.examples import CAPTION_DIM, add_field, make_store
-from trainer.adapter import Adapter
-from trainer.identity import require_teacher
-from trainer.objectives import INITIAL_LOGIT_SCALE
-from trainer.run_folder import save_checkpoint
+from trainer.checkpoint.folder import save_checkpoint
+from trainer.model.adapter import Adapter
+from trainer.model.identity import require_teacher
+from trainer.objectives.losses import INITIAL_LOGIT_SCALE
 from trainer.stage1 import Stage1, Stage1Config
 from trainer.stage2 import PRECISIONS, Stage2, Stage2Config
 

@@ -17,8 +17,8 @@ import pytest
 from tests.trainer.conftest import KEYS
 from tests.trainer.examples import captions_of, sample_members, write_tar
 from tests.trainer.launching import ROOT, deepspeed
-from trainer.order import Source, epoch_order
-from trainer.run_folder import find_checkpoint, read_checkpoint_info
+from trainer.checkpoint.folder import find_checkpoint, read_checkpoint_info
+from trainer.data.order import Source, epoch_order
 
 BATCH, EPOCHS, BROKEN = 4, 3, 7
 SIZES = [12, 11]  # 23 samples: 5 steps an epoch, 3 left over

@@ -15,17 +15,17 @@ from typing import Any
 
 import torch
 
-from store.command import exit_status
+from store.common.command import exit_status
 from tests.trainer.recording import Recording
-from trainer.engine import leave
-from trainer.evalsets.images import ShardImages
-from trainer.loop import train
-from trainer.preempt import PreemptedError
-from trainer.samples import ShardSamples
+from trainer.data.samples import ShardSamples
+from trainer.engine.deepspeed_engine import leave
+from trainer.evaluation.sets.images import ShardImages
+from trainer.evaluation.validation import divided_features
+from trainer.model.towers import load_image_tower
+from trainer.run.loop import train
+from trainer.run.preempt import PreemptedError
 from trainer.stage1 import Stage1, Stage1Config
 from trainer.stage2 import Stage2, Stage2Config
-from trainer.towers import load_image_tower
-from trainer.validation import divided_features
 
 
 class Watched(Stage1):

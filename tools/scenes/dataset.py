@@ -20,9 +20,9 @@ from typing import Any
 
 import PIL
 
-from store.errors import ConfigError
-from store.files import write_whole
-from tools.preparing.packing import tar_of
+from store.common.errors import ConfigError
+from store.common.files import write_whole
+from tools.prepare.packing import tar_of
 from tools.scenes import captions
 from tools.scenes.draw import render
 from tools.scenes.scene import Scene

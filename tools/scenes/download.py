@@ -21,8 +21,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from store.outputs import Kind, Outputs
-from tools.preparing.packing import tar_of
+from store.common.outputs import Kind, Outputs
+from tools.prepare.packing import tar_of
 from tools.scenes import captions, dataset
 from tools.scenes.scene import Scene
 from tools.scenes.splits import THEMES, iter_scenes

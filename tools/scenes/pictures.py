@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from store.errors import ConfigError
+from store.common.errors import ConfigError
 
 
 @lru_cache(maxsize=1024)

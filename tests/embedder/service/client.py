@@ -6,10 +6,9 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent.parent.parent
+from tests import ROOT
 
 
 class Client:

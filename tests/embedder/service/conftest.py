@@ -1,7 +1,7 @@
 import pytest
 
-from embedder.load import load_encoder
-from embedder.options import ModelOptions
+from embedder.models.load import load_encoder
+from embedder.models.options import ModelOptions
 from tests.embedder.service.client import Service
 
 

@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from embedder.load import load_encoder
-from embedder.options import ModelOptions
+from embedder.models.load import load_encoder
+from embedder.models.options import ModelOptions
 from embedder.service.batching import Batcher, ClosedError, OverloadedError
 from embedder.service.metrics import Metrics
 

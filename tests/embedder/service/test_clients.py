@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from embedder.load import load_encoder
-from embedder.options import ModelOptions
+from embedder.models.load import load_encoder
+from embedder.models.options import ModelOptions
 from embedder.service.app import create_app
 from embedder.service.config import ServeConfig
 from embedder.service.listening import Limits, Server, _Complaints, _within_descriptors

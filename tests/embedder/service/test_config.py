@@ -3,7 +3,7 @@
 import pytest
 
 from embedder.service.config import ServeConfig
-from store.errors import ConfigError
+from store.common.errors import ConfigError
 from tools.__main__ import main
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import store
-from embedder.targets import open_target
+from embedder.run.targets import open_target
 from tests.embedder.service.client import Service, keyed
 
 

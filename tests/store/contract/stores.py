@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import store
-from store import errors
+from store.common import errors
 from tests.store.contract.base import Contract
 from tests.store.examples import DIM, make_block, make_spec
 

@@ -8,8 +8,8 @@ import tarfile
 import pytest
 from PIL import Image
 
-from store.errors import ConfigError
-from store.shards import caption_at, iter_samples, load_json
+from store.common.errors import ConfigError
+from store.sources.shards import caption_at, iter_samples, load_json
 from tools.scenes import dataset
 from tools.scenes.vocabulary import THINGS
 

@@ -5,7 +5,7 @@ import json
 
 import pyarrow.parquet as pq
 
-from store.shards import iter_samples
+from store.sources.shards import iter_samples
 from tools.__main__ import main
 from tools.scenes import download
 

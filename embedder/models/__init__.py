@@ -1,0 +1,1 @@
+"""Frozen models as encoders: loading, tokens, networks, pooling, batches."""

@@ -1,0 +1,1 @@
+"""Captions as chunks of keyed rows, from shards or keyed files."""

@@ -1,0 +1,285 @@
+"""Settings of a command: the types that a config's fields may have, and values checked against them.
+
+A config is a frozen keyword-only dataclass. A field may hold another dataclass; its settings are then named
+``optim.learning_rate``. ``Annotated[int, Interval(ge=1, le=64)]`` bounds a number (see the names below). An ``int``
+without bounds of its own is never negative and fits in 64 bits; a ``float`` is always finite.
+"""
+
+import dataclasses
+import json
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, Union
+
+from annotated_types import Interval
+
+from store.common.errors import ConfigError
+
+T = TypeVar("T")
+C = TypeVar("C")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NUMBER = re.compile(r"-?[0-9.]+")
+_POSITIONAL = "positional"
+Positional = Annotated[T, _POSITIONAL]
+"""A setting that is given by its place, without a flag."""
+
+Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
+"""The seed of a random generator."""
+Count = Annotated[int, Interval(ge=1, le=10**9)]
+"""How many: samples, steps, rows."""
+AtLeastOne = Annotated[int, Interval(ge=1, le=2**63 - 1)]
+"""How many, at most; more than there are is all of them."""
+Few = Annotated[int, Interval(ge=1, le=100_000)]
+"""How many of what takes time or memory each: widths, rounds, batches."""
+Rounds = Annotated[int, Interval(ge=0, le=100_000)]
+"""How many of what takes time each; 0 is none."""
+Layers = Annotated[int, Interval(ge=0, le=1000)]
+"""Layers of a network, and factors of their width."""
+Workers = Annotated[int, Interval(ge=0, le=1024)]
+"""How many processes or threads."""
+Port = Annotated[int, Interval(ge=0, le=65_535)]
+"""A TCP port; 0 is any that is free."""
+Share = Annotated[float, Interval(ge=0, le=1)]
+"""A part of a whole."""
+PixelSize = Annotated[int, Interval(ge=1, le=8192)]
+"""Width and height of a picture in pixels."""
+Padding = Annotated[int, Interval(ge=0, le=1000)]
+"""Characters of a padded text; 0 pads none."""
+Seconds = Annotated[int, Interval(ge=0, le=86_400)]
+"""A time to wait in whole seconds."""
+Milliseconds = Annotated[float, Interval(ge=0, le=60_000)]
+"""A time to wait in milliseconds."""
+Cosine = Annotated[float, Interval(ge=-1, le=1)]
+"""A cosine."""
+AboveZero = Annotated[float, Interval(gt=0)]
+"""A number above zero."""
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A further flag of a setting, such as ``-n``: ``Annotated[int, Alias("-n")]``."""
+
+    flag: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a command.
+
+    Attributes:
+        name: the field's name; of a nested config with dots.
+        hint: its type, annotations included.
+        default: its default, MISSING where it must be given.
+        owner: the dataclass that declares it, or a subclass.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+    owner: type[Any]
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def marks(self) -> tuple[Any, ...]:
+        """What the annotation says beside the type."""
+        return getattr(self.hint, "__metadata__", ())
+
+    @property
+    def is_positional(self) -> bool:
+        return _POSITIONAL in self.marks
+
+    @property
+    def types(self) -> tuple[Any, ...]:
+        """The type, or the types of a union."""
+        bare = _bare(self.hint)
+        return tuple(map(_bare, typing.get_args(bare))) if _is_union(bare) else (bare,)
+
+    @property
+    def is_switch(self) -> bool:
+        return bool in self.types
+
+    @property
+    def is_many(self) -> bool:
+        """Whether it takes several values."""
+        return any(typing.get_origin(kind) is tuple for kind in self.types)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that it takes, if they are few."""
+        kinds = [_bare(typing.get_args(kind)[0]) if typing.get_origin(kind) is tuple else kind for kind in self.types]
+        return next((typing.get_args(kind) for kind in kinds if typing.get_origin(kind) is typing.Literal), ())
+
+    def from_words(self, words: list[str]) -> Any:
+        """The value that was typed. Raises: ConfigError: it does not fit the setting."""
+        if words == ["None"] and type(None) in self.types:
+            return None
+        name = self.name if self.is_positional else self.flag
+        return self._checked(words if self.is_many else words[0], f"{name} is", strict=False)
+
+    def from_value(self, value: Any, source: str) -> Any:
+        """The value that a file or a recipe gives. Raises: ConfigError: it is of another type; names ``source``."""
+        if self.is_many and not isinstance(value, list | tuple | types.NoneType):
+            value = [value]
+        return self._checked(value, f"{source} sets {self.name} to", strict=True)
+
+    def _checked(self, given: Any, what: str, strict: bool) -> Any:
+        from pydantic import ValidationError
+
+        adapter = _adapter(self.hint)
+        try:
+            if not strict:
+                value = adapter.validate_python(given)
+            else:
+                text_wanted = _text_wanted(self.hint)
+                value = adapter.validate_json(
+                    json.dumps(_as_text(given) if text_wanted else given, default=str), strict=True
+                )
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            wrong = first["input"] if first["type"] != "json_invalid" else given
+            raise ConfigError(f"{what} {_shown(wrong)}; expected {_expected(first)}") from None
+        except (TypeError, RecursionError, ValueError):
+            raise ConfigError(f"{what} {_shown(given)}; expected a plain value") from None
+        for leaf, text in zip(_leaves(value), _leaves(given), strict=False):
+            if expected := self._wrong(leaf, text):
+                raise ConfigError(f"{what} {_shown(text)}; expected {expected}")
+        return value
+
+    def _wrong(self, leaf: Any, text: Any) -> str | None:
+        """What is expected instead of a value that has the right type, but no sense."""
+        bounded = any(isinstance(mark, Interval) for mark in _all_marks(self.hint))
+        if type(leaf) is int and not bounded and not 0 <= leaf < 2**63:
+            return "a whole number from 0 to 2**63 - 1"
+        if isinstance(leaf, Path) and text == "":
+            return "a path"
+        if isinstance(leaf, str | Path) and "\0" in str(leaf):
+            return "text without NUL characters"
+        if isinstance(leaf, Path) and _SURROGATE.search(str(leaf)):
+            return "a path in UTF-8"
+        return None
+
+
+def settings_of(config_type: type[Any], prefix: str = "") -> Mapping[str, Setting]:
+    """The settings of a config dataclass by name, in order."""
+    found: dict[str, Setting] = {}
+    hints = typing.get_type_hints(config_type, include_extras=True)
+    for field in dataclasses.fields(config_type):
+        if not field.init:
+            continue
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(_bare(hint)):
+            found |= settings_of(_bare(hint), f"{prefix}{field.name}.")
+            continue
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        found[f"{prefix}{field.name}"] = Setting(f"{prefix}{field.name}", hint, default, config_type)
+    return found
+
+
+def flattened(values: Mapping[str, Any], config_type: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Names and values of a mapping, those of nested configs with dots."""
+    known = settings_of(config_type)
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and any(setting.startswith(f"{name}.") for setting in known):
+            yield from flattened(value, config_type, f"{name}.")
+        else:
+            yield name, value
+
+
+def build(config_type: type[C], values: Mapping[str, Any], prefix: str = "") -> C:
+    """The config from checked values by name. Raises: ConfigError: as the config's own checks say."""
+    arguments: dict[str, Any] = {}
+    hints = typing.get_type_hints(config_type)
+    for field in dataclasses.fields(config_type):  # type: ignore[arg-type]
+        name = f"{prefix}{field.name}"
+        if field.init and dataclasses.is_dataclass(hints[field.name]):
+            arguments[field.name] = build(hints[field.name], values, f"{name}.")
+        elif name in values:
+            arguments[field.name] = values[name]
+    return config_type(**arguments)
+
+
+@cache
+def _adapter(hint: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (Union, types.UnionType)
+
+
+def _bare(hint: Any) -> Any:
+    """A type without its annotation."""
+    return _bare(typing.get_args(hint)[0]) if typing.get_origin(hint) is Annotated else hint
+
+
+def _all_marks(hint: Any) -> Iterator[Any]:
+    yield from getattr(hint, "__metadata__", ())
+    for part in typing.get_args(hint):
+        yield from _all_marks(part)
+
+
+def _text_wanted(hint: Any) -> bool:
+    """Whether the setting is text, or a list of texts."""
+    return bool({str, Path} & {_bare(hint), *map(_bare, typing.get_args(_bare(hint)))})
+
+
+def _as_text(value: Any) -> Any:
+    """Whole numbers as text, which loses nothing: YAML writes them as json does. A list of keys may hold 100000012."""
+    if isinstance(value, list | tuple):
+        return [_as_text(item) for item in value]
+    return str(value) if type(value) is int else value
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, Mapping):
+        yield from _leaves([*value.keys(), *value.values()])
+    else:
+        yield value
+
+
+def _shown(value: Any) -> str:
+    try:
+        plain = type(value) in (int, float, bool) or (isinstance(value, str) and _NUMBER.fullmatch(value))
+        text = str(value) if plain else repr(value)
+    except ValueError:  # more digits than Python writes
+        text = "a huge number"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+_EXPECTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "True or False",
+    "string": "text (in quotes)",
+    "path": "a path",
+    "tuple": "a list",
+    "json": "UTF-8 text without NUL characters",
+}
+_BOUNDS = {"ge": "at least {}", "gt": "a number above {}", "le": "at most {}", "lt": "a number below {}"}
+
+
+def _expected(error: Mapping[str, Any]) -> str:
+    context = error.get("ctx", {})
+    for bound, words in _BOUNDS.items():
+        if bound in context:
+            return words.format(context[bound])
+    if error["type"] == "literal_error":
+        return str(context["expected"])
+    message = str(error["msg"])
+    return _EXPECTED.get(error["type"].split("_")[0], message[:1].lower() + message[1:])

@@ -1,0 +1,349 @@
+"""The contract that every backend obeys: ``Store``, ``Field`` and ``Writer``, and what they share.
+
+A backend gives a :class:`~store.core.snapshot.Snapshot` per read. Everything that a caller sees of reading (missing
+keys, output types, errors) is here, once.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from store.common.errors import (
+    DamagedFieldError,
+    FieldNotFoundError,
+    InvalidVectorsError,
+    MissingKeysError,
+    ReadOnlyError,
+)
+from store.core.batch import Batch, hash_keys, join_keys, make_batch
+from store.core.dtypes import OUTPUTS, STORAGE, decode, default_output, has_scales
+from store.core.snapshot import Snapshot
+from store.core.spec import FieldInfo, FieldSpec
+from store.index.keytable import ABSENT, Places
+
+DECODED_NUMBERS = 2**18
+"""Numbers converted at a time when the stored type is not the one asked for: they stay in the processor's cache."""
+
+Backend = Literal["lmdb", "zarr"]
+Missing = Literal["error", "mask"]
+Found = NDArray[np.bool_]
+Vectors = NDArray[Any]
+Progress = Callable[[str, int, int], None]
+
+
+class Field(ABC):
+    """A named column of vectors: ``sample key -> vector``. Safe to pickle, to fork and to use from threads."""
+
+    name: str
+    spec: FieldSpec
+
+    @abstractmethod
+    def snapshot(self) -> Snapshot:
+        """The blocks committed by now."""
+
+    @overload
+    def get(
+        self,
+        keys: Sequence[str],
+        *,
+        missing: Literal["error"] = ...,
+        out: Vectors | None = ...,
+        dtype: DTypeLike | None = ...,
+    ) -> Vectors: ...
+
+    @overload
+    def get(
+        self,
+        keys: Sequence[str],
+        *,
+        missing: Literal["mask"],
+        out: Vectors | None = ...,
+        dtype: DTypeLike | None = ...,
+    ) -> tuple[Vectors, Found]: ...
+
+    def get(
+        self,
+        keys: Sequence[str],
+        *,
+        missing: Missing = "error",
+        out: Vectors | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> Vectors | tuple[Vectors, Found]:
+        """Vectors of ``keys``, row ``i`` for key ``i``; a key may come more than once.
+
+        Args:
+            keys: n sample keys.
+            missing: ``error`` raises for absent keys; ``mask`` leaves their rows zero and returns ``(vectors, found)``.
+            out: (n, dim) float16 or float32 to fill and return; a contiguous one is filled without a copy.
+            dtype: float16 or float32; without it ``out``'s, else float16 where float16 is stored, else float32.
+
+        Returns:
+            (n, dim) vectors, with ``mask`` also (n,) bool.
+
+        Raises:
+            MissingKeysError: naming the first keys that are absent.
+            InvalidVectorsError: ``out`` or ``dtype`` does not fit.
+            DamagedBlockError: a vector's stored bytes do not match their checksum.
+        """
+        out = self._output(len(keys), out, dtype)
+        with self.snapshot() as snapshot:
+            places = snapshot.locate(hash_keys(keys))
+            found = places != ABSENT
+            if found.all():
+                self.fill(snapshot, places, out)
+            elif missing == "error":
+                raise self._missing(keys, found)
+            else:
+                out[~found] = 0
+                if found.any():
+                    rows = np.empty((int(found.sum()), self.spec.dim), out.dtype)
+                    out[found] = self.fill(snapshot, places[found], rows)
+        return (out, found) if missing == "mask" else out
+
+    def contains(self, keys: Sequence[str]) -> Found:
+        """Which of the keys have a vector: (n,) bool."""
+        with self.snapshot() as snapshot:
+            return np.not_equal(snapshot.locate(hash_keys(keys)), ABSENT)
+
+    @overload
+    def caption_hashes(self, keys: Sequence[str], *, missing: Literal["error"] = ...) -> NDArray[np.uint64]: ...
+
+    @overload
+    def caption_hashes(self, keys: Sequence[str], *, missing: Literal["mask"]) -> tuple[NDArray[np.uint64], Found]: ...
+
+    def caption_hashes(
+        self, keys: Sequence[str], *, missing: Missing = "error"
+    ) -> NDArray[np.uint64] | tuple[NDArray[np.uint64], Found]:
+        """Hashes of the captions from which the keys' vectors were made: (n,) uint64; zero for absent keys.
+
+        Compare with :func:`store.caption_hashes` of today's captions by :func:`store.captions_differ` to find stale
+        vectors.
+
+        Raises:
+            MissingKeysError: naming the first keys that are absent, unless ``missing`` is ``mask``.
+        """
+        with self.snapshot() as snapshot:
+            places = snapshot.locate(hash_keys(keys))
+            found = places != ABSENT
+            if missing == "error" and not found.all():
+                raise self._missing(keys, found)
+            hashes = np.zeros(len(keys), np.uint64)
+            hashes[found] = snapshot.take_caption_hashes(places[found])
+        return (hashes, found) if missing == "mask" else hashes
+
+    def __contains__(self, key: str) -> bool:
+        return bool(self.contains([key])[0])
+
+    def __len__(self) -> int:
+        with self.snapshot() as snapshot:
+            return snapshot.count()
+
+    def blocks(self) -> list[str]:
+        """Names of the committed blocks, in the order of their commits."""
+        with self.snapshot() as snapshot:
+            return snapshot.block_names()
+
+    def keys(self) -> list[str]:
+        """All keys, block after block in the order of commits; about 60 bytes of memory each."""
+        with self.snapshot() as snapshot:
+            return [key for block in snapshot.block_names() for key in snapshot.block_keys(block)]
+
+    def read_block(self, block: str, *, dtype: DTypeLike | None = None) -> tuple[list[str], Vectors]:
+        """Keys and vectors (n, dim) of a block, in its own order.
+
+        Raises:
+            BlockNotFoundError: there is no such block.
+            DamagedBlockError: its bytes do not match their checksum.
+        """
+        with self.snapshot() as snapshot:
+            keys, places = snapshot.block_keys(block), snapshot.block_places(block)
+            return keys, self.fill(snapshot, places, self._output(len(keys), None, dtype))
+
+    def read_batch(self, block: str) -> Batch:
+        """A block just as it is stored, for copying it to a field of the same dtype; raises as :meth:`read_block`."""
+        with self.snapshot() as snapshot:
+            keys, places = snapshot.block_keys(block), snapshot.block_places(block)
+            rows = np.empty((len(keys), self.spec.dim), STORAGE[self.spec.dtype])
+            snapshot.take_rows(places, rows)
+            return Batch(
+                block=block,
+                keys=keys,
+                joined_keys=join_keys(keys),
+                hashes=hash_keys(keys),
+                caption_hashes=snapshot.take_caption_hashes(places),
+                rows=rows,
+                scales=snapshot.take_scales(places) if has_scales(self.spec.dtype) else None,
+            )
+
+    def block_digest(self, block: str) -> bytes:
+        """16 bytes that tell whether two blocks hold the same keys and captions. Raises BlockNotFoundError."""
+        with self.snapshot() as snapshot:
+            return snapshot.block_digest(block)
+
+    def _output(self, count: int, out: Vectors | None, dtype: DTypeLike | None) -> Vectors:
+        shape = (count, self.spec.dim)
+        wanted = np.dtype(dtype) if dtype is not None else out.dtype if out is not None else None
+        wanted = default_output(self.spec.dtype) if wanted is None else wanted
+        if wanted not in OUTPUTS:
+            raise InvalidVectorsError(f"vectors of {self.name!r} is read as float16 or float32, not {wanted}")
+        if out is None:
+            return np.empty(shape, wanted)
+        if out.shape != shape or out.dtype != wanted:
+            raise InvalidVectorsError(
+                f"out has shape {out.shape} and type {out.dtype}; expected {shape} and {wanted} "
+                f"for {count} keys of field {self.name!r}"
+            )
+        return out
+
+    def fill(self, snapshot: Snapshot, places: Places, out: Vectors) -> Vectors:
+        """Fill ``out`` (n, dim) with the vectors at places of a snapshot of this field, and return it."""
+        dtype = self.spec.dtype
+        stored = STORAGE[dtype]
+        if out.dtype == stored and out.flags.c_contiguous:
+            snapshot.take_rows(places, out)
+            return out
+        step = max(1, DECODED_NUMBERS // self.spec.dim)
+        rows = np.empty((min(len(places), step), self.spec.dim), stored)
+        for start in range(0, len(places), step):
+            part = places[start : start + step]
+            snapshot.take_rows(part, rows[: len(part)])
+            scales = snapshot.take_scales(part) if has_scales(dtype) else None
+            decode(rows[: len(part)], scales, dtype, out[start : start + len(part)])
+        return out
+
+    def _missing(self, keys: Sequence[str], found: Found) -> MissingKeysError:
+        absent = np.flatnonzero(~found)
+        named = ", ".join(repr(keys[i]) for i in absent[:5]) + (", ..." if len(absent) > 5 else "")
+        return MissingKeysError(
+            f"{len(absent)} of {len(keys)} keys have no vector in field {self.name!r}: {named}; "
+            "embed their captions, or ask with missing='mask'"
+        )
+
+
+class Writer(ABC):
+    """Adds blocks to one field. Several writers, in several processes, may work at once."""
+
+    name: str
+    spec: FieldSpec
+
+    def commit(self, block: str, keys: Sequence[str], vectors: Vectors, caption_hashes: ArrayLike) -> bool:
+        """Store a block, atomically and durably: after the return it survives a crash; before, nothing of it is seen.
+
+        Args:
+            block: the block's name, such as the shard's.
+            keys: n sample keys, unique in the field; none at all is allowed and marks a shard without captions as done.
+            vectors: (n, dim) float16, float32 or float64; of torch's bfloat16 give ``.float().numpy()``.
+            caption_hashes: (n,) uint64 of :func:`store.caption_hashes`; UNKNOWN_CAPTION where the caption is not known.
+
+        Returns:
+            True if the block was written; False if the very same block (keys and caption hashes) was there already.
+
+        Raises:
+            DuplicateKeyError: a key comes twice or is in another block of the field; names it.
+            BlockExistsError: the block is there with other keys or captions.
+            InvalidKeysError, InvalidVectorsError: the arguments cannot be stored.
+            StoreFullError: the disk is full; nothing of the block was stored.
+            FieldNotFoundError: the field was dropped meanwhile.
+        """
+        return self.commit_batch(make_batch(self.spec, block, keys, vectors, caption_hashes))
+
+    @abstractmethod
+    def commit_batch(self, batch: Batch) -> bool:
+        """Store a block that :func:`store.core.batch.make_batch` made for this spec; as :meth:`commit`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Damage:
+    """Something in a store that is not what was written."""
+
+    field: str
+    block: str | None
+    """The block that cannot be trusted; None if it is the field's index or the store's own records."""
+    what: str
+    """One clause."""
+
+
+def named(fields: Iterable[str]) -> str:
+    """A clause that names the fields of a store."""
+    names = ", ".join(map(repr, fields))
+    return f"there are {names}" if names else "it has no fields yet"
+
+
+class Store(ABC):
+    """A place that holds fields. Safe to pickle, to fork and to use from threads."""
+
+    backend: Backend
+    path: str
+    """Folder or URL."""
+    mode: Literal["r", "a"]
+
+    @abstractmethod
+    def survey(self) -> dict[str, FieldInfo | DamagedFieldError]:
+        """Every field, by name, sorted; for a damaged one the error that reading it raises."""
+
+    def fields(self) -> dict[str, FieldInfo]:
+        """Every field that can be read, by name, sorted."""
+        return {name: about for name, about in self.survey().items() if isinstance(about, FieldInfo)}
+
+    def damaged_fields(self) -> dict[str, DamagedFieldError]:
+        """Every field that cannot be read, by name, sorted, and why.
+
+        ``repair`` mends it where its records are left; ``drop_field`` removes any.
+        """
+        return {name: about for name, about in self.survey().items() if isinstance(about, DamagedFieldError)}
+
+    @abstractmethod
+    def field(self, name: str) -> Field:
+        """The field of this name, for reading.
+
+        Raises:
+            FieldNotFoundError: there is none; names the fields there are.
+            DamagedFieldError: its records are damaged.
+        """
+
+    @abstractmethod
+    def writer(self, name: str, spec: FieldSpec) -> Writer:
+        """Make the field, or reopen it, for writing.
+
+        Raises:
+            SpecMismatchError: the field exists with another spec; names every difference.
+            ReadOnlyError: the store was opened with mode ``r``.
+            InvalidKeysError: the name is empty or too long.
+        """
+
+    @abstractmethod
+    def verify(self, progress: Progress | None = None) -> list[Damage]:
+        """Read everything and compare it with its checksums; also that every key leads to its vector.
+
+        Args:
+            progress: called after each block with (field, blocks done, blocks in all).
+        """
+
+    @abstractmethod
+    def repair(self, progress: Progress | None = None) -> list[Damage]:
+        """Drop the damaged blocks, so that the embedder's next run fills exactly them, and mend what can be.
+
+        Returns:
+            What was damaged before. Raises ReadOnlyError if the store was opened for reading.
+        """
+
+    @abstractmethod
+    def drop_blocks(self, name: str, blocks: Sequence[str]) -> None:
+        """Remove blocks from a field: all or, if one is absent, none (BlockNotFoundError)."""
+
+    @abstractmethod
+    def drop_field(self, name: str) -> None:
+        """Remove a field and give its space back at once. Raises FieldNotFoundError, ReadOnlyError."""
+
+    def not_found(self, name: str, there: Iterable[str]) -> FieldNotFoundError:
+        """The error for a field that is not there; ``there``: the names of those that are."""
+        return FieldNotFoundError(f"the store {self.path!r} has no field {name!r:.200}; {named(there)}")
+
+    def require_writable(self) -> None:
+        """Raises ReadOnlyError if the store was opened for reading."""
+        if self.mode != "a":
+            raise ReadOnlyError(f"the store {self.path!r} was opened for reading; open it with mode='a' to write")

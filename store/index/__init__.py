@@ -1,0 +1,1 @@
+"""From sample keys to places: hashes, and a table that is searched in bulk."""

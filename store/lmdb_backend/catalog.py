@@ -1,0 +1,243 @@
+"""What a process knows of a field's committed blocks: enough to go from key hashes to bytes in the memory map.
+
+A :class:`Catalog` is built from the field's record and grows as blocks are committed. All per-block and per-chunk
+facts are arrays, so that a lookup of a thousand keys is a handful of numpy calls however many blocks there are.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.common.errors import DamagedBlockError, DamagedFieldError
+from store.core.dtypes import row_bytes
+from store.core.naming import folder_name
+from store.index.keytable import KeyTable, Places, table_bytes
+from store.lmdb_backend import layout
+from store.lmdb_backend.environment import Environment
+from store.lmdb_backend.layout import BlockRecord, FieldRecord, Segment, ValueHeader
+
+ROW_MASK = 0xFFFFFFFF
+_NONE = np.zeros(0, np.int64)
+_NO_CHUNK = 2**62
+"""Larger than the number of any chunk, so that a damaged index that leads to a dropped block is noticed."""
+
+
+class Catalog:
+    """Blocks, chunks and index of one field as of one commit. A place is ``block << 32 | row``."""
+
+    def __init__(self, env: Environment, packed: bytes, check: bool) -> None:
+        self.env = env
+        self.packed = packed
+        self.record = unpack_record(packed, env.folder)
+        self.check = check
+        self.blocks: dict[int, BlockRecord] = {}
+        self.numbers: dict[str, int] = {}
+        self.first_chunk = _NONE
+        """Per block number: its first chunk; _NO_CHUNK for dropped blocks."""
+        self.head_page = _NONE
+        self.head_known = np.zeros(0, np.bool_)
+        self.chunk_block = _NONE
+        self.chunk_page = _NONE
+        self.chunk_unit = _NONE
+        """Where its rows begin in the file, in units."""
+        self.chunk_rows = _NONE
+        self.chunk_known = np.zeros(0, np.bool_)
+        """Per chunk: whether its page was confirmed (and its checksum compared)."""
+        self.tables: list[KeyTable] = []
+        self.row_bytes = row_bytes(self.record.spec.dtype, self.record.spec.dim)
+        self.unit = math.gcd(env.page_bytes, self.row_bytes)
+        """Every row begins on a multiple of so many bytes in the file."""
+
+    def load(self, transaction: Any, earlier: "Catalog | None" = None) -> None:
+        """Read the block records and the index, of ``earlier`` only what came since."""
+        if earlier and not self._continues(earlier.record):
+            earlier = None
+        first = earlier.record.next_block if earlier else 0
+        records = {}
+        with transaction.cursor(db=self.env.database(layout.BLOCKS)) as cursor:
+            there = cursor.set_range(layout.number_key(first))
+            while there:
+                number = int.from_bytes(cursor.key(), "big")
+                records[number] = self._block(number, bytes(cursor.value()))
+                there = cursor.next()
+        self.add_blocks(records, earlier)
+        if len(self.blocks) != self.record.num_blocks:
+            raise self._damaged(f"{self.record.num_blocks} blocks were committed, {len(self.blocks)} are there")
+        self.load_index(transaction, earlier)
+
+    def _block(self, number: int, packed: bytes) -> BlockRecord:
+        try:
+            block = BlockRecord.unpack(packed)
+        except DamagedFieldError as error:
+            raise self._damaged(f"in the record of block number {number}: {error}") from error
+        if not block.belongs_to(self.record, number):
+            raise self._damaged(f"the record of block {block.name!r} is that of another field or number")
+        return block
+
+    def _damaged(self, what: str) -> DamagedFieldError:
+        return DamagedFieldError(f"field {self.record.name!r} is damaged: {what}; run `keyclip store repair`")
+
+    def _continues(self, earlier: FieldRecord) -> bool:
+        return earlier.epoch == self.record.epoch and earlier.next_block <= self.record.next_block
+
+    def add_blocks(self, records: dict[int, BlockRecord], earlier: "Catalog | None" = None) -> None:
+        """Take in the blocks of ``earlier`` and the new ``records``, by number."""
+        before = earlier or self
+        known = earlier.record.next_block if earlier else 0
+        new = self.record.next_block - known
+        first_chunk, head_page = np.full(new, _NO_CHUNK, np.int64), np.zeros(new, np.int64)
+        block: list[int] = []
+        page: list[int] = []
+        rows: list[int] = []
+        size = self.record.rows_per_chunk
+        for number, record in records.items():
+            first_chunk[number - known] = len(before.chunk_page) + len(page)
+            head_page[number - known] = record.pages[0]
+            page += record.pages[1:]
+            block += [number] * (len(record.pages) - 1)
+            rows += [min(size, record.count - at) for at in range(0, record.count, size)]
+        self.blocks = before.blocks | records
+        self.numbers = before.numbers | {record.name: number for number, record in records.items()}
+        self.first_chunk = np.concatenate([before.first_chunk, first_chunk])
+        self.head_page = np.concatenate([before.head_page, head_page])
+        self.head_known = np.concatenate([before.head_known, np.zeros(new, np.bool_)])
+        self.chunk_block = np.concatenate([before.chunk_block, np.array(block, np.int64)])
+        self.chunk_page = np.concatenate([before.chunk_page, np.array(page, np.int64)])
+        self.chunk_rows = np.concatenate([before.chunk_rows, np.array(rows, np.int64)])
+        self.chunk_unit = (self.chunk_page + 1) * (self.env.page_bytes // self.unit)
+        self.chunk_known = np.concatenate([before.chunk_known, np.zeros(len(page), np.bool_)])
+
+    def load_index(self, transaction: Any, earlier: "Catalog | None" = None) -> None:
+        """Open the segments of the index, of ``earlier`` the same ones again."""
+        have = dict(zip(earlier.record.segments, earlier.tables, strict=True)) if earlier else {}
+        self.tables = [have.get(s) or self._open_segment(transaction, s) for s in self.record.segments]
+
+    def _open_segment(self, transaction: Any, segment: Segment) -> KeyTable:
+        header = segment_header(segment)
+        key = layout.number_key(segment.number)
+        self.env.fetch(segment.page, header)
+        try:
+            page = self.env.find(transaction, layout.INDEX, key, header, segment.page, self.check)
+        except DamagedBlockError as error:
+            raise self._damaged(f"in segment {segment.number} of its index {error}") from error
+        return KeyTable.from_bytes(self.env.payload_at(page, header), segment.count)
+
+    def require_chunks(self, transaction: Any, chunks: NDArray[np.int64]) -> None:
+        """Confirm chunks before their first use.
+
+        Raises:
+            DamagedBlockError: a chunk is not what its block's record says; names the block.
+        """
+        try:
+            known = self.chunk_known.take(chunks)
+        except IndexError:
+            raise self._damaged("its index leads to a block that is not there") from None
+        if known.all():
+            return
+        new = np.unique(chunks[~known]).tolist()
+        headers = [self._chunk_header(chunk) for chunk in new]
+        if self.check:
+            for chunk, header in zip(new, headers, strict=True):
+                self.env.fetch(int(self.chunk_page[chunk]), header)
+        for chunk, header in zip(new, headers, strict=True):
+            page = self._find(transaction, header, int(self.chunk_page[chunk]))
+            self.chunk_page[chunk] = page
+            self.chunk_unit[chunk] = (page + 1) * (self.env.page_bytes // self.unit)
+            self.chunk_known[chunk] = True
+
+    def require_heads(self, transaction: Any, blocks: NDArray[np.int64]) -> None:
+        """Confirm the heads of blocks before their first use; raises as :meth:`require_chunks` does."""
+        known = self.head_known.take(blocks)
+        if known.all():
+            return
+        for block in np.unique(blocks[~known]).tolist():
+            if block not in self.blocks:
+                raise self._damaged("its index leads to a block that is not there")
+            header = self.blocks[block].head(block)
+            self.head_page[block] = self._find(transaction, header, int(self.head_page[block]))
+            self.head_known[block] = True
+
+    def _chunk_header(self, chunk: int) -> ValueHeader:
+        """The header that a chunk must have."""
+        block = int(self.chunk_block[chunk])
+        part = chunk - int(self.first_chunk[block]) + 1
+        return layout.chunk_header(self.record.spec, block, part, int(self.chunk_rows[chunk]))
+
+    def _find(self, transaction: Any, header: ValueHeader, page: int) -> int:
+        key = layout.value_key(header.number, header.part)
+        try:
+            return self.env.find(transaction, layout.VALUES, key, header, page, self.check)
+        except DamagedBlockError as error:
+            what = "head" if header.part == layout.HEAD else f"chunk {header.part}"
+            raise DamagedBlockError(
+                f"block {self.blocks[header.number].name!r} of field {self.record.name!r} is damaged in its {what}: "
+                f"{error}; run `keyclip store repair`, then embed its captions again"
+            ) from error
+
+    def head_payload(self, transaction: Any, block: int) -> NDArray[np.uint8]:
+        """Caption hashes (8 bytes each) and keys of a block."""
+        self.require_heads(transaction, np.array([block]))
+        return self.env.payload_at(int(self.head_page[block]), self.blocks[block].head(block))
+
+    def chunks_of(self, places: Places) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Chunk and row within it of every place."""
+        size = self.record.rows_per_chunk  # a power of two
+        row = places & ROW_MASK
+        try:
+            chunk = self.first_chunk.take(places >> 32)
+        except IndexError:
+            raise self._damaged("its index leads to a block that is not there") from None
+        chunk += row >> (size.bit_length() - 1)
+        return chunk, row & (size - 1)
+
+
+def segment_header(segment: Segment) -> ValueHeader:
+    """The header that a segment of the index must have."""
+    return ValueHeader(segment.number, layout.HEAD, segment.count, table_bytes(segment.count))
+
+
+def places_of(block: int, count: int) -> Places:
+    """Places of all rows of a block."""
+    return (block << 32) + np.arange(count, dtype=np.int64)
+
+
+def read_packed(transaction: Any, env: Environment) -> bytes:
+    """The field's record as it is stored.
+
+    Raises:
+        DamagedFieldError: there is none.
+    """
+    packed = transaction.get(layout.FIELD, db=env.database(layout.META))
+    if packed is None:
+        raise lost_record(env.folder, "it is not there")
+    return bytes(packed)
+
+
+def read_record(transaction: Any, env: Environment) -> FieldRecord:
+    """The field's record as of this transaction.
+
+    Raises:
+        DamagedFieldError: there is none, or it is that of another field.
+    """
+    return unpack_record(read_packed(transaction, env), env.folder)
+
+
+def unpack_record(packed: bytes, folder: Path) -> FieldRecord:
+    """The record of the field in ``folder``; raises as :func:`read_record` does."""
+    try:
+        record = FieldRecord.unpack(packed)
+    except DamagedFieldError as error:
+        raise lost_record(folder, str(error)) from error
+    if folder_name(record.name) != folder.name and not folder.name.startswith("."):
+        raise lost_record(folder, f"it is the record of field {record.name!r}")
+    return record
+
+
+def lost_record(folder: Path, why: str) -> DamagedFieldError:
+    """The error for a field whose own record cannot be used, without which nothing else can."""
+    return DamagedFieldError(
+        f"the record of the field in {str(folder)!r} is lost ({why}); drop the field, or restore it from a copy"
+    )

@@ -1,0 +1,313 @@
+"""An LMDB environment: transactions, and large values by their place in the memory map."""
+
+import ctypes
+import errno
+import mmap
+import os
+import stat
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import lmdb
+import numpy as np
+from numpy.typing import NDArray
+
+from store.common.errors import DamagedBlockError, DamagedFieldError, ReadOnlyError
+from store.common.files import DISK_FULL, full_disk_is_told, has_room, store_full, write_flushed
+from store.lmdb_backend import layout
+from store.lmdb_backend.forking import GATE
+from store.lmdb_backend.layout import ValueHeader
+from store.lmdb_backend.pages import Pages, map_file, open_file, read_metas
+
+T = TypeVar("T")
+
+RESERVED_BYTES = 2**38
+"""Address space for a memory map; costs nothing until data fills it. It grows when 256 GiB are not enough."""
+_LOOKS = 4
+"""A meta page may be written while it is read, so damage is believed when it is seen so often."""
+MAX_READERS = 4096
+"""Read transactions at one time over all processes, 64 bytes each in lock.mdb."""
+
+
+class Environment:
+    """The environment of one field, open in this process; :func:`store.lmdb_backend.registry.environment` gives it."""
+
+    def __init__(self, folder: Path, create: bool = False) -> None:
+        """Open the environment, or make it.
+
+        Raises:
+            DamagedFieldError: the file is not sound enough for LMDB to touch it.
+        """
+        self.folder = folder
+        self.cut_off: set[tuple[bytes, bytes]] = set()
+        """Sub-database and key of large values beyond the file's end, which LMDB must not touch."""
+        if not create:
+            self._open_file()
+            self._require_sound(read_metas(map_file(self._file))[1])
+        self.writable = create or (os.access(folder / "data.mdb", os.W_OK) and self._can_lock())
+        self._lmdb = self._open(create)
+        try:
+            if create:
+                self._open_file()
+            else:
+                self.cut_off = self.check_pages().cut_off
+            self._databases = {name: self._lmdb.open_db(name, create=create) for name in layout.DATABASES}
+        except lmdb.Error as error:
+            self._lmdb.close()
+            raise self.told(error) from error
+        except BaseException:
+            self._lmdb.close()
+            raise
+        self.page_bytes: int = self._lmdb.stat()["psize"]
+        self._mapped: mmap.mmap | None = None
+        self._map: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._map_lock = threading.Lock()
+
+    def _open_file(self) -> None:
+        """Open data.mdb for our own map, once: its folder may be moved or replaced."""
+        self._file = open_file(self.folder / "data.mdb")
+        weakref.finalize(self, os.close, self._file)
+
+    def _open(self, create: bool) -> Any:
+        engine = {"lib_version": 0} if create else {}  # LMDB's data format 1; of a file that exists LMDB sees its own
+        size = RESERVED_BYTES if create else max(RESERVED_BYTES, 2 * (self.folder / "data.mdb").stat().st_size)
+        lock = self.writable or self._needs_lock()
+        if lock and not (self.folder / "lock.mdb").exists():
+            self._allocate_lock_file()
+        while True:
+            try:
+                return lmdb.open(
+                    str(self.folder),
+                    map_size=size,
+                    max_dbs=len(layout.DATABASES),
+                    max_readers=MAX_READERS,
+                    create=create,
+                    readonly=not self.writable,
+                    lock=lock,
+                    readahead=False,
+                    **engine,  # type: ignore[arg-type]
+                )
+            except (MemoryError, lmdb.Error) as error:
+                limited = isinstance(error, MemoryError) or error.code == errno.ENOMEM
+                if isinstance(error, lmdb.Error) and (not limited or size < 2**27):
+                    raise self.told(error) from error
+                if size < 2**27:
+                    raise
+                size //= 2  # address space is limited here
+
+    def _can_lock(self) -> bool:
+        file = self.folder / "lock.mdb"
+        return os.access(file if file.exists() else self.folder, os.W_OK)
+
+    def _allocate_lock_file(self) -> None:
+        """LMDB would make a file with holes; writing to a hole kills the process if the disk is full."""
+        unfinished = self.folder / f".lock.mdb-{os.getpid()}"
+        with full_disk_is_told(self.folder):
+            try:
+                write_flushed(unfinished, bytes(64 * (MAX_READERS + 2)))
+                (self.folder / "lock.mdb").hardlink_to(unfinished)
+            except FileExistsError:
+                pass  # another process was faster, and may be using it
+            finally:
+                unfinished.unlink(missing_ok=True)
+
+    def _needs_lock(self) -> bool:
+        """Whether readers must register in the lock file, lest a writer reuses pages that they read."""
+        if os.statvfs(self.folder).f_flag & os.ST_RDONLY:
+            return False
+        if self._can_lock():
+            return True
+        if not (self.folder / "data.mdb").stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
+            return False
+        raise ReadOnlyError(
+            f"readers of {str(self.folder)!r} must be able to write its lock.mdb, as somebody may write to the data: "
+            "ask the owner for `chmod a+w` on lock.mdb, or for `chmod -R a-w` on a finished store"
+        )
+
+    def check_pages(self, deep: bool = False) -> Pages:
+        """Look at every page of the trees that LMDB reads from now on; see :mod:`store.lmdb_backend.pages`.
+
+        Raises:
+            DamagedFieldError: one is damaged.
+        """
+        for _ in range(_LOOKS):
+            transaction = self.begin_read()  # keeps the pages
+            try:
+                data = map_file(self._file)
+                metas, problems = read_metas(data)
+                meta = next((meta for meta in metas if meta.transaction == transaction.id()), None)
+                if meta is not None:
+                    pages = Pages(data, meta)
+                    pages.check(deep)
+                    if not pages.problems:
+                        return pages
+                    problems = pages.problems
+            finally:
+                transaction.abort()
+        self._require_sound(problems or ["its meta pages are damaged"])
+        return pages
+
+    def _require_sound(self, problems: Sequence[str]) -> None:
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise DamagedFieldError(
+                f"the file {str(self.folder / 'data.mdb')!r} is damaged: {problems[0]}{more}; "
+                "run `keyclip store repair`, or copy the store again"
+            )
+
+    def told(self, error: lmdb.Error) -> Exception:
+        """The error to raise for one of LMDB: damage, or what the system says."""
+        file = str(self.folder / "data.mdb")
+        if error.code == 0:  # our own mistake
+            return error
+        if error.code > 0:
+            return OSError(error.code, os.strerror(error.code), file)
+        return DamagedFieldError(f"LMDB cannot use {file!r} ({error}); run `keyclip store repair`, or drop the field")
+
+    def close(self) -> None:
+        """Close the environment; only for one that nobody else uses."""
+        self._lmdb.close()
+
+    def database(self, name: bytes) -> Any:
+        """Handle of a sub-database of :data:`layout.DATABASES`."""
+        return self._databases[name]
+
+    def read(self) -> "Reading":
+        """A read transaction: what is committed now, unchanged until it ends. Keep it short: it pins freed pages."""
+        return Reading(self)
+
+    def begin_read(self) -> Any:
+        """Begin a read transaction; the caller is inside the gate. Use :meth:`read`."""
+        try:
+            return self._lmdb.begin(buffers=True)
+        except lmdb.ReadersFullError:  # dead processes leave their slots behind
+            self._lmdb.reader_check()
+            return self._lmdb.begin(buffers=True)
+
+    def write(self, work: Callable[[Any], T], size: int = 2**20) -> T:
+        """Run ``work(transaction)`` in a write transaction and commit it durably; one at a time over all processes.
+
+        ``work`` runs again if the map has to grow. If it raises, nothing is written.
+
+        Args:
+            work: puts and deletes; its result is returned.
+            size: about how many bytes it writes; tells a full disk from a broken one.
+
+        Raises:
+            StoreFullError: no space left on the disk.
+            ReadOnlyError: the files cannot be written.
+        """
+        if not self.writable:
+            raise ReadOnlyError(f"{str(self.folder)!r} cannot be written: check the rights of data.mdb and lock.mdb")
+        while True:
+            try:
+                with GATE, self._lmdb.begin(write=True, buffers=True) as transaction:
+                    return work(transaction)
+            except lmdb.MapResizedError:
+                self.resize(0)
+            except lmdb.MapFullError:
+                self.resize(2 * self._lmdb.info()["map_size"])
+            except lmdb.Error as error:
+                # LMDB reports a write that was cut short, as on a full disk, as an input/output error.
+                full = error.code == errno.EIO and not has_room(self.folder / "data.mdb", size)
+                if error.code in DISK_FULL or full:
+                    raise store_full(self.folder) from error
+                raise self.told(error) from error
+
+    def resize(self, size: int) -> None:
+        """Change the size of the map; 0 follows another process that has grown it."""
+        with GATE.alone():
+            self._lmdb.set_mapsize(size)
+
+    def file(self, end: int) -> NDArray[np.uint8]:
+        """The bytes of data.mdb as committed, at least ``end`` of them if the file is so long.
+
+        A whole number of pages, even where a write that was cut short has left a part of one at the file's end. What
+        stands at a page stays while a read transaction holds it; the array itself never becomes invalid.
+        """
+        if end > len(self._map):
+            with self._map_lock:
+                if end > len(self._map):
+                    self._mapped = mmap.mmap(self._file, 0, access=mmap.ACCESS_READ)
+                    whole_pages = len(self._mapped) // self.page_bytes * self.page_bytes
+                    self._map = np.frombuffer(self._mapped, np.uint8, count=whole_pages)
+        return self._map
+
+    def header_at(self, page: int) -> NDArray[np.uint8]:
+        """The header of the value that begins at ``page``; shorter if the file ends before."""
+        start = page * self.page_bytes + layout.PAGE_HEADER_BYTES
+        return self.file(start + layout.HEADER.size)[start : start + layout.HEADER.size]
+
+    def payload_at(self, page: int, header: ValueHeader) -> NDArray[np.uint8]:
+        """The payload of the value with this header that begins at ``page``."""
+        start = (page + 1) * self.page_bytes
+        return self.file(start + header.payload_bytes)[start : start + header.payload_bytes]
+
+    def fetch(self, page: int, header: ValueHeader) -> None:
+        """Have the system read a payload in the background; without that it would come page by page as it is used."""
+        start = (page + 1) * self.page_bytes
+        self.file(start + header.payload_bytes)
+        if self._mapped is not None and start + header.payload_bytes <= len(self._map):
+            self._mapped.madvise(mmap.MADV_WILLNEED, start, header.payload_bytes)
+
+    def find(self, transaction: Any, database: bytes, key: bytes, header: ValueHeader, page: int, check: bool) -> int:
+        """The page at which a large value begins: ``page`` if the value is there, else where LMDB says.
+
+        Copying an environment with compaction moves values; a header at the place tells.
+
+        Args:
+            check: also compare the payload with its checksum.
+
+        Raises:
+            DamagedBlockError: the value is absent, or it differs from its header or checksum.
+        """
+        if not header.begins(self.header_at(page)):
+            there = (database, key) not in self.cut_off
+            value = transaction.get(key, db=self.database(database)) if there else None
+            page = page_of(value) if value is not None else 0
+            if not header.begins(self.header_at(page)):
+                raise DamagedBlockError(f"its header at page {page} is wrong")
+        payload = self.payload_at(page, header)  # from here on the map reaches to its end
+        if len(payload) < header.payload_bytes or (check and not header.matches(self.header_at(page), payload)):
+            raise DamagedBlockError(f"its bytes at page {page} do not match their checksum")
+        return page
+
+
+class Reading:
+    """A read transaction as a context. A class, since a generator would cost more than the transaction."""
+
+    __slots__ = ("_env", "_transaction")
+
+    def __init__(self, env: Environment) -> None:
+        self._env = env
+        self._transaction: Any = None
+
+    def __enter__(self) -> Any:
+        while True:
+            GATE.__enter__()
+            try:
+                self._transaction = self._env.begin_read()
+                return self._transaction
+            except BaseException as error:
+                GATE.__exit__(None, None, None)
+                if not isinstance(error, lmdb.MapResizedError):
+                    raise
+            self._env.resize(0)  # another process has outgrown our map
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transaction.abort()
+        GATE.__exit__(None, None, None)
+        if isinstance(error, lmdb.Error):
+            raise self._env.told(error) from error
+
+
+def page_of(value: memoryview) -> int:
+    """Number of the page at which a large value begins: LMDB keeps it right before the value."""
+    address = np.frombuffer(value, np.uint8).__array_interface__["data"][0]
+    return int.from_bytes(ctypes.string_at(address - layout.PAGE_HEADER_BYTES, 8), "little")

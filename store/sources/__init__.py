@@ -1,0 +1,1 @@
+"""Where sample keys come from: webdataset shards and key lists."""

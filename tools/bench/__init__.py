@@ -1,0 +1,1 @@
+"""keyclip bench: side-by-side measurements of the project and of its peers."""

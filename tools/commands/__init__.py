@@ -1,0 +1,1 @@
+"""The commands of keyclip, one module each."""

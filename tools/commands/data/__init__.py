@@ -1,0 +1,1 @@
+"""keyclip data: one module a command."""

@@ -1,0 +1,103 @@
+"""``keyclip data index``: what stands in shards."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from store.common.outputs import PARQUET, Outputs
+from store.common.settings import Workers
+from store.sources.shards import expand_shards
+from tools.prepare.downloaded import files_of
+from tools.prepare.indexing import IndexedShard, caption_fields_of, index_shards, schema
+from tools.query.printing import gigabytes
+from trainer.settings.config import require
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """List the samples of shards: keys, sizes, and which captions they have. Images are not read.
+
+    With --output a parquet file gets a row per sample: shard, key, image (its extension), image_bytes, json_bytes,
+    width, height, and per caption field its number of characters. `keyclip data check` looks for faults.
+
+    Example:
+        keyclip data index --shards 'cc3m/{00000..00331}.tar' --output cc3m-index.parquet
+    """
+
+    shards: tuple[str, ...]
+    """Shards: paths, globs, brace ranges or @FILE lists; URLs and pipe: commands too."""
+    caption_fields: tuple[str, ...] = ()
+    """Paths into the json to count. Default: every field of the first sample whose name has caption in it."""
+    output: Path | None = None
+    """Where the table of samples goes: a .parquet file."""
+    overwrite: bool = False
+    """Replace a table that is there."""
+    workers: Workers | None = None
+    """Processes that read. Default: one per core."""
+    json: bool = False
+    """Print the counts as json, per shard and in all."""
+
+    def __post_init__(self) -> None:
+        require(self.workers is None or self.workers >= 0, "workers", self.workers, "at least 0")
+        require(
+            self.output is None or self.output.suffix == ".parquet",
+            "output",
+            self.output,
+            "the path of a .parquet file",
+        )
+
+
+def run(config: Config) -> None:
+    """Index and print."""
+    shards = expand_shards(config.shards)
+    counts: list[dict[str, Any]] = []
+    with Outputs(files_of(config.shards), config.overwrite) as outputs:
+        part = outputs.claim(config.output, PARQUET) if config.output else None
+        fields = config.caption_fields or tuple(caption_fields_of(shards[0]))
+        table = outputs.table(part, schema(fields)) if part else None
+        for indexed in index_shards(shards, fields, config.workers, config.json):
+            counts.append(_counts(indexed, fields))
+            if not config.json:
+                print(_line(counts[-1]))
+            if table:
+                table.write_table(indexed.table(fields))
+    total = _total(counts)
+    if config.json:
+        print(json.dumps({"shards": counts, "total": total}))
+    else:
+        print(_line(total))
+
+
+def _counts(indexed: IndexedShard, fields: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "shard": indexed.shard,
+        "num_samples": len(indexed.rows),
+        "num_tried": indexed.num_tried,
+        "num_with_image": indexed.num_with("image"),
+        "image_bytes": sum(row["image_bytes"] for row in indexed.rows),
+        "json_bytes": sum(row["json_bytes"] for row in indexed.rows),
+        "num_with_caption": {name: indexed.num_with(name) for name in fields},
+    }
+
+
+def _total(counts: list[dict[str, Any]]) -> dict[str, Any]:
+    total: dict[str, Any] = {"shard": f"{len(counts)} shards"}
+    for name in ("num_samples", "num_with_image", "image_bytes", "json_bytes"):
+        total[name] = sum(count[name] for count in counts)
+    tried = [count["num_tried"] for count in counts]
+    total["num_tried"] = None if None in tried else sum(tried)
+    total["num_with_caption"] = {
+        name: sum(count["num_with_caption"][name] for count in counts) for name in counts[0]["num_with_caption"]
+    }
+    return total
+
+
+def _line(count: dict[str, Any]) -> str:
+    tried = f" of {count['num_tried']:,} tried" if count["num_tried"] is not None else ""
+    parts = [f"{count['num_samples']:,} samples{tried}"]
+    if without := count["num_samples"] - count["num_with_image"]:
+        parts.append(f"{without:,} without image")
+    parts.append(f"{gigabytes(count['image_bytes'])} of images")
+    parts += [f"{name} {held:,}" for name, held in count["num_with_caption"].items()]
+    return f"{count['shard']}: {', '.join(parts)}"

@@ -1,0 +1,1 @@
+"""Commands that evaluate, or write the texts that evaluations need."""

@@ -1,0 +1,1 @@
+"""keyclip store: one module a command."""

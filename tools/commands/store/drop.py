@@ -1,0 +1,56 @@
+"""``keyclip store drop``: remove a field, or blocks of it."""
+
+import json
+from dataclasses import dataclass
+
+import store
+from store.common.errors import DamagedFieldError
+from store.common.settings import Positional
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Remove a field from a store and give its space back; or with --blocks only some of its blocks.
+
+    The space of dropped blocks is used again by the next ones; `keyclip store compact` gives it back.
+
+    A field goes whatever is damaged in it.
+
+    Example:
+        keyclip store drop cc3m.store --field minilm/captions.0
+    """
+
+    store: Positional[str]
+    """Folder or URL of the store."""
+    field: str
+    """Name of the field."""
+    blocks: tuple[str, ...] = ()
+    """Names of blocks; without any the whole field goes."""
+    json: bool = False
+    """Print the counts as json; the number of vectors of a damaged field is null."""
+
+
+def run(config: Config) -> None:
+    """Drop and say what is gone."""
+    opened = store.open(config.store, mode="a")
+    before, after = _count(opened, config.field), 0
+    if config.blocks:
+        opened.drop_blocks(config.field, config.blocks)
+        after = len(opened.field(config.field))
+    else:
+        opened.drop_field(config.field)
+    dropped = None if before is None else before - after
+    if config.json:
+        print(json.dumps({"num_vectors_dropped": dropped, "num_vectors_left": after}))
+    elif dropped is None:
+        print(f"the damaged field {config.field!r} dropped")
+    else:
+        print(f"{dropped:,} vectors dropped from {config.field!r}, {after:,} left")
+
+
+def _count(opened: store.Store, name: str) -> int | None:
+    """Vectors in a field; None if it is damaged."""
+    try:
+        return len(opened.field(name))
+    except DamagedFieldError:
+        return None

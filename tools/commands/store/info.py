@@ -1,0 +1,74 @@
+"""``keyclip store info``: what a store holds."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import store
+from store.common.settings import Positional
+from tools.query.coverage import KeyCoverage, cover_keys
+from tools.query.printing import gigabytes, printable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Show the fields of a store: how many vectors, how they were made, how they are kept.
+
+    A field that is damaged is named with the reason; then the exit status is 1.
+    With --shards also how many of the samples with an image have a vector; `keyclip store coverage` compares captions.
+
+    Example:
+        keyclip store info cc3m.store
+    """
+
+    store: Positional[str]
+    """Folder or URL of the store."""
+    shards: tuple[str, ...] = ()
+    """Local shards whose samples to look up: paths, globs, brace ranges, or @FILE."""
+    json: bool = False
+    """Print json."""
+
+
+def run(config: Config) -> int:
+    """Print one section per field."""
+    opened = store.open(config.store)
+    found = opened.survey()
+    fields = {name: about for name, about in found.items() if isinstance(about, store.FieldInfo)}
+    damaged = {name: str(about) for name, about in found.items() if name not in fields}
+    keys = _sample_keys(config) if config.shards else None
+    coverage = {name: None if keys is None else cover_keys(opened.field(name), keys) for name in fields}
+    if config.json:
+        values = {name: _values(info, coverage[name]) for name, info in fields.items()}
+        print(json.dumps({"backend": opened.backend, "fields": values, "damaged": damaged}))
+        return 1 if damaged else 0
+    number = len(fields) + len(damaged)
+    print(f"{printable(opened.path)}: {opened.backend}, {number} field{'s' * (number != 1)}")
+    for name, info in fields.items():
+        _show(name, info, coverage[name])
+    for name, why in damaged.items():
+        print(f"\n{printable(name)}\n  damaged: {printable(why)}")
+    return 1 if damaged else 0
+
+
+def _sample_keys(config: Config) -> Sequence[str]:
+    from tools.query.gallery import Gallery  # loads torch
+
+    return Gallery(config.shards, show_progress=not config.json and sys.stderr.isatty()).keys()
+
+
+def _show(name: str, info: store.FieldInfo, coverage: KeyCoverage | None) -> None:
+    print(f"\n{printable(name)}")
+    print(f"  {info.num_vectors:,} vectors of {info.dim} {info.dtype} in {info.num_blocks:,} blocks, ", end="")
+    print(gigabytes(info.num_bytes))
+    if coverage is not None:
+        print(f"  {coverage.num_covered:,} of {coverage.num_samples:,} samples have a vector; ", end="")
+        print(f"{coverage.num_without_sample:,} vectors have no sample here")
+    for setting, value in info.spec.to_dict().items():
+        print(f"  {setting:13} {printable(repr(value))}")
+
+
+def _values(info: store.FieldInfo, coverage: KeyCoverage | None) -> dict[str, Any]:
+    sizes = {name: getattr(info, name) for name in ("num_vectors", "num_blocks", "num_bytes")}
+    return {"spec": info.spec.to_dict(), **sizes, **({"coverage": asdict(coverage)} if coverage else {})}

@@ -1,0 +1,31 @@
+"""Caption sets by name: which captions of shards are pooled, as COCO's five."""
+
+from collections.abc import Sequence
+
+from store.common.errors import ConfigError
+
+TEXT_FIELD = "caption"  # the column of `keyclip eval-captions`, and so the caption field in the store
+
+
+def caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
+    """Caption set -> its caption fields, from ``NAME=CAPTION_FIELD[,CAPTION_FIELD...]``.
+
+    Raises:
+        ConfigError: an argument of another form, none, or two of one name.
+    """
+    sets: dict[str, list[str]] = {}
+    for argument in arguments:
+        name, equals, fields = argument.partition("=")
+        if not (name and equals and fields) or "/" in name:
+            raise ConfigError(
+                f"caption set {argument!r}; expected NAME=CAPTION_FIELD[,CAPTION_FIELD...], NAME without '/'"
+            )
+        if name in sets:
+            raise ConfigError(
+                f"two caption sets are named {name!r}; give each its own name, or pool their fields in one: "
+                f"{name}={','.join(sets[name])},{fields}"
+            )
+        sets[name] = fields.split(",")
+    if not sets:
+        raise ConfigError("no caption set given; name at least one, --captions NAME=CAPTION_FIELD")
+    return sets

@@ -1,0 +1,1 @@
+"""Formats that others write and read: one module a format."""

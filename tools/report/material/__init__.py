@@ -1,0 +1,1 @@
+"""What reports are made from: runs, results and provenance, read and checked."""

@@ -1,0 +1,1 @@
+"""What results say: tables of the paper, ablations, claims and intervals."""

@@ -1,0 +1,82 @@
+"""The measures that distinguish the arms at a glance, and every retrieval measure in full."""
+
+from collections.abc import Callable, Sequence
+
+from tools.report.material.inputs import DIRECTIONS, Result
+from tools.report.results.tables import (
+    RECALLS,
+    Column,
+    Reader,
+    Table,
+    caption_sets,
+    drift_rank,
+    make_table,
+    mean_of,
+    whole_sets,
+)
+
+MOST_SETS = 4  # beyond, the summary holds their mean
+LEGEND = (
+    ("recall", "mean of R@1, R@5 and R@10, from image to text and from text to image"),
+    ("rank", "rank of the true match, 1 being the best: mean of all queries in both directions"),
+    (
+        "drift",
+        "retrieval between the arm's image encoder and the text encoder of the original CLIP: a higher rank means that "
+        "fine-tuning has moved images away from what CLIP knew; arms that left the image encoder alone do not compete",
+    ),
+    ("zero-shot", "share of images whose class is the first, or among the first five, by class prompts alone"),
+)
+LEVEL = "not distinguished from the best: the 95 % interval of the difference, over queries and seeds, holds zero"
+
+
+def summary(results: Sequence[Result]) -> Table:
+    """The few measures that distinguish the arms: of each caption set (or of their mean, where there are many) the mean
+    of the six recalls and the mean rank; then drift and zero-shot accuracy. Measures that no arm has are left out.
+    """
+    columns: list[tuple[Column, Reader]] = []
+    sets, whole = caption_sets(results), whole_sets(results)
+    groups = [(name, (name,)) for name in sets] if len(sets) <= MOST_SETS else [(f"{len(whole)} sets", tuple(whole))]
+    for group, names in groups:
+        recall = Column(group, "recall", phrase=f"recall on {group}", address=("retrieval", names, "recall"))
+        rank = Column(group, "rank", False, False, f"mean rank on {group}", address=("retrieval", names, "mean_rank"))
+        columns += [(recall, mean_of(names, RECALLS)), (rank, mean_of(names, ("mean_rank",)))]
+    drift = Column("drift", "rank", False, False, "mean rank in the drift probe", True, ("drift", ("",), "mean_rank"))
+    columns.append((drift, drift_rank))
+    for key, label in (("top1", "top-1"), ("top5", "top-5")):
+        phrase = f"zero-shot {label} accuracy"
+        columns.append((Column("zero-shot", label, phrase=phrase, address=("zeroshot", ("",), key)), zero_shot(key)))
+    return make_table(results, columns)
+
+
+def zero_shot(key: str) -> Reader:
+    """The mean over classification sets: ``top1`` or ``top5``."""
+    return lambda result: result.zeroshot[key] if result.zeroshot else None
+
+
+def details(results: Sequence[Result]) -> list[tuple[str, Table]]:
+    """(heading, table) for every caption set and the drift probe, with both directions in full."""
+    tables = []
+    for name in [*caption_sets(results), None]:
+        columns = [
+            (_detail_column(way, measure, name is None), _single(name, way, measure))
+            for way in DIRECTIONS
+            for measure in (*RECALLS, "mean_rank", "median_rank")
+        ]
+        table = make_table(results, columns)
+        if table.columns:
+            tables.append((f"Retrieval, {name}" if name else "Drift probe", table))
+    return tables
+
+
+def _single(name: str | None, way: str, measure: str) -> Callable[[Result], float | None]:
+    def read(result: Result) -> float | None:
+        values = result.drift if name is None else result.retrieval.get(name)
+        return values[way][measure] if values else None
+
+    return read
+
+
+def _detail_column(way: str, measure: str, drift: bool) -> Column:
+    group = {"image_to_text": "image → text", "text_to_image": "text → image"}[way]
+    recall = measure in RECALLS
+    return Column(group, measure if recall else measure.replace("_", " "), recall, recall, drift=drift)

@@ -1,0 +1,217 @@
+"""Tables of measures: arms as rows, measures as columns, each with a direction and its best value."""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from tools.report.material.average import split_seed
+from tools.report.material.inputs import DIRECTIONS, Result
+
+Reader = Callable[[Result], float | None]
+Address = tuple[str, tuple[str, ...], str]
+"""Kind, sets and measure in :mod:`tools.report.material.queries`; of several sets the mean."""
+
+RECALLS = ("R@1", "R@5", "R@10")
+DENSE = 7  # columns; tables of more are set in smaller print, to fit on paper
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How a measure scatters over seeds: sample standard deviation (n - 1), lowest and highest value."""
+
+    deviation: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        return cls(statistics.stdev(values), min(values), max(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A measure: its group and name, which direction is good, how it is written, and its name in a sentence.
+
+    Attributes:
+        drift: arms that left the image encoder alone do not compete in it.
+        address: where its replicates are; None for measures without intervals.
+        digits: after the point.
+        published: a figure of the paper, which is shown in grey and takes no part in the comparison.
+    """
+
+    group: str
+    name: str
+    higher_is_better: bool = True
+    percent: bool = True
+    phrase: str = ""
+    drift: bool = False
+    address: Address | None = None
+    digits: int = 1
+    published: bool = False
+
+    @property
+    def arrow(self) -> str:
+        return "↑" if self.higher_is_better else "↓"
+
+    def text(self, value: float | None, spread: Spread | None = None) -> str:
+        """The value as tables show it, with its deviation over seeds; comparisons are made at this precision."""
+        if value is None:
+            return "-"
+        factor, unit = (100, " %") if self.percent else (1, "")
+        deviation = f" ± {factor * spread.deviation:.{self.digits}f}" if spread else ""
+        return f"{factor * value:.{self.digits}f}{deviation}{unit}"
+
+    def number(self, value: float) -> float:
+        """The value as shown: rounded, and recalls and accuracies in percent."""
+        return round(100 * value if self.percent else value, self.digits)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``rows`` are (arm, one value per column; None where the arm was not measured).
+
+    ``unranked`` holds (arm, column) pairs that take no part in the comparison, ``spread`` how seeds scatter, ``level``
+    the pairs whose distance from the best is within noise; ``references`` are rows that were published, not measured.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, tuple[float | None, ...]], ...]
+    unranked: frozenset[tuple[str, int]] = frozenset()
+    spread: Mapping[tuple[str, int], Spread] = field(default_factory=dict)
+    level: frozenset[tuple[str, int]] = frozenset()
+    references: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """The groups of columns and how many columns each has; empty where no column has a group."""
+        found = [(name, len(list(columns))) for name, columns in groupby(self.columns, key=lambda c: c.group)]
+        return found if any(name for name, _ in found) else []
+
+    @property
+    def dense(self) -> bool:
+        """Whether the table has many columns."""
+        return len(self.columns) > DENSE
+
+    def opens_group(self, index: int) -> bool:
+        """Whether a column is the first of its group."""
+        return index == 0 or self.columns[index].group != self.columns[index - 1].group
+
+    def text(self, arm: str, index: int) -> str:
+        """A cell: the value, ± its deviation over seeds, ``≈`` where its distance from the best is within noise."""
+        value = dict(self.rows)[arm][index]
+        level = "≈" if (arm, index) in self.level else ""
+        return self.columns[index].text(value, self.spread.get((arm, index))) + level
+
+    def share(self, arm: str, index: int) -> float:
+        """The value as a share of the column's largest, for bars."""
+        most = max((abs(row[index] or 0) for _, row in self.rows), default=0) or 1
+        return abs(dict(self.rows)[arm][index] or 0) / most
+
+    def span(self, arm: str, index: int) -> str:
+        """The lowest and highest value over seeds; empty without seeds, or where they are all the same."""
+        spread, column = self.spread.get((arm, index)), self.columns[index]
+        return f"{column.text(spread.low)} – {column.text(spread.high)}" if spread and spread.deviation else ""
+
+    def ranking(self, index: int) -> list[tuple[str, float]]:
+        """(arm, value as shown) of one column, best first; arms without a value or unranked are left out."""
+        column = self.columns[index]
+        values = [
+            (arm, column.number(value))
+            for arm, row in self.rows
+            if (value := row[index]) is not None and (arm, index) not in self.unranked and arm not in self.references
+        ]
+        return [] if column.published else sorted(values, key=lambda p: p[1], reverse=column.higher_is_better)
+
+    def is_best(self, arm: str, index: int) -> bool:
+        """Whether the arm's value is the best, alone or with others, in a column whose values are not all the same."""
+        ranking = self.ranking(index)
+        return bool(ranking) and ranking[0][1] != ranking[-1][1] and (arm, ranking[0][1]) in ranking
+
+
+def make_table(results: Sequence[Result], columns: Sequence[tuple[Column, Reader]]) -> Table:
+    """A row for each result; columns that no result has a value for are left out."""
+    kept = [(column, read) for column, read in columns if any(read(result) is not None for result in results)]
+    still = unmoved(results)
+    rows = tuple((result.name, tuple(read(result) for _, read in kept)) for result in results)
+    drift = [index for index, (column, _) in enumerate(kept) if column.drift]
+    return Table(tuple(column for column, _ in kept), rows, frozenset((arm, i) for arm in still for i in drift))
+
+
+def spreads(
+    per_seed: Sequence[Result], build: Callable[[Sequence[Result]], Table], columns: Sequence[Column] | None = None
+) -> dict[tuple[str, int], Spread]:
+    """(arm, column) -> how its seeds scatter; for arms of two seeds or more.
+
+    Args:
+        per_seed: results of single seeds.
+        build: makes the table.
+        columns: of the arms' own table, where a measure that one seed lacks is absent; by default the seeds' columns.
+    """
+    table = build(per_seed)
+    places = {column: index for index, column in enumerate(columns or table.columns) if not column.published}
+    found: dict[tuple[str, int], list[float]] = {}
+    for name, row in table.rows:
+        arm, seed = split_seed(name)
+        for column, value in zip(table.columns, row, strict=True):
+            if seed is not None and value is not None and column in places:
+                found.setdefault((arm, places[column]), []).append(value)
+    return {place: Spread.of(values) for place, values in found.items() if len(values) > 1}
+
+
+def unmoved(results: Sequence[Result]) -> frozenset[str]:
+    """Arms whose image encoder is the original one: the untouched CLIP, and arms with its drift figures."""
+    originals = [result.drift for result in results if result.checkpoint is None and result.drift]
+    return frozenset(
+        result.name
+        for result in results
+        if result.checkpoint is None or (result.drift and any(_same(result.drift, one) for one in originals))
+    )
+
+
+def _same(one: Mapping[str, Mapping[str, float]], other: Mapping[str, Mapping[str, float]]) -> bool:
+    """Equal up to the rounding of a mean over seeds."""
+    return all(math.isclose(value, other[way][name], rel_tol=1e-9) for way in one for name, value in one[way].items())
+
+
+def caption_sets(results: Sequence[Result]) -> list[str]:
+    """The names of the retrieval sets, in the order of first appearance."""
+    return list(dict.fromkeys(name for result in results for name in result.retrieval))
+
+
+def whole_sets(results: Sequence[Result]) -> list[str]:
+    """The retrieval sets that count in averages: neither parts of others nor sets in several languages."""
+    aside = {name for result in results for name in (*result.parts, *result.languages)}
+    return [name for name in caption_sets(results) if name not in aside]
+
+
+def mean_of(names: Sequence[str], measures: Sequence[str], ways: Sequence[str] = DIRECTIONS) -> Reader:
+    """The mean of retrieval measures over sets and directions; None where a set is absent."""
+
+    def read(result: Result) -> float | None:
+        if any(name not in result.retrieval for name in names):
+            return None
+        values = [result.retrieval[name][way][m] for name in names for way in ways for m in measures]
+        return sum(values) / len(values)
+
+    return read
+
+
+def drift_rank(result: Result) -> float | None:
+    """The mean rank in the drift probe, both directions."""
+    if result.drift is None:
+        return None
+    return sum(result.drift[way]["mean_rank"] for way in DIRECTIONS) / len(DIRECTIONS)
+
+
+def mean_score(kind: str, names: Sequence[str]) -> Reader:
+    """The mean of a table's scores over sets; None where a set is absent."""
+
+    def read(result: Result) -> float | None:
+        scores = result.scores.get(kind, {})
+        if not names or any(name not in scores for name in names):
+            return None
+        return sum(scores[name] for name in names) / len(names)
+
+    return read

@@ -1,0 +1,88 @@
+"""A trained model as a folder that others read: the image tower for its library, with the adapter beside it.
+
+OUTPUT/config.json, model.safetensors     the image tower, LoRA merged, for ``from_pretrained`` of its class
+OUTPUT/preprocessor_config.json           the image processor's settings
+OUTPUT/adapter.safetensors                the MLP's weights
+OUTPUT/keyclip.json                       the MLP's shape, the embedder whose vectors it takes, the tower's class
+
+The folder can be given as ``--clip`` too.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from store.common.checked import InvalidDataError, read_json
+from store.common.errors import CheckpointError, ConfigError
+from store.common.files import make_folder, write_json
+from trainer.checkpoint.model import load_model
+from trainer.model.adapter import Adapter, restored_adapter
+
+FORMAT = "keyclip-export/1"
+
+
+def export_folder(clip: str, checkpoint: Path, output: Path) -> None:
+    """Write the folder described above, whole or not at all.
+
+    Raises:
+        ConfigError: the output exists, or ``clip`` cannot be loaded.
+        CheckpointError: ``checkpoint`` is none, or does not fit ``clip``.
+        StoreFullError: no space left on the disk.
+    """
+    exists = f"{str(output)!r} exists; an export never overwrites, give another --output"
+    if os.path.lexists(output):
+        raise ConfigError(exists)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if not make_folder(output, lambda folder: _fill(folder, clip, checkpoint)):
+        raise ConfigError(exists)
+
+
+def _fill(folder: Path, clip: str, checkpoint: Path) -> None:
+    model = load_model(clip, checkpoint)
+    assert model.adapter is not None
+    model.tower.save(folder)
+    save_file(model.adapter.state_dict(), folder / "adapter.safetensors", metadata={"format": "pt"})
+    about = {
+        "format": FORMAT,
+        "adapter": shape_of(model.adapter),
+        "embedder": model.embedder,
+        "clip": clip,
+        "tower": type(model.tower.model.vision).__name__,
+    }
+    write_json(folder / "keyclip.json", about)
+
+
+def load_adapter(folder: Path | str) -> Adapter:
+    """The adapter of an exported folder, ready to map caption vectors (n, D) to joint features (n, E).
+
+    Raises:
+        CheckpointError: no export there, or of a format that this version does not read.
+    """
+    what = f"export {str(folder)!r}"
+    try:
+        about = read_json(Path(folder) / "keyclip.json", dict[str, Any], "the export", "make one with `keyclip export`")
+        weights = load_file(Path(folder) / "adapter.safetensors")
+    except InvalidDataError as error:
+        raise CheckpointError(str(error)) from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"adapter.safetensors of {what} cannot be read: {error}; export again") from error
+    if about.get("format") != FORMAT:
+        raise CheckpointError(f"{str(folder)!r} is of format {about.get('format')!r}; this version reads {FORMAT!r}")
+    return restored_adapter(about.get("adapter"), weights, what)
+
+
+def shape_of(adapter: Adapter) -> dict[str, int]:
+    """The arguments that make an adapter of this shape."""
+    expansion = 1
+    for block in adapter.blocks:
+        expansion = int(block.up.out_features) // int(block.up.in_features)  # type: ignore[union-attr, arg-type]
+    linear = adapter.projection
+    return {
+        "dim_in": linear.in_features,
+        "dim_out": linear.out_features,
+        "num_blocks": len(adapter.blocks),
+        "expansion": expansion,
+    }

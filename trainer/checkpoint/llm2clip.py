@@ -1,0 +1,115 @@
+"""Adapters under the names of LLM2CLIP and ProCLIP, ``text.text_adaptor.*``, out and in.
+
+There the MLP is one sequence: blocks of ``ln`` and ``fn`` (Linear, GELU, Dropout, Linear), LayerNorm, Linear.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from store.common.errors import CheckpointError, ConfigError
+from store.common.files import make_folder
+from trainer.checkpoint.export import shape_of
+from trainer.checkpoint.folder import save_checkpoint
+from trainer.model.adapter import Adapter
+
+MARK = "text_adaptor."
+PREFIX = f"text.{MARK}"
+
+
+def to_llm2clip(adapter: Adapter) -> dict[str, torch.Tensor]:
+    """The adapter's weights under the names that LLM2CLIP and ProCLIP give them."""
+    return {_theirs(name, len(adapter.blocks)): value for name, value in adapter.state_dict().items()}
+
+
+def from_llm2clip(weights: dict[str, torch.Tensor]) -> Adapter:
+    """The adapter in a state dict with LLM2CLIP's or ProCLIP's names, or with what a wrapper puts before them.
+
+    Other weights in it are left alone.
+
+    Raises:
+        CheckpointError: there is no such adapter in it.
+    """
+    theirs = {
+        PREFIX + rest: value for name, value in weights.items() for _, mark, rest in [name.partition(MARK)] if mark
+    }
+    blocks = {int(name.removeprefix(PREFIX).split(".")[0]) for name in theirs if ".fn.0.weight" in name}
+    last = theirs.get(f"{PREFIX}{len(blocks) + 1}.weight")
+    if last is None or blocks != set(range(len(blocks))):
+        raise CheckpointError(f"no adapter of the form {PREFIX}* is among the {len(weights)} weights")
+    dim_out, dim_in = last.shape
+    expansion = theirs[f"{PREFIX}0.fn.0.weight"].shape[0] // dim_in if blocks else 1
+    adapter = Adapter(dim_in, dim_out, len(blocks), expansion)
+    try:
+        ours = {name: theirs[_theirs(name, len(blocks))].float() for name in adapter.state_dict()}
+        adapter.load_state_dict(ours)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"the adapter {PREFIX}* is not complete: {error}") from error
+    return adapter
+
+
+def _theirs(name: str, num_blocks: int) -> str:
+    first, _, rest = name.partition(".")
+    if first == "blocks":
+        number, layer, kind = rest.split(".")
+        return f"{PREFIX}{number}.{ {'norm': 'ln', 'up': 'fn.0', 'down': 'fn.3'}[layer] }.{kind}"
+    return f"{PREFIX}{num_blocks + (first == 'projection')}.{rest}"
+
+
+def import_adapter(file: Path, embedder: dict[str, str], output: Path, dim_in: int) -> dict[str, int]:
+    """Write a released adapter as a run of stage 1, for ``--stage1`` and ``--checkpoint``; returns its shape.
+
+    ``embedder`` says what made the vectors that it takes, as ``Join.made_by`` does; they are ``dim_in`` wide.
+
+    Raises:
+        ConfigError: the output exists, or the adapter takes vectors of another width.
+        CheckpointError: the file cannot be read safely, or holds no such adapter.
+        StoreFullError: no space left on the disk.
+    """
+    exists = f"{str(output)!r} exists; an import never overwrites, give another --output"
+    if os.path.lexists(output):
+        raise ConfigError(exists)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    adapter = from_llm2clip(read_weights(file))
+    weights = {f"adapter.{name}": value for name, value in adapter.state_dict().items()}
+    shape = shape_of(adapter)
+    if shape["dim_in"] != dim_in:
+        raise ConfigError(
+            f"the adapter of {str(file)!r} takes vectors of {shape['dim_in']} dimensions, those of "
+            f"{embedder['model']!r} have {dim_in}; name a field of the embedder that it was trained with"
+        )
+    info = {"stage": "stage1", "step": 0, "finished": True, "adapter": shape, "embedder": embedder, "teacher": None}
+    info["imported_from"] = file.name
+    if not make_folder(output, lambda folder: save_checkpoint(folder, {"model": weights}, info, keep=1)):
+        raise ConfigError(exists)
+    return shape
+
+
+def read_weights(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, or of a PyTorch file that needs no code to load.
+
+    PyTorch files may hold them under ``state_dict``, ``model`` or ``module``, as training scripts write them.
+
+    Raises:
+        CheckpointError: the file cannot be read, or would run code.
+    """
+    if not file.is_file():
+        raise CheckpointError(f"{str(file)!r} cannot be read as weights: it is not a file")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        loaded: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # besides those of files, what torch raises for a file that would run code
+        reason = str(error).split("\n")[0]
+        raise CheckpointError(
+            f"{str(file)!r} cannot be read as weights: {reason}; only tensors are taken, as safetensors or .pt"
+        ) from error
+    for name in ("state_dict", "model", "module"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping):
+            loaded = loaded[name]
+    tensors = loaded.items() if isinstance(loaded, Mapping) else ()
+    return {name: value for name, value in tensors if isinstance(value, torch.Tensor)}

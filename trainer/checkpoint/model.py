@@ -1,0 +1,104 @@
+"""CLIP with the weights of a checkpoint: what is evaluated and exported."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from store.common.errors import CheckpointError, ConfigError
+from trainer.checkpoint.folder import entry, find_checkpoint, read_checkpoint_info, read_tensors
+from trainer.data.join import Join
+from trainer.model.adapter import Adapter, restored_adapter
+from trainer.model.identity import require_own_features, require_teacher, require_tower
+from trainer.model.lora import Lora, merge_lora
+from trainer.model.tower_base import ImageTower, Tower
+from trainer.model.towers import load_image_tower
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An image tower and the text side that goes with it.
+
+    Attributes:
+        tower: image tower, in evaluation mode.
+        adapter: maps caption vectors to the joint space; None for CLIP itself, whose text features are stored.
+        checkpoint: where the weights come from; None for CLIP itself.
+        embedder: what made the vectors that the adapter was trained on; None for CLIP itself.
+        clip: the CLIP that the image tower is, or was before it was tuned; a folder or hub id.
+    """
+
+    tower: Tower
+    adapter: Adapter | None
+    checkpoint: Path | None
+    embedder: dict[str, str] | None
+    clip: str = ""
+
+    def original(self) -> "Model":
+        """The same image tower beside CLIP's own text features: what the drift probe looks at."""
+        return Model(self.tower, None, None, None, self.clip)
+
+    def require_fit(self, join: Join) -> None:
+        """Raises: ConfigError: the join's vectors are not of the model that the text side takes, or not as wide.
+
+        The text features of CLIP itself are those of its own weights.
+        """
+        if self.embedder is not None:
+            join.require_made_by(self.embedder, f"the adapter of {str(self.checkpoint)!r}")
+        elif join.dim != self.tower.dim:
+            raise ConfigError(
+                f"field {join.fields[0]!r} of store {str(join.path)!r} is {join.dim} wide, the image features are "
+                f"{self.tower.dim}; name a field of this CLIP's own text features"
+            )
+        else:
+            require_own_features(self.clip, join.made_by, f"field {join.fields[0]!r} of store {str(join.path)!r}")
+
+
+def load_model(clip: str, checkpoint: Path | None) -> Model:
+    """CLIP itself, or CLIP with the weights of a stage 1 or stage 2 checkpoint in place, LoRA merged.
+
+    Raises:
+        CheckpointError: no checkpoint there, of another stage, or made with a CLIP of another shape.
+        ConfigError: made with a CLIP of other weights.
+    """
+    if checkpoint is None:
+        return Model(_frozen(load_image_tower(clip)), None, None, None, clip)
+    folder = find_checkpoint(checkpoint)
+    info, weights = read_checkpoint_info(folder), read_tensors(folder, "model")
+    if (stage := entry(info, "stage", folder)) not in ("stage1", "stage2"):
+        raise CheckpointError(f"{str(folder)!r} is a checkpoint of {stage}; expected stage1 or stage2")
+    adapter = restored_adapter(
+        entry(info, "adapter", folder), _part(weights, "adapter."), f"checkpoint {str(folder)!r}"
+    )
+    embedder = entry(info, "embedder", folder)
+    require_teacher(clip, info.get("teacher"), f"the adapter of {str(folder)!r}", "give that one")
+    require_tower(clip, info.get("clip_revision"), f"the checkpoint {str(folder)!r}")
+    tower = _frozen(load_image_tower(clip))
+    if adapter.projection.out_features != tower.dim:
+        raise CheckpointError(
+            f"the adapter of {str(folder)!r} ends in {adapter.projection.out_features} dimensions, CLIP {clip!r} in "
+            f"{tower.dim}; give the CLIP that it was trained with"
+        )
+    if image := _part(weights, "image."):
+        try:
+            _load_image(tower.model, image, info.get("lora"))
+        except (RuntimeError, CheckpointError) as error:
+            reason = " ".join(str(error).split())[:300]  # torch names every weight, a line each
+            raise CheckpointError(f"the image tower of {str(folder)!r} does not fit CLIP {clip!r}: {reason}") from error
+    return Model(tower, adapter, folder, embedder, clip)
+
+
+def _frozen(tower: Tower) -> Tower:
+    tower.model.eval().requires_grad_(False)
+    return tower
+
+
+def _load_image(tower: ImageTower, weights: dict[str, torch.Tensor], lora: dict[str, Any] | None) -> None:
+    if lora is None:
+        tower.load_state_dict(weights)
+    else:
+        merge_lora(tower, weights, Lora.from_dict(lora))
+
+
+def _part(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}

@@ -1,0 +1,33 @@
+"""Processes that load batches: a signal that ends the run leaves them at work until its last checkpoint."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def starting_workers() -> Iterator[None]:
+    """Processes started within are deaf to SIGTERM, in all their threads, until they call :func:`heed_parent`.
+
+    Schedulers and launchers send it to every process of a job. The training process, which has been told too, still
+    needs batches up to its next checkpoint; torch would let a loader process die of it, and the run with it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def heed_parent(worker: int) -> None:
+    """Let SIGTERM from the process that started this one end it, and from no other."""
+    parent = os.getppid()
+
+    def listen() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()

@@ -1,0 +1,1 @@
+"""DeepSpeed: ranks, engine, and the optimiser's state in it."""

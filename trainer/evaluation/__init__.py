@@ -1,0 +1,1 @@
+"""Features, metrics and intervals of evaluations."""

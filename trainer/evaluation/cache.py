@@ -1,0 +1,105 @@
+"""Image features that are computed once and kept on disk, by the weights that made them and the images they are of.
+
+FOLDER/WEIGHTS/SET-IMAGES.npy      (I, E) float32; WEIGHTS and IMAGES are hashes of 16 hexadecimal digits
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import xxhash
+
+from store.common.errors import ConfigError
+from store.common.files import flush, full_disk_is_told
+from trainer.evaluation.features import image_features
+from trainer.evaluation.sets.images import Images
+from trainer.model.towers import Tower
+
+SAMPLED = 16  # images whose bytes go into the name of a file
+
+
+def weights_identity(tower: Tower) -> str:
+    """A hash of a tower's weights and of how it prepares images: the same for the same features."""
+    settings = json.dumps(tower.model.processor_settings(tower.transform), sort_keys=True)
+    return xxhash.xxh3_64_hexdigest(f"{settings} {tensors_identity(tower.model.state_dict())}".encode())
+
+
+def tensors_identity(tensors: Mapping[str, torch.Tensor]) -> str:
+    """A hash of named tensors, 16 hexadecimal digits."""
+    digest = xxhash.xxh3_64()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def images_identity(images: Images) -> str:
+    """A hash of all names and of the bytes of 16 images that are evenly spread over the set."""
+    digest = xxhash.xxh3_64()
+    for i in range(len(images)):
+        digest.update(images.key(i).encode() + b"\0")
+    for i in np.linspace(0, len(images) - 1, min(SAMPLED, len(images))).astype(int).tolist():
+        digest.update(images.image(i))
+    return digest.hexdigest()
+
+
+class Encoder:
+    """Encodes sets of images with one tower, not the latest ones again; with a folder, only those not kept there.
+
+    Attributes:
+        identity: of the tower's weights.
+    """
+
+    def __init__(self, tower: Tower, device: torch.device, folder: Path | None = None) -> None:
+        self.tower, self._device = tower, device
+        self.identity = weights_identity(tower)
+        self._folder = folder / self.identity if folder else None
+        self._latest: tuple[Images, torch.Tensor] | None = None
+
+    def features(self, name: str, images: Images) -> torch.Tensor:
+        """Normalised features of the images of a set, (I, E) float32 on the CPU.
+
+        Raises:
+            BrokenImageError: an image cannot be decoded.
+            ConfigError: a kept file is damaged or of another shape.
+            StoreFullError: no space left to keep them.
+        """
+        if self._latest is None or self._latest[0] is not images:
+            self._latest = images, self._found(name, images)
+        return self._latest[1]
+
+    def _found(self, name: str, images: Images) -> torch.Tensor:
+        if self._folder is None:
+            return image_features(self.tower, images, self._device)
+        file = self._folder / f"{name}-{images_identity(images)}.npy"
+        if file.exists():
+            return _read(file, (len(images), self.tower.dim))
+        found = image_features(self.tower, images, self._device)
+        _write(file, found.numpy())
+        return found
+
+
+def _read(file: Path, shape: tuple[int, int]) -> torch.Tensor:
+    try:
+        found = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(f"the kept features {str(file)!r} cannot be read ({error}); remove the file") from error
+    if found.shape != shape or found.dtype != np.float32:
+        raise ConfigError(
+            f"the kept features {str(file)!r} are {found.dtype} of shape {found.shape}; expected float32 of shape "
+            f"{shape}: remove the file"
+        )
+    return torch.from_numpy(found)
+
+
+def _write(file: Path, features: np.ndarray) -> None:
+    with full_disk_is_told(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f".{file.name}.{os.getpid()}.part")
+        with part.open("wb") as stream:
+            np.save(stream, features, allow_pickle=False)
+        flush(part)
+        part.replace(file)

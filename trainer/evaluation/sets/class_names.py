@@ -1,0 +1,180 @@
+"""Classes of zero-shot tasks: a file that users edit, with names and prompt templates."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from typing_extensions import TypedDict
+
+import store
+from store.common.checked import read_json
+from store.common.errors import ConfigError
+
+SHIPPED = Path(__file__).parent / "classes"
+
+
+Primary = Literal["top1", "mean_per_class"]
+
+
+ClassTable = Literal["zeroshot", "robustness"]
+
+
+class ClassesFile(TypedDict, total=False):
+    """What a classes file holds; without ``of``, ``classes`` and ``templates`` are required."""
+
+    of: str
+    labels: list[str]
+    classes: dict[str, list[str]]
+    templates: list[str]
+    label: str
+    primary: Primary
+    table: ClassTable
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """A zero-shot task.
+
+    Attributes:
+        label: path into the samples' json where the class's name stands.
+        names: class, as in the labels -> what it is called in prompts, one or more; in the order of label numbers.
+        templates: prompts with ``{}`` for the name.
+        primary: the accuracy that papers report for this set, ``top1`` or ``mean_per_class``.
+        table: the table, and so the average, that the set belongs to: ``zeroshot`` or ``robustness``.
+    """
+
+    label: str
+    names: dict[str, list[str]]
+    templates: list[str]
+    primary: str = "top1"
+    table: str = "zeroshot"
+
+    def prompts(self, set_name: str = "") -> Iterator[tuple[str, str, str]]:
+        """``(class name, sample key, prompt)`` of every prompt; the key is what the store knows it by.
+
+        Prompts of a named evaluation set have keys SET/CLASS/HASH of their text: an edited prompt is a new one.
+        """
+        for label, names in self.names.items():
+            for i, name in enumerate(names):
+                for j, template in enumerate(self.templates):
+                    prompt = template.replace("{}", name)
+                    key = f"{set_name}/{label}/{store.caption_hash(prompt):016x}" if set_name else f"{label}/{i}/{j}"
+                    yield label, key, prompt
+
+
+def shipped_classes() -> list[str]:
+    """The names of the class files that come with keyclip."""
+    return sorted(file.stem for file in SHIPPED.glob("*.json"))
+
+
+def find_classes(name: str | Path) -> Classes:
+    """The classes of a file, or those that come with keyclip under this name, such as ``food101``.
+
+    Raises:
+        ConfigError: neither; names what there is.
+    """
+    shipped = SHIPPED / f"{name}.json"
+    if not Path(name).is_file() and not shipped.is_file():
+        there = ", ".join(shipped_classes())
+        raise ConfigError(
+            f"the classes file {str(name)!r} cannot be read: no such file; give one, or a name of {there}"
+        )
+    return read_classes(Path(name) if Path(name).is_file() else shipped)
+
+
+def read_classes(file: Path) -> Classes:
+    """Read ``{"classes": {label: [name, ...]}, "templates": ["a photo of a {}.", ...]}``, and with it, as needed,
+    ``"label"``, the path of the label in the samples' json (``label``), ``"primary"`` (``top1``) and ``"table"``
+    (``zeroshot``).
+
+    ``{"of": "imagenet", "labels": [label, ...]}`` takes classes and templates from another file, all of its classes or
+    those listed, in the other file's order; what the file says itself goes before.
+
+    Raises:
+        ConfigError: a label that the other file has not, or a template without ``{}``.
+        InvalidDataError: absent, or not of this form.
+    """
+    remedy = (
+        'expected {"label": path in the json, "classes": {label: [name, ...]}, "templates": ["a photo of a {}.", ...]}'
+        ', or {"of": NAME, "labels": [label, ...]}'
+    )
+    content = read_json(file, ClassesFile, "the classes file", remedy)
+    if base := content.get("of"):
+        classes = _part_of(find_classes(base), content, str(file))
+    else:
+        classes = Classes(
+            content.get("label", "label"),
+            content.get("classes", {}),
+            content.get("templates", []),
+            content.get("primary", "top1"),
+            content.get("table", "zeroshot"),
+        )
+    return checked(classes, str(file))
+
+
+def _part_of(whole: Classes, content: ClassesFile, where: str) -> Classes:
+    labels = content.get("labels", list(whole.names))
+    if absent := [label for label in labels if label not in whole.names]:
+        raise ConfigError(f"label {absent[0]!r} of {where!r} is none of the {len(whole.names)} of {content['of']!r}")
+    listed = set(labels)
+    return Classes(
+        content.get("label", whole.label),
+        content.get("classes") or {label: names for label, names in whole.names.items() if label in listed},
+        content.get("templates", whole.templates),
+        content.get("primary", whole.primary),
+        content.get("table", whole.table),
+    )
+
+
+def checked(classes: Classes, where: str) -> Classes:
+    """Raises: ConfigError: no class, no name or no template; a template without ``{}``."""
+    if not classes.names or not classes.templates or not all(classes.names.values()):
+        raise ConfigError(f"the classes file {where!r} needs at least one class, a name for each, and one template")
+    if wrong := next((template for template in classes.templates if "{}" not in template), None):
+        raise ConfigError(f"template {wrong!r} of {where!r} has no {{}} where the class name goes")
+    return classes
+
+
+def label_positions(classes: Classes, labels: Iterable[tuple[object, str]]) -> torch.Tensor:
+    """Class positions (I,) int64 of labels that come with the place where they stand.
+
+    A number is the position itself. A text is a label of the classes file or else, where that leaves no doubt, a label
+    or name that differs in case, spaces and punctuation only (``F-16A_B`` for ``F-16A/B``).
+
+    Raises:
+        ConfigError: a label is none of the classes.
+    """
+    exact = {label: i for i, label in enumerate(classes.names)}
+    loose = _loose_positions(classes.names)
+    positions = []
+    for label, where in labels:
+        if isinstance(label, int) and not isinstance(label, bool):
+            position = label if 0 <= label < len(exact) else None
+        else:
+            position = exact.get(str(label), loose.get(_plain(str(label))))
+        if position is None:
+            raise ConfigError(f"label {label!r} of {where} is none of the {len(exact)} classes")
+        positions.append(position)
+    return torch.tensor(positions, dtype=torch.int64)
+
+
+def _loose_positions(names: Mapping[str, list[str]]) -> dict[str, int]:
+    """Plain spellings of labels and names, those left out that stand for several classes."""
+    found: dict[str, set[int]] = {}
+    for position, (label, called) in enumerate(names.items()):
+        for spelling in (label, *called):
+            found.setdefault(_plain(spelling), set()).add(position)
+    return {spelling: positions.pop() for spelling, positions in found.items() if len(positions) == 1}
+
+
+def is_called(text: str, entry: tuple[str, Sequence[str]]) -> bool:
+    """Whether a text is the label or a name of an entry of ``Classes.names``, in whatever spelling."""
+    label, names = entry
+    return _plain(text) in map(_plain, (label, *names))
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text.casefold())

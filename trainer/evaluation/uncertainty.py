@@ -1,0 +1,215 @@
+"""How far chance moves a measure: bootstrap intervals over queries, spread over seeds, and paired differences.
+
+Legend: R resamples, G groups that are drawn together (an image with all its captions), Q queries. The same number of
+groups, number of resamples and seed draw the same groups, so replicates of two models can be subtracted one by one.
+Percentile intervals: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RECALLS_AT = (1, 5, 10)
+_CELLS = 4_000_000  # resamples x queries held at a time
+# Student's t, two-sided 95 %, for 1 to 30 degrees of freedom
+_T95 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bootstrap:
+    """How replicates are drawn."""
+
+    resamples: int = 1000
+    """Replicates; 0 draws none."""
+    level: float = 0.95
+    """Share of the replicates within an interval."""
+    seed: int = 0
+    """Seed of the draws."""
+
+
+def rank_replicates(
+    ranks: np.ndarray, group: np.ndarray, num_groups: int, bootstrap: Bootstrap
+) -> dict[str, np.ndarray]:
+    """Replicates of :func:`trainer.evaluation.metrics.rank_summary` with whole groups drawn with replacement.
+
+    (R,) float64 each.
+
+    Args:
+        ranks: (Q,) rank of each query.
+        group: (Q,) the group that each query belongs to, in [0, num_groups); groups without a query are allowed.
+    """
+    columns = [*((ranks <= k) for k in RECALLS_AT), ranks, np.ones(len(ranks))]
+    sums = np.stack([np.bincount(group, weights=column, minlength=num_groups) for column in columns], axis=1)
+    median = _Median(ranks, group, num_groups)
+    totals, medians = [np.zeros((0, len(columns)))], [np.zeros(0)]
+    for drawn in _drawn(num_groups, bootstrap):
+        totals.append(drawn @ sums)
+        medians.append(median(drawn))
+    total = np.concatenate(totals)
+    names = [*(f"R@{k}" for k in RECALLS_AT), "mean_rank"]
+    with np.errstate(invalid="ignore"):  # a draw without any query, where few groups have one
+        replicates = {name: total[:, i] / total[:, -1] for i, name in enumerate(names)}
+    return replicates | {"median_rank": np.concatenate(medians)}
+
+
+def _drawn(num_groups: int, bootstrap: Bootstrap) -> Iterator[np.ndarray]:
+    """How often each group is drawn, in blocks of resamples (r, G) float32 that do not depend on how they are cut."""
+    random = np.random.default_rng(bootstrap.seed)
+    step = max(1, _CELLS // num_groups)
+    for start in range(0, bootstrap.resamples, step):
+        size = min(step, bootstrap.resamples - start)
+        draws = (random.integers(0, num_groups, num_groups) for _ in range(size))
+        yield np.stack([np.bincount(draw, minlength=num_groups) for draw in draws]).astype(np.float32)
+
+
+class _Median:
+    """Medians of resampled queries, by counting upwards from a rank that lies below all of them.
+
+    How many resampled queries rank below the median of all varies by less than sqrt(queries x largest group); beyond
+    four times that on either side no median falls.
+    """
+
+    def __init__(self, ranks: np.ndarray, group: np.ndarray, num_groups: int) -> None:
+        order = np.argsort(ranks, kind="stable")
+        largest = int(np.bincount(group).max())
+        reach = int(4 * (len(ranks) * largest) ** 0.5) + largest
+        low, high = max(0, len(ranks) // 2 - reach), len(ranks) // 2 + reach
+        self._ranks = ranks[order[low:high]].astype(np.float64)
+        self._group = group[order[low:high]]
+        below = np.bincount(group[order[:low]], minlength=num_groups)
+        self._below_and_all = np.stack([below, np.bincount(group, minlength=num_groups)], axis=1).astype(np.float64)
+
+    def __call__(self, drawn: np.ndarray) -> np.ndarray:
+        """(r,) medians for draws (r, G); NaN for a draw without a query."""
+        below, total = (drawn @ self._below_and_all).T
+        step = max(1, _CELLS // len(self._ranks))
+        blocks = [slice(start, start + step) for start in range(0, len(drawn), step)]
+        return np.concatenate([self._of_block(drawn[b][:, self._group], below[b], total[b]) for b in blocks])
+
+    def _of_block(self, weights: np.ndarray, below: np.ndarray, total: np.ndarray) -> np.ndarray:
+        cumulated = weights.cumsum(axis=1, dtype=np.float64) + below[:, None]
+        medians = np.zeros(len(weights))
+        for place in ((total - 1) // 2, total // 2):
+            index = (cumulated <= place[:, None]).sum(axis=1)
+            medians += self._ranks[np.minimum(index, len(self._ranks) - 1)] / 2
+        return np.where(total > 0, medians, np.nan)
+
+
+def accuracy_replicates(ranks: np.ndarray, labels: np.ndarray, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
+    """Replicates of :func:`trainer.evaluation.metrics.accuracy`: (R,) each.
+
+    Images are drawn with replacement within their class.
+
+    Args:
+        ranks: (I,) rank of each image's true class.
+        labels: (I,) position of each image's class.
+    """
+    order = np.argsort(labels, kind="stable")
+    _, first, size = np.unique(labels[order], return_index=True, return_counts=True)
+    first, size = np.repeat(first, size), np.repeat(size, size)
+    top1, top5 = (ranks[order] <= 1).astype(np.float64), (ranks[order] <= 5).astype(np.float64)
+    share = 1 / size / len(np.unique(labels))
+    random = np.random.default_rng(bootstrap.seed)
+    rows = np.zeros((bootstrap.resamples, 3))
+    for row in rows:
+        drawn = first + (random.random(len(ranks)) * size).astype(np.int64)
+        right = top1[drawn]
+        row[:] = right.mean(), top5[drawn].mean(), right @ share
+    return dict(zip(("top1", "top5", "mean_per_class"), rows.T, strict=True))
+
+
+def share_replicates(right: np.ndarray, group: np.ndarray, num_groups: int, bootstrap: Bootstrap) -> np.ndarray:
+    """Replicates of the share of right answers with whole groups drawn with replacement: (R,) float64.
+
+    Args:
+        right: (Q,) whether each answer is right.
+        group: (Q,) the group that each question belongs to, in [0, num_groups).
+    """
+    sums = np.stack(
+        [np.bincount(group, weights=column, minlength=num_groups) for column in (right, right >= 0)], axis=1
+    )
+    totals = [drawn @ sums for drawn in _drawn(num_groups, bootstrap)]
+    right_and_all = np.concatenate(totals) if totals else np.zeros((0, 2))
+    with np.errstate(invalid="ignore"):  # a draw without any question
+        return right_and_all[:, 0] / right_and_all[:, 1]
+
+
+def interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval that holds ``level`` of the replicates. Raises: ValueError: there is no replicate."""
+    finite = replicates[np.isfinite(replicates)]
+    if not len(finite):
+        raise ValueError("an interval needs at least one replicate")
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A measure over seeds: mean, standard deviation (of a sample; None for one seed), and how many seeds."""
+
+    mean: float
+    deviation: float | None
+    num_seeds: int
+
+
+def over_seeds(values: Sequence[float]) -> Spread:
+    """Mean and deviation of one measure over seeds. Example: 1, 2, 3 -> mean 2, deviation 1."""
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Spread(float(np.mean(values)), deviation, len(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Ours minus theirs, with a 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether the interval holds zero."""
+        return self.low <= 0 <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One model's value of a measure, and its replicates (R,)."""
+
+    value: float
+    replicates: np.ndarray
+
+
+def difference(ours: Sequence[Measured], theirs: Sequence[Measured]) -> Difference:
+    """Compare two arms that were evaluated on the same queries, one measurement for each seed.
+
+    With one seed each, the interval is the percentile interval of the paired differences: noise of the queries alone.
+    With several, noise of the queries (normal) and of the seeds (Student's t, paired by order) are added in quadrature.
+    A side with a single measurement, such as CLIP itself, stands against every seed of the other.
+
+    Raises:
+        ValueError: nothing on a side, differing numbers of seeds above one, or of replicates.
+    """
+    num_seeds = max(len(ours), len(theirs))
+    if not ours or not theirs or {len(ours), len(theirs)} - {1, num_seeds}:
+        raise ValueError(f"{len(ours)} against {len(theirs)} seeds; expected as many on both sides, or one")
+    if len({len(one.replicates) for one in (*ours, *theirs)}) > 1:
+        raise ValueError("the replicates differ in number; draw them with the same bootstrap")
+    value = float(np.mean([one.value for one in ours]) - np.mean([one.value for one in theirs]))
+    replicates = np.mean([m.replicates for m in ours], axis=0) - np.mean([m.replicates for m in theirs], axis=0)
+    if num_seeds == 1:
+        return Difference(value, *interval(replicates))
+    per_seed = np.array([one.value for one in ours]) - np.array([one.value for one in theirs])
+    of_seeds = t95(num_seeds - 1) * float(np.std(per_seed, ddof=1)) / num_seeds**0.5
+    of_queries = 1.96 * float(np.nanstd(replicates)) if len(replicates) else 0.0
+    half = float(np.hypot(of_seeds, of_queries))
+    return Difference(value, value - half, value + half)
+
+
+def t95(degrees: int) -> float:
+    """Student's t that 95 % lie within, for so many degrees of freedom (above 30 the normal value, 1.96)."""
+    return _T95[degrees - 1] if degrees <= len(_T95) else 1.96

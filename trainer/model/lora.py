@@ -1,0 +1,149 @@
+"""LoRA on an image tower: small trained matrices beside the linear layers of its blocks (arXiv 2106.09685).
+
+A layer with weight W computes ``W x + scale * B (A x)`` with ``scale = alpha / rank``; W is frozen, and B starts at
+zero, so that the tower starts as it was. PEFT makes the layers; what a checkpoint holds is A and B alone, and reading
+them needs no PEFT.
+
+Legend: R rank, I and O a layer's inputs and outputs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import nn
+from typing_extensions import TypedDict
+
+from store.common.checked import InvalidDataError, check
+from store.common.errors import CheckpointError, ConfigError
+from trainer.model.tower_base import ImageTower
+
+_A, _B = ".lora_A.default.weight", ".lora_B.default.weight"
+
+
+class _Description(TypedDict):
+    rank: Annotated[int, Field(ge=1)]
+    alpha: float
+    targets: list[str] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lora:
+    """What LoRA is put where.
+
+    Attributes:
+        rank: R, at least 1.
+        alpha: ``alpha / rank`` scales what the matrices add.
+        targets: last parts of the names of the linear layers that get them, such as ``q_proj``; None: all of the
+            blocks' linear layers.
+    """
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...] | None = None
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``checkpoint.json`` holds."""
+        return {"rank": self.rank, "alpha": self.alpha, "targets": list(self.targets) if self.targets else None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Lora":
+        """Inverse of :meth:`to_dict`. Raises: CheckpointError: something is absent or of another type."""
+        try:
+            known = check(dict(values), _Description, "what a checkpoint says of its LoRA")
+        except InvalidDataError as error:
+            raise CheckpointError(str(error)) from error
+        targets = known["targets"]
+        return cls(rank=known["rank"], alpha=known["alpha"], targets=tuple(targets) if targets else None)
+
+
+def add_lora(tower: ImageTower, lora: Lora) -> None:
+    """Put LoRA's matrices into the tower and freeze everything else. A is drawn from torch's random state.
+
+    Raises:
+        ConfigError: PEFT is not installed, or a target is no linear layer of the blocks.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise ConfigError("--lora-rank needs PEFT; install it with `pip install keyclip[lora]`") from error
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
+        lora_dropout=0.0,
+        bias="none",
+        target_modules=_layers(tower, lora.targets),
+    )
+    tower.requires_grad_(False)
+    inject_adapter_in_model(settings, tower.vision)
+    for name, parameter in tower.named_parameters():
+        parameter.requires_grad_(name.endswith((_A, _B)))
+
+
+def _layers(tower: ImageTower, targets: tuple[str, ...] | None) -> list[str]:
+    """Names, within ``tower.vision``, of the blocks' linear layers that the targets name."""
+    blocks = {id(module) for module in tower.blocks.modules()}
+    for attention in tower.blocks.modules():
+        if isinstance(attention, nn.MultiheadAttention):  # takes its layers' weights without calling them
+            blocks -= {id(module) for module in attention.modules()}
+    linear = [n for n, m in tower.vision.named_modules() if isinstance(m, nn.Linear) and id(m) in blocks]
+    there = sorted({name.rsplit(".", 1)[-1] for name in linear})
+    if unknown := sorted(set(targets or ()) - set(there)):
+        raise ConfigError(f"lora_targets names {', '.join(unknown)}; the blocks' linear layers are {', '.join(there)}")
+    return [name for name in linear if targets is None or name.rsplit(".", 1)[-1] in targets]
+
+
+@torch.no_grad()
+def weight_changes(weights: Mapping[str, torch.Tensor], lora: Lora) -> dict[str, torch.Tensor]:
+    """What the matrices among ``weights`` add to the weights of their layers: ``{name of the weight: (O, I) float32}``.
+
+    Raises:
+        CheckpointError: there is an A without its B.
+    """
+    changes = {}
+    for name, a_RI in weights.items():
+        if name.endswith(_A):
+            layer = name.removesuffix(_A)
+            if layer + _B not in weights:
+                raise CheckpointError(f"the weights hold {name!r} but not {layer + _B!r}")
+            b_OR = weights[layer + _B]
+            if a_RI.ndim != 2 or b_OR.ndim != 2 or a_RI.shape[0] != b_OR.shape[1]:
+                raise CheckpointError(f"the LoRA matrices for {layer!r} do not fit each other")
+            changes[f"{layer}.weight"] = lora.scale * (b_OR.float() @ a_RI.float())
+    return changes
+
+
+@torch.no_grad()
+def merge_lora(tower: ImageTower, weights: Mapping[str, torch.Tensor], lora: Lora) -> None:
+    """Add what trained matrices add to the weights of a plain tower.
+
+    Raises:
+        CheckpointError: they are not matrices for layers of this tower.
+    """
+    parameters = dict(tower.named_parameters())
+    changes = weight_changes(weights, lora)
+    if not changes:
+        raise CheckpointError("there are no LoRA matrices among the image tower's weights")
+    for name, change in changes.items():
+        if name not in parameters or parameters[name].shape != change.shape:
+            raise CheckpointError(f"the LoRA matrices for {name!r} fit no layer of the image tower")
+        parameters[name].add_(change.to(parameters[name]))
+
+
+def trained_weights(tower: ImageTower, lora: Lora | None) -> dict[str, torch.Tensor]:
+    """The tower's weights that training changes, as a plain tower names them; float32 where LoRA makes them."""
+    parameters = dict(tower.named_parameters())
+    if lora is None:
+        return {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+    changes = weight_changes(parameters, lora)
+    return {name: parameters[_base(name)].detach().float() + change for name, change in changes.items()}
+
+
+def _base(name: str) -> str:
+    return name.removesuffix(".weight") + ".base_layer.weight"

@@ -1,0 +1,168 @@
+"""The image tower of a CLIP, SigLIP or SigLIP2, from a folder or hub id that transformers loads.
+
+Those of open_clip stand in ``trainer.model.open_clip_tower``.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from store.common.errors import ConfigError
+from trainer.images.transform import ImageTransform
+from trainer.model.open_clip_tower import BUILT_IN, HUB, load_open_clip_tower
+from trainer.model.processor import FILES, load_transform
+from trainer.model.tower_base import ImageTower, Tower
+
+
+class ClipTower(ImageTower):
+    """``CLIPVisionModelWithProjection``: the projected class token."""
+
+    def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        return self.vision(pixel_values=image_BCHW.to(self.dtype)).image_embeds
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        vision: Any = self.vision
+        return vision.vision_model.encoder.layers
+
+
+class SiglipTower(ImageTower):
+    """``SiglipVisionModel``: what its attention pooling head makes of all patches."""
+
+    def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        return self.vision(pixel_values=image_BCHW.to(self.dtype)).pooler_output
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        vision: Any = self.vision
+        return vision.encoder.layers
+
+
+class Siglip2Tower(SiglipTower):
+    """``Siglip2VisionModel`` (NaFlex) on square images: a grid of as many patches as it has position embeddings.
+
+    Its own processor keeps the shape of an image and pads; a batch of squares needs no padding, no mask and no resizing
+    of position embeddings, for which transformers would loop over the images.
+    """
+
+    def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+        vision: Any = self.vision
+        patches_BNP = patchify(image_BCHW.to(self.dtype), int(vision.config.patch_size))
+        positions = vision.embeddings.position_embedding.weight
+        states = vision.embeddings.patch_embedding(patches_BNP) + positions
+        states = vision.encoder(inputs_embeds=states, attention_mask=None).last_hidden_state
+        return vision.head(vision.post_layernorm(states))
+
+    def processor_settings(self, transform: ImageTransform) -> dict[str, Any]:
+        config: Any = self.vision.config
+        settings = super().processor_settings(transform)
+        del settings["size"]
+        return settings | {
+            "image_processor_type": "Siglip2ImageProcessor",
+            "patch_size": config.patch_size,
+            "max_num_patches": config.num_patches,
+        }
+
+
+def patchify(image_BCHW: torch.Tensor, patch: int) -> torch.Tensor:
+    """Squares of ``patch`` pixels, row by row, each as pixels of channels: (B, N, patch * patch * C)."""
+    batch, channels, height, width = image_BCHW.shape
+    grid = image_BCHW.reshape(batch, channels, height // patch, patch, width // patch, patch)
+    return grid.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, patch * patch * channels)
+
+
+# model type -> (family, class in transformers, our tower); a folder may hold the whole model or its vision tower alone
+_FAMILIES: dict[str, tuple[str, str, Callable[[nn.Module], ImageTower]]] = {
+    "clip": ("clip", "CLIPVisionModelWithProjection", ClipTower),
+    "clip_vision_model": ("clip", "CLIPVisionModelWithProjection", ClipTower),
+    "siglip": ("siglip", "SiglipVisionModel", SiglipTower),
+    "siglip_vision_model": ("siglip", "SiglipVisionModel", SiglipTower),
+    "siglip2": ("siglip2", "Siglip2VisionModel", Siglip2Tower),
+    "siglip2_vision_model": ("siglip2", "Siglip2VisionModel", Siglip2Tower),
+}
+
+
+def load_image_tower(clip: str) -> Tower:
+    """Load the image tower of a CLIP, SigLIP or SigLIP2 of transformers, or of open_clip, in float32.
+
+    Raises:
+        ConfigError: no such folder or hub id, or it holds no such model.
+    """
+    if clip.startswith((BUILT_IN, HUB)):
+        return load_open_clip_tower(clip)
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(clip)
+        if config.model_type not in _FAMILIES:
+            raise ConfigError(
+                f"{clip!r} holds a model of type {config.model_type!r}; expected 'clip', 'siglip' or 'siglip2'"
+            )
+        family, class_name, tower_class = _FAMILIES[config.model_type]
+        shape = _vision_config(config)
+        size = _image_size(shape, clip)
+        with quiet_loading():
+            loaded: Any = getattr(transformers, class_name).from_pretrained(
+                clip, config=shape, dtype=torch.float32, output_loading_info=True
+            )
+        transform = load_transform(_processor_file(clip), size, family)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        reason = str(error).split("\n")[0]
+        raise ConfigError(f"no CLIP can be loaded from {clip!r} (a folder or a hub id): {reason}") from error
+    vision, found = loaded
+    if found["missing_keys"]:
+        raise ConfigError(f"{clip!r} holds no weights for {sorted(found['missing_keys'])[0]!r} of the image tower")
+    dim = shape.projection_dim if family == "clip" else shape.hidden_size
+    return Tower(tower_class(vision), dim, transform)
+
+
+def _vision_config(config: Any) -> Any:
+    """The vision tower's own config, which may stand alone or in that of the whole model."""
+    if not hasattr(config, "vision_config"):
+        return config
+    shape = config.vision_config
+    if config.model_type == "clip":
+        shape.projection_dim = config.projection_dim  # CLIPModel goes by this one; the tower's own may be another
+    return shape
+
+
+def _image_size(shape: Any, clip: str) -> int:
+    """The side of the square images that the tower sees, in pixels."""
+    if not getattr(shape, "vision_use_head", True):
+        raise ConfigError(f"the image tower of {clip!r} has no pooling head, so that it makes no image embedding")
+    if not hasattr(shape, "num_patches"):
+        sides = shape.image_size if isinstance(shape.image_size, list | tuple) else [shape.image_size]
+        if len(set(sides)) > 1:
+            raise ConfigError(f"the image tower of {clip!r} sees images of {sides} pixels; expected square ones")
+        return int(sides[0])
+    return math.isqrt(shape.num_patches) * int(shape.patch_size)
+
+
+def _processor_file(clip: str) -> Path | None:
+    from transformers.utils import cached_file
+
+    for name in FILES:
+        if found := cached_file(clip, name, _raise_exceptions_for_missing_entries=False):
+            return Path(found)
+    return None
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """The other tower's weights are left out on purpose; transformers would list each of them as unexpected."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

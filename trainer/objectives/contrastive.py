@@ -1,0 +1,93 @@
+"""Stage 2's module: InfoNCE between adapter and image tower, and self-distillation of the image tower.
+
+Legend: B batch, C/H/W image, D embedder width, E joint width.
+"""
+
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from trainer.engine.master_weights import clamp_master, master_value
+from trainer.model.adapter import Adapter
+from trainer.model.teacher import Teacher
+from trainer.model.tower_base import Tower
+from trainer.objectives.losses import (
+    INITIAL_LOGIT_SCALE,
+    MAX_LOGIT_SCALE,
+    STAGE2_SAMPLES,
+    Scaling,
+    alignment,
+    bounded_logit_scale,
+    contrastive,
+    distillation_weight,
+    instance_alignment,
+    structure_alignment,
+)
+
+
+class Distillation(Protocol):
+    """The settings of the self-distillation; see ``Stage2Config``."""
+
+    @property
+    def lambda_reg(self) -> float: ...
+    @property
+    def structure(self) -> bool: ...
+    @property
+    def scaling(self) -> Scaling: ...
+
+
+class ContrastiveObjective(nn.Module):
+    """``L_info + lambda_reg (L_ins + L_struct)`` against the image tower's own past (ProCLIP, stage 2).
+
+    Attributes:
+        teacher: whose features the image tower is kept near; None leaves the self-distillation out.
+    """
+
+    def __init__(self, config: Distillation, adapter: Adapter, tower: Tower, teacher: Teacher | None) -> None:
+        super().__init__()
+        self.adapter, self.image, self.transform, self.teacher = adapter, tower.model, tower.transform, teacher
+        self.logit_scale = nn.Parameter(torch.full((1,), INITIAL_LOGIT_SCALE))
+        self.structure, self.scaling = config.structure, config.scaling
+        self.weight = distillation_weight(config.lambda_reg, config.scaling)
+        # a tuple, since DeepSpeed would round a buffer
+        self._master_logit_scale = (self.logit_scale.detach().clone(),)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        image_BCHW = self.transform.normalize(batch["image"])
+        image_BE = self.image.normalized(image_BCHW)
+        text_BE = F.normalize(self.adapter(batch["caption"]).float(), dim=-1)
+        logit_scale = self.exact_logit_scale()
+        info = contrastive(image_BE, text_BE, logit_scale)
+        temperature = 1 / bounded_logit_scale(logit_scale.detach())
+        report = {"loss/contrastive": info, "temperature": temperature}
+        loss = info
+        if self.teacher is not None:
+            distill = self._distill(image_BE, self.teacher.features(image_BCHW), report)
+            loss = info + self.weight * distill
+        return loss, {"loss": loss, **report}
+
+    def _distill(
+        self, image_BE: torch.Tensor, teacher_BE: torch.Tensor, report: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        instance = instance_alignment(image_BE, teacher_BE)
+        structure = structure_alignment(image_BE, teacher_BE) if self.structure else instance.new_zeros(())
+        report |= {"loss/distill_instance": instance, "loss/distill_structure": structure}
+        return alignment(instance, structure, image_BE.shape[0], self.scaling, STAGE2_SAMPLES)
+
+    def exact_logit_scale(self) -> torch.Tensor:
+        """The temperature's float32 master weight, (1,), with the gradient of the parameter.
+
+        bfloat16 has no number between 2.65625 and 2.671875: a temperature that follows the rounded parameter moves in
+        steps of 1.6 %.
+        """
+        if self.logit_scale.dtype == torch.float32:
+            return self.logit_scale
+        (master,) = self._master_logit_scale
+        return master.to(self.logit_scale.device) + (self.logit_scale - self.logit_scale.detach()).float()
+
+    def hold_logit_scale(self, engine: Any) -> None:
+        """Keep the temperature in bounds and take its master weight for the next steps. A collective call."""
+        clamp_master(engine, self.logit_scale, 0.0, MAX_LOGIT_SCALE)
+        self._master_logit_scale = (master_value(engine, self.logit_scale).clone(),)

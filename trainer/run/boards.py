@@ -1,0 +1,68 @@
+"""Where a run's numbers can be watched: TensorBoard always, Weights & Biases where a project is named."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch.utils.tensorboard import SummaryWriter
+
+from store.common.errors import ConfigError
+
+
+class Board(Protocol):
+    """Takes the numbers of a step."""
+
+    def add(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class TensorBoard:
+    """Event files in ``RUN/tensorboard``; what an earlier start wrote after ``first`` steps is superseded."""
+
+    def __init__(self, run: Path, first: int) -> None:
+        self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=first + 1 if first else None)
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Wandb:
+    """A run of a Weights & Biases project. A continued run goes on under the id that ``RUN/wandb-id.txt`` holds.
+
+    Raises:
+        ConfigError: the package is not installed, or the run cannot be started.
+    """
+
+    def __init__(self, run: Path, project: str, settings: Mapping[str, Any]) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise ConfigError("wandb_project is given and wandb is not installed: pip install wandb") from error
+        file = run / "wandb-id.txt"
+        known = file.read_text(encoding="utf-8").strip() if file.exists() else None
+        try:
+            self._run = wandb.init(
+                project=project, name=run.name, id=known, resume="allow", dir=str(run), config=dict(settings)
+            )
+        except wandb.Error as error:
+            raise ConfigError(f"wandb cannot start a run of project {project!r}: {error}; see wandb login") from error
+        file.write_text(f"{self._run.id}\n", encoding="utf-8")
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def open_boards(run: Path, first: int, project: str | None, settings: Mapping[str, Any]) -> list[Board]:
+    """The boards of a run that has done ``first`` steps."""
+    boards: list[Board] = [TensorBoard(run, first)]
+    if project is not None:
+        boards.append(Wandb(run, project, settings))
+    return boards

@@ -1,0 +1,1 @@
+"""Settings that all stages share, and recipes that hold the paper's."""
