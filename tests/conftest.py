@@ -3,9 +3,13 @@
 ``pytest --require browser`` fails unless the tests marked ``browser`` have run.
 """
 
+import os
 from collections import Counter
 
 import pytest
+
+# before torch is imported: several processes run the tests, and threads do not survive a fork
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CAN_BE_REQUIRED = ("browser",)
 

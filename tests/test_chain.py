@@ -17,6 +17,7 @@ from transformers import CLIPVisionModelWithProjection
 
 import store
 from tests import ROOT
+from tests.processes import Process, run, run_ranks
 from tools.__main__ import main
 from tools.commands.demo import packaged_encoder
 from trainer.checkpoint.export import load_adapter
@@ -43,7 +44,7 @@ def scenes(tmp_path_factory):
 
 def demo_arguments(scenes, output):
     return [
-        sys.executable, "-m", "tools", "demo", "--output", str(output), "--pretrain-epochs", "2",
+        "-m", "tools", "demo", "--output", str(output), "--pretrain-epochs", "2",
         "--pretrain-shards", f"{scenes}/pretrain/*.tar", "--finetune-shards", f"{scenes}/finetune/*.tar",
         "--test-shards", f"{scenes}/test/*.tar", "--zeroshot", f"{scenes}/classes.json",
         "--stage1-texts", f"{scenes}/texts.jsonl", "--stage1-fields", "shortSV_captions", "raw_caption",
@@ -71,19 +72,11 @@ def kill_tree(process):
 def demo(scenes, tmp_path_factory):
     """The demo, killed twice on the way and started again with the same command."""
     output = tmp_path_factory.mktemp("demo") / "run"
-    for seconds in (12, 20):
-        process = subprocess.Popen(
-            demo_arguments(scenes, output),
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    for seconds in (6, 16):
+        process = Process(demo_arguments(scenes, output), ENVIRONMENT)
         time.sleep(seconds)
         kill_tree(process)
-    done = subprocess.run(
-        demo_arguments(scenes, output), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
+    done = run(demo_arguments(scenes, output), ENVIRONMENT)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return output, done.stdout
 
@@ -119,8 +112,8 @@ def test_nothing_was_compiled_whose_lock_a_killed_process_could_leave_behind(dem
 
 def test_every_run_logged_each_step_once_and_finished(demo):
     output, _ = demo
-    for run in ("stage1", "proclip", "llm2clip"):
-        folder = output / "seed-0" / run
+    for name in ("stage1", "proclip", "llm2clip"):
+        folder = output / "seed-0" / name
         steps = [json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines()]
         assert steps == sorted(set(steps))
         assert read_checkpoint_info(find_checkpoint(folder))["finished"]
@@ -146,22 +139,29 @@ def stage2_arguments(demo, scenes, output, *more):
     ]  # fmt: skip
 
 
-def losses(run):
-    return [json.loads(line)["loss"] for line in (run / "log.jsonl").read_text().splitlines()]
+def run_two_ranks(demo, scenes, output):
+    """The same command without the launcher."""
+    arguments = stage2_arguments(demo, scenes, output)
+    ranks = run_ranks(*arguments[arguments.index("trainer") :])
+    assert [rank.returncode for rank in ranks] == [0, 0], ranks[0].stderr[-3000:]
+
+
+def losses(folder):
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def test_a_killed_stage_2_resumes_to_bit_equal_losses_and_weights(demo, scenes, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     options = {"cwd": ROOT, "env": ENVIRONMENT | {"PATH": path}, **SILENT}
-    subprocess.run(stage2_arguments(demo, scenes, whole), **options, check=True)
+    run_two_ranks(demo, scenes, whole)
     process = subprocess.Popen(stage2_arguments(demo, scenes, broken), **options)
     while not list_checkpoints(broken) and process.poll() is None:
         time.sleep(0.02)
     kill_tree(process)
     killed_at = read_checkpoint_info(find_checkpoint(broken))["step"]
     assert killed_at < 14, "the run ended before it could be killed"
-    subprocess.run(stage2_arguments(demo, scenes, broken), **options, check=True)
+    run_two_ranks(demo, scenes, broken)
     assert len(losses(whole)) == 14
     assert losses(broken) == losses(whole)
     for name in ("model", "optimizer", "teacher"):
@@ -171,26 +171,26 @@ def test_a_killed_stage_2_resumes_to_bit_equal_losses_and_weights(demo, scenes, 
 
 
 def test_a_run_that_is_asked_to_stop_saves_its_state_first(demo, tmp_path):
-    run, (folder, _) = tmp_path / "run", demo
+    output, (folder, _) = tmp_path / "run", demo
     command = [
-        sys.executable, "-m", "trainer", "stage1", "--output", str(run), "--store", str(folder / "captions.store"),
+        "-m", "trainer", "stage1", "--output", str(output), "--store", str(folder / "captions.store"),
         "--fields", "minilm/raw_caption", "--teacher-fields", "clip/raw_caption", "--batch-size", "32",
         "--epochs", "100000", "--workers", "0", "--log-every", "1", "--checkpoint-every", "1000000",
     ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    while not (run / "log.jsonl").exists() and process.poll() is None:
+    process = Process(command, ENVIRONMENT)
+    while not (output / "log.jsonl").exists() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "asked to stop; saved after step" in printed
-    info = read_checkpoint_info(find_checkpoint(run))
-    assert info["step"] == len(losses(run)) > 0
+    info = read_checkpoint_info(find_checkpoint(output))
+    assert info["step"] == len(losses(output)) > 0
     assert not info["finished"]
 
 
 def failing_sentence(command):
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    done = run(command, ENVIRONMENT)
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("keyclip: error: ")]
     assert len(errors) == 1
@@ -201,7 +201,7 @@ def failing_sentence(command):
 def one_rank(demo, scenes, output, *more):
     """The same command on one rank, without a launcher."""
     arguments = stage2_arguments(demo, scenes, output, *more)
-    return [sys.executable, "-m", *arguments[arguments.index("trainer") :]]
+    return ["-m", *arguments[arguments.index("trainer") :]]
 
 
 def test_a_checkpoint_of_the_wrong_stage_is_refused(demo, scenes, tmp_path):

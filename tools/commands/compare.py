@@ -104,7 +104,7 @@ def run(config: Config) -> None:
     results = list(dict.fromkeys(file for experiment in experiments for file in experiment.results()))
     uses = reuse.field_uses(path, before, runs, _evaluations(config, experiments))
     ledger, report = config.output / "reuse.json", config.output / "report.html"
-    write_json(ledger, embeddings.as_json(uses))
+    write_json(ledger, reuse.as_json(uses))
     print(f"\nHeld-out results ({time.monotonic() - start:.0f} s in all):\n")
     largest.chain.keyclip("report", *runs, *results, ledger, "--output", report, "--overwrite", True)
     print(f"\n{embeddings.text(uses)}\n\nreport: {report}")

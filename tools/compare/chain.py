@@ -26,6 +26,12 @@ class Training:
         self.stage, self.output = stage, output
         self.words = [str(argument) for argument in (stage, "--output", output, *arguments)]
 
+    def is_finished(self) -> bool:
+        """Whether its last checkpoint is there, and the CLIP that pretraining writes after it."""
+        checkpoints = list_checkpoints(self.output)
+        finished = bool(checkpoints) and bool(read_checkpoint_info(checkpoints[-1]).get("finished"))
+        return finished and (self.stage != "pretrain" or (self.output / "clip").exists())
+
     def check(self) -> None:
         """Raises: ConfigError, SystemExit: the stage does not take these settings."""
         parse(self.stage, self.words[1:])
@@ -48,7 +54,7 @@ class Chain:
 
     def train(self, *trainings: Training) -> None:
         """Run trainings that are not finished yet, in this order, in one launch of the ranks: it takes seconds."""
-        missing = [training for training in trainings if not is_finished(training.output)]
+        missing = [training for training in trainings if not training.is_finished()]
         for training in trainings:
             if training not in missing:
                 print(f"{training.stage} in {training.output} is finished", flush=True)
@@ -77,12 +83,6 @@ class Chain:
             more = f" or one of the {len(shown) - 1} after it" if len(shown) > 1 else ""
             raise StepFailedError(f"`{shown[0]:.80}`{more} ended with status {status}; the same command continues here")
         print(f"  ({time.monotonic() - start:.0f} s)", flush=True)
-
-
-def is_finished(run: Path) -> bool:
-    """Whether a training run has written its last checkpoint."""
-    checkpoints = list_checkpoints(run)
-    return bool(checkpoints) and bool(read_checkpoint_info(checkpoints[-1]).get("finished"))
 
 
 def has_result(file: Path) -> bool:

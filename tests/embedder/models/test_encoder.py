@@ -1,7 +1,5 @@
 """Encoding in batches: equal captions once, any batch size the same vectors, memory that runs out is not the end."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +7,7 @@ import pytest
 
 from embedder.models.load import load_encoder
 from embedder.models.options import ModelOptions
-from tests import ROOT
+from tests.processes import run
 
 
 @pytest.fixture
@@ -65,7 +63,6 @@ print("halved to", encoder.batch_tokens)
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux to limit the memory of a process")
 def test_memory_that_runs_out_halves_the_batches(clip_folder):
-    command = [sys.executable, "-c", OUT_OF_MEMORY, str(clip_folder)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = run(["-c", OUT_OF_MEMORY, clip_folder])
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("halved to")

@@ -2,8 +2,6 @@
 
 import json
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -21,8 +19,8 @@ from store.common.errors import (
     SpecMismatchError,
     StaleCaptionError,
 )
-from tests import ROOT
 from tests.embedder.small_models import save_clip
+from tests.processes import run
 from tools.__main__ import main
 
 NOUNS = ("cube", "ball", "dog", "cat", "boat", "tree")
@@ -270,9 +268,7 @@ def test_wrong_settings_are_refused_before_any_work(config, make_shard, tmp_path
 def test_a_run_that_fails_leaves_no_field_and_prints_its_error_once(config, make_shard, clip_folder):
     settings = config(make_shard("00000", samples(2)))
     arguments = ["--shards", *settings.shards, "--caption-fields", "capions.0", "--model", str(clip_folder)]
-    command = [sys.executable, "-m", "tools", "embed", *arguments, "--store", settings.store, "--device", "cpu"]
-    root = ROOT
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    done = run(["-m", "tools", "embed", *arguments, "--store", settings.store, "--device", "cpu"])
     lines = [line for line in done.stderr.splitlines() if "capions.0" in line]
     assert (done.returncode, len(lines)) == (1, 1)
     assert lines[0].startswith("keyclip: error: sample '000000000' of ")

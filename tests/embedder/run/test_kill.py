@@ -2,8 +2,6 @@
 
 import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,15 +10,15 @@ import pytest
 
 import store
 from store.common.errors import KeyclipError
-from tests import ROOT
 from tests.embedder.small_models import MINILM
+from tests.processes import Process, run
 from tools.__main__ import main
 
 
 def command(path: Path, shard: str, clip_folder: Path) -> list[str]:
     arguments = ["--shards", shard, "--caption-fields", "caption", "--model", str(clip_folder), "--store", str(path)]
     arguments += ["--block-size", "50", "--batch-tokens", "64", "--device", "cpu", "--progress", "False"]
-    return [sys.executable, "-m", "tools", "embed", *arguments]
+    return ["-m", "tools", "embed", *arguments]
 
 
 def num_committed(path: Path) -> int:
@@ -33,7 +31,7 @@ def num_committed(path: Path) -> int:
 def kill_after_progress(arguments: list[str], path: Path, seed: int) -> bool:
     """Start the command and kill it at a random moment after its first commit; whether it was still running."""
     before = num_committed(path)
-    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = Process(arguments)
     while process.poll() is None and num_committed(path) == before:
         time.sleep(0.01)
     time.sleep(random.Random(seed).uniform(0, 0.05))
@@ -52,11 +50,11 @@ def test_a_killed_run_is_finished_by_the_same_command(tmp_path, clip_folder, mak
     arguments = command(path, shard, clip_folder)
     assert kill_after_progress(arguments, path, seed=0), "the run ended before it was killed"
     assert 0 < num_committed(path) < len(captions)
-    finished = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+    finished = run(arguments)
     assert finished.returncode == 0, finished.stderr
 
     whole = tmp_path / "whole.store"
-    assert main(command(whole, shard, clip_folder)[3:]) == 0
+    assert main(command(whole, shard, clip_folder)[2:]) == 0
     field = store.open(str(path)).field("tiny-clip/caption")
     assert sorted(field.keys()) == list(captions)
     expected = store.open(str(whole)).field("tiny-clip/caption").get(list(captions)).astype(np.float32)
@@ -67,7 +65,7 @@ def test_a_wrong_input_is_one_sentence_and_status_1(tmp_path, clip_folder, make_
     shard = make_shard("00000", {"k0": {"caption": "a dog"}})
     arguments = command(tmp_path / "s.store", shard, clip_folder)
     arguments[arguments.index("caption")] = "shortSV_captions"
-    assert main(arguments[3:]) == 1
+    assert main(arguments[2:]) == 1
     error = capsys.readouterr().err
     assert error.startswith("keyclip: error: sample 'k0' of")
     assert error.count("\n") == 1
@@ -78,7 +76,7 @@ def random_kills(arguments, path, field_names, total, kills):
     rng = random.Random(0)
     killed = 0
     for share in sorted(rng.uniform(0.02, 0.98) for _ in range(kills)):
-        process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = Process(arguments)
         while process.poll() is None and count(path, field_names) < share * total:
             time.sleep(0.05)
         time.sleep(rng.uniform(0, 2))
@@ -105,14 +103,15 @@ def test_ten_kills_over_real_shards_end_with_the_vectors_of_an_uninterrupted_run
 
     def arguments(path):
         flags = ["--shards", *shards, "--caption-fields", *fields, "--model", str(MINILM), "--store", str(path)]
-        return [sys.executable, "-m", "tools", "embed", *flags, "--field-prefix", "minilm", "--progress", "False"]
+        return ["-m", "tools", "embed", *flags, "--field-prefix", "minilm", "--progress", "False"]
 
     whole, broken = tmp_path / "whole.store", tmp_path / "broken.store"
-    subprocess.run(arguments(whole), cwd=ROOT, check=True)
+    assert run(arguments(whole), timeout=3600).returncode == 0
     total = count(whole, names)
     killed = random_kills(arguments(broken), broken, names, total, kills=10)
     assert killed == 10
-    finished = subprocess.run(arguments(broken), cwd=ROOT, check=True, capture_output=True, text=True)
+    finished = run(arguments(broken), timeout=3600)
+    assert finished.returncode == 0
     for name in names:
         expected, found = (store.open(str(path)).field(name) for path in (whole, broken))
         keys = expected.keys()

@@ -14,6 +14,7 @@ from embedder.run.embed import embed
 from store.common.errors import ConfigError
 from store.common.ranks import Ranks
 from tests import ROOT
+from tests.processes import Process
 
 
 @pytest.mark.parametrize(
@@ -47,10 +48,7 @@ def test_shares_partition_a_sequence():
 
 def start(arguments, rank, world_size):
     environment = os.environ | {"RANK": str(rank), "WORLD_SIZE": str(world_size), "LOCAL_RANK": str(rank)}
-    command = [sys.executable, "-m", "embedder", f"--local_rank={rank}", *arguments]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return Process(["-m", "embedder", f"--local_rank={rank}", *arguments], environment)
 
 
 def settings(path, shards, model):

@@ -2,13 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from typing import Any
 
-from tests import ROOT
+from tests.processes import Process
 
 
 class Client:
@@ -46,14 +44,9 @@ class Service(Client):
 
     def __init__(self, *arguments: str, descriptors: int | None = None, **environment: str) -> None:
         """``descriptors``: how many files the service may have open, sockets included."""
-        command = [sys.executable, "-m", "tools", "serve", "--port", "0", "--device", "cpu", *arguments]
-        if descriptors is not None:
-            command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        words = ["-m", "tools", "serve", "--port", "0", "--device", "cpu", *arguments]
+        self.process = Process(words, os.environ | environment, descriptors=descriptors)
+        line = self.process.read_line()
         if not line.startswith("listening at "):
             raise AssertionError(self.process.communicate()[1])
         super().__init__(line.split()[2])

@@ -1,15 +1,12 @@
 """``keyclip bench train``: real steps of both stages by turns, and bars that are judged rightly."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from store.common.errors import ConfigError
-from tests.trainer.launching import ROOT
+from tests.processes import run
 from tools.bench.clip_shapes import CONTEXT_LENGTH, joint_width, save_clip
 from tools.bench.train import Config, bars, report
 from trainer.data.online import TextTeacher
@@ -27,10 +24,7 @@ def test_the_command_measures_both_stages(tmp_path):
     shapes = ["--stage1-shape", "tiny", "--stage2-shape", "tiny", "--dim", "24", "--picture-size", "48"]
     sizes = ["--stage1-batch", "8", "--stage2-batch", "8", "--steps", "1", "--rounds", "2"]
     more = ["--threads", "1", "--workers", "0", "--peak-tflops", "2", "--json", "True", "--folder", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, "-m", "tools", "bench", "train", *shapes, *sizes, *more],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run(["-m", "tools", "bench", "train", *shapes, *sizes, *more])
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(done.stdout[done.stdout.index("{\n") :])
     stored, online = result["stage1"]["contenders"]

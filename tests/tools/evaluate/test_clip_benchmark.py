@@ -3,14 +3,13 @@
 import io
 import json
 import os
-import subprocess
 import sys
 
 import pytest
 import torch
 
 from store.common.errors import ConfigError
-from tests import ROOT
+from tests.processes import run
 from tests.tools.evaluate import benchmarked
 from tests.tools.evaluate.benchmarked import CAPTIONS, LABELS, PICTURES, PROMPTS
 from tests.trainer.examples import write_tar
@@ -59,10 +58,8 @@ def results(folder):
         settings = ["--clip", folder / "clip", "--checkpoint", folder / "run", "--store", folder / "eval.store",
                     "--field", "clip/caption", "--device", "cpu", "--arguments", arguments, *more]  # fmt: skip
         commands.append(json.dumps(["clip-benchmark", *map(str, settings)]))
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.tools.evaluate.clip_benchmark_standins", *commands],
-        cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
+    words = ["-m", "tests.tools.evaluate.clip_benchmark_standins", *commands]
+    done = run(words, os.environ | {"CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 0, done.stderr
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in ("animals", "photos")}
 
