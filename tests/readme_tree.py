@@ -1,4 +1,4 @@
-"""The tree: folders in the README, files with a line each in docs/tree.md; ``python -m tests.readme_tree`` writes both."""
+"""The tree, folders in the README and files in docs/tree.md: ``python -m tests.readme_tree`` writes both."""
 
 import ast
 from collections.abc import Iterator
