@@ -1,5 +1,8 @@
 """The programs take every command that a document shows, and the documents name everything there is."""
 
+import ast
+import importlib
+import pkgutil
 import re
 import shlex
 
@@ -66,3 +69,23 @@ def test_every_file_of_the_project_that_a_document_names_exists():
         )
         for name in named:
             assert (ROOT / name).exists(), f"{document} names {name}"
+
+
+def test_every_python_name_that_a_document_names_exists():
+    for document in DOCUMENTS:
+        text = (ROOT / document).read_text(encoding="utf-8") if document != "CHANGELOG.md" else ""
+        for name in re.findall(r"`((?:store|embedder|trainer|tools)\.[\w.]+)", text):
+            if not name.endswith((".json", ".py", ".")):
+                pkgutil.resolve_name(name)
+
+
+def test_every_import_that_a_document_shows_works():
+    for document in DOCUMENTS:
+        text = (ROOT / document).read_text(encoding="utf-8")
+        for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.ImportFrom):
+                    module = importlib.import_module(str(node.module))
+                    assert all(hasattr(module, alias.name) for alias in node.names), f"{document}: {node.module}"
+                elif isinstance(node, ast.Import):
+                    assert all(importlib.import_module(alias.name) for alias in node.names)
