@@ -15,7 +15,7 @@ ROOMS = {
 OTHERS = {
     "tests/": "mirror the tree",
     "examples/": "a notebook that the tests run",
-    "docs/": "the documentation; tree.md has every file in a line",
+    "docs/": "the documentation",
     "setup.cfg": "package, dependencies, settings of pytest and mypy",
     "constraints.txt": "exact versions; every install uses it",
     "Makefile": "make demo, make test, make docs",

@@ -55,7 +55,9 @@ def test_every_target_of_make_that_a_document_names_exists():
 
 def test_every_module_that_a_document_runs_exists():
     for document in DOCUMENTS:
-        for module in re.findall(r"python -m ((?:tests|tools|trainer|embedder)[\w.]*)", (ROOT / document).read_text()):
+        for module in re.findall(
+            r"python -m ((?:tests|tools|trainer|embedder)[\w.]*)", (ROOT / document).read_text("utf-8")
+        ):
             path = ROOT.joinpath(*module.split("."))
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), f"{document}: {module}"
 
