@@ -1,11 +1,8 @@
-"""The commands that documents show: their shell blocks, split into words as a shell does, parsed and run."""
+"""The commands that documents show: their shell blocks, taken apart as a shell would."""
 
-import importlib
-import os
+import pkgutil
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +10,7 @@ from typing import Any
 from embedder.run.config import EmbedConfig
 from store.common.command import parse_config
 from tests import ROOT
-from tools.__main__ import COMMANDS, main
+from tools.__main__ import COMMANDS
 from tools.commands.train import take_ranks
 from trainer.__main__ import parse as parse_training
 
@@ -96,15 +93,4 @@ def parse(shown: Shown) -> Any:
         return parse_config(EmbedConfig, arguments, "embedder")
     if program[0] == "trainer":
         return parse_training(program[1], arguments)
-    return parse_config(importlib.import_module(COMMANDS[program][0]).Config, arguments, "keyclip")
-
-
-def run(shown: Shown) -> None:
-    """Run a keyclip command in this process, and a command with ranks as one rank in a process of its own."""
-    if shown.words[0] == "keyclip" and shown.program[0] != "trainer":
-        assert main(shown.words[1:]) == 0, shown
-        return
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", *shown.program, *shown.arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return parse_config(pkgutil.resolve_name(COMMANDS[program][0]).Config, arguments, "keyclip")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from store.sources.shards import iter_samples
-from tests.docs.commands import ROOT, commands_in, run
+from tests.docs.commands import ROOT, commands_in
+from tests.docs.running import run
 from tools.__main__ import main
 from trainer.checkpoint.folder import find_checkpoint, read_checkpoint_info
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from store.sources.shards import iter_samples
-from tests.docs.commands import commands_in, run
+from tests.docs.commands import commands_in
+from tests.docs.running import run
 from tests.embedder.small_models import save_clip
 from tools.__main__ import main
 from tools.commands.demo import packaged_encoder

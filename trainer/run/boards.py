@@ -1,9 +1,10 @@
-"""Boards that show a run's numbers: TensorBoard where it is installed, Weights & Biases where a project is named."""
+"""Where a run's numbers can be watched: TensorBoard always, Weights & Biases where a project is named."""
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+from torch.utils.tensorboard import SummaryWriter
 
 from store.common.errors import ConfigError
 
@@ -20,8 +21,6 @@ class TensorBoard:
     """Event files in ``RUN/tensorboard``; what an earlier start wrote after ``first`` steps is superseded."""
 
     def __init__(self, run: Path, first: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=first + 1 if first else None)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
@@ -63,7 +62,7 @@ class Wandb:
 
 def open_boards(run: Path, first: int, project: str | None, settings: Mapping[str, Any]) -> list[Board]:
     """The boards of a run that has done ``first`` steps."""
-    boards: list[Board] = [TensorBoard(run, first)] if importlib.util.find_spec("tensorboard") else []
+    boards: list[Board] = [TensorBoard(run, first)]
     if project is not None:
         boards.append(Wandb(run, project, settings))
     return boards
