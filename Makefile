@@ -1,6 +1,7 @@
 # Two commands set up everything on a machine with Python 3.11 and a C++ compiler:
 #   make demo    the main job, end to end
 #   make test    the tests
+# make docs builds the documentation as a site into site/, with every link checked.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -12,7 +13,7 @@ TEST_ARGS ?=
 # processes that run the tests, a file of them at a time
 TEST_JOBS ?= 2
 
-.PHONY: demo test test-anywhere test-slow test-gpu lint types install clean
+.PHONY: demo test test-anywhere test-slow test-gpu lint types docs install clean
 
 install: $(INSTALLED)
 
@@ -48,5 +49,9 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
+# the variable silences an announcement of another project
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

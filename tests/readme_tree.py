@@ -1,4 +1,4 @@
-"""The annotated tree: rooms in the README, files in docs/tree.md; ``python -m tests.readme_tree`` writes both again."""
+"""The tree, folders in the README and files in docs/tree.md: ``python -m tests.readme_tree`` writes both."""
 
 import ast
 from collections.abc import Iterator
@@ -14,23 +14,21 @@ ROOMS = {
 }
 OTHERS = {
     "tests/": "mirror the tree",
-    "docs/": "a CC3M run, data preparation, evaluation sets, sizing, and every file in a line",
+    "examples/": "a notebook that the tests run",
+    "docs/": "the documentation",
     "setup.cfg": "package, dependencies, settings of pytest and mypy",
     "constraints.txt": "exact versions; every install uses it",
-    "Makefile": "make demo, make test",
+    "Makefile": "make demo, make test, make docs",
 }
 
 
 def rooms() -> str:
-    """One line per folder: its name and what it is."""
+    """One line per package: what it is, and the folders in it."""
     lines = []
     for room, what in ROOMS.items():
-        lines.append(f"{room + '/':<28}{what}")
-        for path in sorted((ROOT / room).rglob("__init__.py")):
-            depth = len(path.relative_to(ROOT).parts) - 2
-            if depth:
-                lines.append(f"{'  ' * depth + path.parent.name + '/':<28}{_first_sentence(path)}")
-    lines += [f"{name:<28}{what}" for name, what in OTHERS.items() if (ROOT / name).exists()]
+        folders = ", ".join(sorted(path.parent.name for path in (ROOT / room).glob("*/__init__.py")))
+        lines.append(f"{room + '/':<17}{what.split(';')[0]}: {folders}")
+    lines += [f"{name:<17}{what}" for name, what in OTHERS.items() if (ROOT / name).exists()]
     return "\n".join(lines) + "\n"
 
 

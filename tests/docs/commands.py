@@ -1,6 +1,6 @@
 """The commands that documents show: their shell blocks, taken apart as a shell would."""
 
-import importlib
+import pkgutil
 import re
 import shlex
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from embedder.run.config import EmbedConfig
 from store.common.command import parse_config
 from tests import ROOT
 from tools.__main__ import COMMANDS
+from tools.commands.train import take_ranks
 from trainer.__main__ import parse as parse_training
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -21,7 +22,7 @@ IMG2DATASET = {
     "url_list", "input_format", "url_col", "caption_col", "output_format", "output_folder", "number_sample_per_shard",
     "image_size", "resize_mode", "resize_only_if_bigger", "processes_count", "thread_count", "save_additional_columns",
 }  # fmt: skip
-"""Those of img2dataset's settings that the documents use; it is no dependency of this project."""
+"""The settings of img2dataset that the documents use; it is no dependency of this project."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Shown:
 
     @property
     def program(self) -> tuple[str, ...]:
-        """What runs: a keyclip command's words, ``("trainer", STAGE)``, ``("embedder",)``, ``("img2dataset",)``."""
+        """The program: a keyclip command's words, ``("trainer", STAGE)``, ``("embedder",)``, ``("img2dataset",)``."""
+        if self.words[:2] == ["keyclip", "train"]:
+            return ("trainer", self.words[2])
         if self.words[0] == "keyclip":
             return next(words for n in (3, 2, 1) if (words := tuple(self.words[1 : 1 + n])) in COMMANDS)
         if self.words[0] == "deepspeed":
@@ -44,7 +47,9 @@ class Shown:
 
     @property
     def arguments(self) -> list[str]:
-        """What the program is given."""
+        """The words after the program."""
+        if self.words[:2] == ["keyclip", "train"]:
+            return take_ranks(self.words[3:])[1]
         if self.words[0] == "deepspeed":
             return self.words[self.words.index("--module") + 1 + len(self.program) :]
         return self.words[1 + len(self.program) * (self.words[0] == "keyclip") :]
@@ -88,4 +93,4 @@ def parse(shown: Shown) -> Any:
         return parse_config(EmbedConfig, arguments, "embedder")
     if program[0] == "trainer":
         return parse_training(program[1], arguments)
-    return parse_config(importlib.import_module(COMMANDS[program][0]).Config, arguments, "keyclip")
+    return parse_config(pkgutil.resolve_name(COMMANDS[program][0]).Config, arguments, "keyclip")

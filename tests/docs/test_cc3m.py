@@ -1,16 +1,14 @@
 """docs/cc3m.md, run on generated data of the same layout: tiny models, few steps, one rank."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from store.sources.shards import iter_samples
-from tests.docs.commands import ROOT, Shown, commands_in
+from tests.docs.commands import ROOT, commands_in
+from tests.docs.running import run
 from tools.__main__ import main
 from trainer.checkpoint.folder import find_checkpoint, read_checkpoint_info
 
@@ -44,19 +42,6 @@ def make_data(folder: Path) -> None:
 def write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-
-
-def run(shown: Shown) -> None:
-    """keyclip in this process, ranks in one of their own."""
-    if shown.words[0] == "keyclip":
-        assert main(shown.words[1:]) == 0, shown
-        return
-    module, *words = shown.words[shown.words.index("--module") + 1 :]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", module, *words], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
 
 
 @pytest.fixture(scope="module")
