@@ -7,13 +7,13 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- tree -->\n```text\n", "```\n<!-- /tree -->"
 ROOMS = {
-    "store": "keyed vectors on disk; imports nothing of the others, nor torch",
+    "store": "keyed vectors on disk; imports neither the other packages nor torch",
     "embedder": "captions in, vectors out; imports store",
     "trainer": "training and metrics; imports store",
     "tools": "the keyclip command; imports all",
 }
 OTHERS = {
-    "tests/": "mirror the tree",
+    "tests/": "a test folder for each folder above",
     "examples/": "a notebook that the tests run",
     "docs/": "the documentation",
     "setup.cfg": "package, dependencies, settings of pytest and mypy",

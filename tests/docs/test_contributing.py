@@ -4,7 +4,6 @@ import ast
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
 
@@ -31,45 +30,33 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def in_folder(folder, monkeypatch):
-    """Runs a script of the folder with arguments, in this process; returns its exit status."""
-
-    def run(name: str, *arguments: str) -> int:
-        monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, "argv", [name, *arguments])
-        try:
-            runpy.run_path(str(folder / name), run_name="__main__")
-        except SystemExit as end:
-            return int(end.code or 0)
-        return 0
-
-    return run
-
-
-def test_an_encoder_of_ones_own_fills_a_field_and_a_loss_of_ones_own_trains_on_it(in_folder, folder):
-    assert in_folder("my_encoder.py", str(MINILM), "scenes/finetune/*.tar") == 0
-    flags = ["--output", "run", "--clip", "clip", "--shards", "scenes/finetune/*.tar", "--store", "mine.store",
-             "--fields", "bag/shortSV_captions", "--lambda-reg", "0", "--batch-size", "8", "--workers", "0",
-             "--precision", "fp32"]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "c")}
-    command = [sys.executable, "my_training.py", "stage2", *flags]
+def run(folder, name: str, *arguments: str) -> None:
+    """Run a script of the folder in a process of its own."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+    command = [sys.executable, name, *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def test_an_encoder_of_ones_own_fills_a_field_and_a_loss_of_ones_own_trains_on_it(folder):
+    run(folder, "my_encoder.py", str(MINILM), "scenes/finetune/*.tar")
+    run(folder, "my_training.py", "stage2", "--output", "run", "--clip", "clip", "--shards", "scenes/finetune/*.tar",
+        "--store", "mine.store", "--fields", "bag/shortSV_captions", "--lambda-reg", "0", "--batch-size", "8",
+        "--epochs", "1", "--workers", "0", "--precision", "fp32")  # fmt: skip
     rows = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 3
-    assert rows[-1]["loss/contrastive"] > 8  # about B times that of InfoNCE at the start, ln B
+    assert rows[-1]["loss/contrastive"] > 5  # InfoNCE over 8 samples begins at about ln 8
 
 
-def test_a_layout_of_ones_own_is_read(in_folder, folder, monkeypatch):
-    from trainer.evaluation.sets.layouts import RETRIEVAL
-
-    monkeypatch.delitem(RETRIEVAL, "captions-csv", raising=False)
+def test_a_layout_of_ones_own_is_read(folder):
     (folder / "captions.csv").write_text('file,text\n1.jpg,a dog\n2.jpg,"a cat, asleep"\n')
     sets = "sets:\n  mine: {layout: captions-csv, annotations: captions.csv, images: .}\n"
     (folder / "sets.yaml").write_text(sets)
-    assert in_folder("my_layout.py", "eval-captions", "--sets", "sets.yaml", "--output", "eval.jsonl") == 0
-    monkeypatch.delitem(RETRIEVAL, "captions-csv")
+    run(folder, "my_layout.py", "eval-captions", "--sets", "sets.yaml", "--output", "eval.jsonl")
     rows = [json.loads(line) for line in (folder / "eval.jsonl").read_text().splitlines()]
     assert rows == [{"key": "mine/1#0", "caption": "a dog"}, {"key": "mine/2#0", "caption": "a cat, asleep"}]
 
