@@ -1,6 +1,5 @@
-"""A checkpoint as other benchmarks take a model: images as Pillow's pictures, texts from a store."""
+"""A checkpoint as a model for other benchmarks: images are Pillow pictures, texts come from a store."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,23 +9,21 @@ import torch
 from PIL import Image
 
 import store
-from embedder.models.load import pick_device
 from store.common.errors import ConfigError
-from store.common.outputs import Kind, Outputs
-from tools.evaluate.caption_sets import TEXT_FIELD
+from store.common.outputs import Outputs
+from tools.evaluate.keyed_texts import TEXTS, text_lines
 from tools.evaluate.stored_texts import StoredTexts, constant_features
+from tools.evaluate.subject import evaluation_device
 from tools.query.encoding import load_model as load_embedder
 from trainer.checkpoint.model import load_model
 from trainer.data.join import Join
-from trainer.evaluation.cache import tensors_identity, weights_identity
+from trainer.evaluation.features import tensors_identity, weights_identity
 from trainer.model.towers import Tower
-
-TEXTS = Kind(name="a list of texts for keyclip embed", start=b'{"key"')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """Which checkpoint, and where its texts come from."""
+    """A checkpoint, and the source of its texts."""
 
     clip: str
     """The CLIP or SigLIP that was tuned: a folder or hub id, or a name of open_clip's."""
@@ -37,13 +34,15 @@ class ModelConfig:
     field: str
     """The field of the text vectors, of the embedder that the checkpoint was trained with: llama/caption."""
     name: str | None = None
-    """What results call the model; by default the last part of the checkpoint's or CLIP's path."""
+    """Name of the model in results; by default the last part of the checkpoint's or CLIP's path."""
     write_texts: Path | None = None
     """A jsonl file: list the texts without a vector there, for `keyclip embed`, and evaluate nothing."""
     embed_missing: bool = False
     """Embed texts without a vector with the field's own model, each time anew, instead of refusing them."""
     embedder: str | None = None
     """With --embed-missing: folder or hub id of that model, where the store does not know its place."""
+    check_clip: bool = True
+    """Refuse a CLIP whose text space is not the one that the checkpoint was trained for, or not the field's."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
 
@@ -60,18 +59,18 @@ class BenchmarkModel:
     """A loaded checkpoint.
 
     Attributes:
-        name: what results call it.
-        identity: of all that its features follow from: image weights, adapter, and how the text vectors were made.
+        name: its name in results.
+        identity: hash of image weights, adapter, and how the text vectors were made.
         tower: image tower, on ``device``, in evaluation mode.
         texts: text features by text.
-        lists_texts: whether the texts without a vector are only listed, so that no feature means anything.
+        lists_texts: whether the texts without a vector are only listed, and all features are the same.
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        """Raises: ConfigError, CheckpointError: what was asked for is not there, or does not fit."""
-        auto = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = pick_device(auto if config.device == "auto" else config.device)
-        model, join = load_model(config.clip, config.checkpoint), Join(config.store, [config.field])
+        """Raises: ConfigError, CheckpointError: model, store or field is absent, or they do not fit."""
+        self.device = evaluation_device(config.device)
+        model = load_model(config.clip, config.checkpoint, config.check_clip)
+        join = Join(config.store, [config.field])
         self.name = config.name or Path(config.checkpoint or config.clip).name
         self.tower: Tower = model.tower
         self.tower.model.to(self.device)
@@ -86,12 +85,12 @@ class BenchmarkModel:
         self.identity = f"{store.caption_hash(chr(10).join(parts)):016x}"
 
     def pixels(self, picture: Image.Image) -> np.ndarray:
-        """What the tower sees of a picture, not normalised: (C, H, W) uint8."""
+        """The tower's input for a picture, not normalised: (C, H, W) uint8."""
         return self.tower.transform.evaluate_picture(picture)
 
     @torch.no_grad()
     def image_features(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
-        """L2-normalised features of :meth:`pixels`, (B, E) float32 on the device; not where texts are only listed."""
+        """L2-normalised features of :meth:`pixels`, (B, E) float32 on the device; constant if texts are only listed."""
         if self.lists_texts:
             return constant_features(len(pixels_BCHW), self.tower.dim).to(self.device)
         return self.tower.model.normalized(self.tower.transform.normalize(pixels_BCHW.to(self.device)))
@@ -102,12 +101,9 @@ class BenchmarkModel:
         return self.image_features(torch.from_numpy(pixels)).cpu()
 
     def write_texts(self) -> None:
-        """Write the texts that were asked for and have no vector, where they are to be listed; says how many."""
+        """List the texts that a benchmark needs and the store lacks, with --write-texts; prints their number."""
         if self._write_texts is None:
             return
         with Outputs(overwrite=True) as outputs:
-            rows = ({"key": key, TEXT_FIELD: text} for key, text in self.texts.missing.items())
-            outputs.lines(outputs.claim(self._write_texts, TEXTS)).write(
-                json.dumps(row, ensure_ascii=False) for row in rows
-            )
+            outputs.lines(outputs.claim(self._write_texts, TEXTS)).write(text_lines(self.texts.missing))
         print(f"{len(self.texts.missing):,} texts without a vector in {self._write_texts}; embed them and run again")

@@ -1,10 +1,8 @@
-"""Caption sets by name: which captions of shards are pooled, as COCO's five."""
+"""Caption sets of shards by name: the captions of a set are pooled, as COCO's five."""
 
 from collections.abc import Sequence
 
 from store.common.errors import ConfigError
-
-TEXT_FIELD = "caption"  # the column of `keyclip eval-captions`, and so the caption field in the store
 
 
 def caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:

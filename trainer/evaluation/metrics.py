@@ -1,4 +1,4 @@
-"""Retrieval and classification metrics as pure functions of features.
+"""Metrics of retrieval, classification and contrasts as pure functions of features.
 
 Legend: I images, T texts, Q queries, G gallery items, P pairs that match, N classes, E joint width.
 Features are L2-normalised float32.
@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+
+from trainer.evaluation.sets.contrasts import Contrasts
 
 SCORES = 32_000_000  # similarities held at a time (128 MB), so that memory does not grow with queries x gallery
 
@@ -19,7 +21,7 @@ def best_ranks(
 
     ``pair_query`` (P,) and ``pair_gallery`` (P,) are the positions of a query and a gallery item that match; either may
     have several matches. Items that do not match the query but score as high as its best match count as ranked before
-    it, so that features without information are not rewarded; neither are NaN.
+    it, and so do NaN scores: features without information are not rewarded.
 
     Example: one query that matches the items 0 and 2, scores (0.1, 0.9, 0.6, 0.3): the best match scores 0.6, one other
     item scores at least that, so the rank is 2.
@@ -51,7 +53,7 @@ def _ranks_of_best(scores: torch.Tensor, row: torch.Tensor, matched: torch.Tenso
 
 
 def _count(mask: torch.Tensor) -> torch.Tensor:
-    """How many of each row are True. On a CPU numpy counts bits at 10 times the speed of torch's sum."""
+    """The number of True in each row. On a CPU numpy counts bits at 10 times the speed of torch's sum."""
     if mask.device.type != "cpu":
         return mask.sum(dim=1)
     return torch.from_numpy(np.count_nonzero(mask.numpy(), axis=1))
@@ -86,18 +88,9 @@ def retrieval_ranks(
 def _ranks_of_matched(
     query_QE: torch.Tensor, gallery_GE: torch.Tensor, pair_query: torch.Tensor, pair_gallery: torch.Tensor
 ) -> torch.Tensor:
+    """:func:`best_ranks` of the queries that have a match."""
     asking, position = pair_query.unique(return_inverse=True)
     return best_ranks(query_QE[asking.to(query_QE.device)], gallery_GE, position, pair_gallery)
-
-
-def retrieval(image_IE: torch.Tensor, text_TE: torch.Tensor, owner_T: torch.Tensor) -> dict[str, dict[str, float]]:
-    """Image-to-text and text-to-image retrieval; text ``t`` describes image ``owner_T[t]``; an image may have several.
-
-    Returns:
-        ``{"image_to_text": summary, "text_to_image": summary}``, see :func:`rank_summary`.
-    """
-    ranks = retrieval_ranks(image_IE, text_TE, owner_T, torch.arange(len(text_TE)))
-    return {way: rank_summary(values) for way, values in ranks.items()}
 
 
 def classifier(prompts: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -143,3 +136,19 @@ def pairs_matched(image_Q2E: torch.Tensor, text_Q2E: torch.Tensor) -> torch.Tens
     score_QIT = image_Q2E @ text_Q2E.transpose(1, 2)
     first = score_QIT[:, 0, 0] > score_QIT[:, 1, 0]
     return first & (score_QIT[:, 1, 1] > score_QIT[:, 0, 1])
+
+
+def right_answers(contrasts: Contrasts, image_IE: torch.Tensor, text_TE: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Whether each question of each kind is answered right: kind -> (Q,) bool, in the order of the questions.
+
+    Of two texts of one image the true one is to be closer; of two images each is to be the closer one to its text.
+    """
+    found = {}
+    for kind, questions in contrasts.by_kind().items():
+        image_QNE = image_IE[torch.tensor([question.images for question in questions])]
+        text_Q2E = text_TE[torch.tensor([question.texts for question in questions])]
+        if image_QNE.shape[1] == 2:
+            found[kind] = pairs_matched(image_QNE, text_Q2E)
+        else:
+            found[kind] = nearer_to_true(image_QNE[:, 0], text_Q2E[:, 0], text_Q2E[:, 1])
+    return found

@@ -1,4 +1,4 @@
-"""How far chance moves a measure: bootstrap intervals over queries, spread over seeds, and paired differences.
+"""Uncertainty of measures: bootstrap intervals over queries, deviations over seeds, and paired differences.
 
 Legend: R resamples, G groups that are drawn together (an image with all its captions), Q queries. The same number of
 groups, number of resamples and seed draw the same groups, so replicates of two models can be subtracted one by one.
@@ -21,7 +21,7 @@ _T95 = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bootstrap:
-    """How replicates are drawn."""
+    """The draws of replicates."""
 
     resamples: int = 1000
     """Replicates; 0 draws none."""
@@ -36,7 +36,7 @@ def rank_replicates(
 ) -> dict[str, np.ndarray]:
     """Replicates of :func:`trainer.evaluation.metrics.rank_summary` with whole groups drawn with replacement.
 
-    (R,) float64 each.
+    Each is (R,) float64.
 
     Args:
         ranks: (Q,) rank of each query.
@@ -57,7 +57,7 @@ def rank_replicates(
 
 
 def _drawn(num_groups: int, bootstrap: Bootstrap) -> Iterator[np.ndarray]:
-    """How often each group is drawn, in blocks of resamples (r, G) float32 that do not depend on how they are cut."""
+    """Draws of each group, in blocks of resamples (r, G) float32; the size of the blocks changes no draw."""
     random = np.random.default_rng(bootstrap.seed)
     step = max(1, _CELLS // num_groups)
     for start in range(0, bootstrap.resamples, step):
@@ -69,8 +69,8 @@ def _drawn(num_groups: int, bootstrap: Bootstrap) -> Iterator[np.ndarray]:
 class _Median:
     """Medians of resampled queries, by counting upwards from a rank that lies below all of them.
 
-    How many resampled queries rank below the median of all varies by less than sqrt(queries x largest group); beyond
-    four times that on either side no median falls.
+    The number of resampled queries that rank below the median of all varies by less than
+    sqrt(queries x largest group); no median falls beyond four times that number on either side.
     """
 
     def __init__(self, ranks: np.ndarray, group: np.ndarray, num_groups: int) -> None:
@@ -126,16 +126,10 @@ def share_replicates(right: np.ndarray, group: np.ndarray, num_groups: int, boot
     """Replicates of the share of right answers with whole groups drawn with replacement: (R,) float64.
 
     Args:
-        right: (Q,) whether each answer is right.
+        right: (Q,) 1 or True where an answer is right, else 0.
         group: (Q,) the group that each question belongs to, in [0, num_groups).
     """
-    sums = np.stack(
-        [np.bincount(group, weights=column, minlength=num_groups) for column in (right, right >= 0)], axis=1
-    )
-    totals = [drawn @ sums for drawn in _drawn(num_groups, bootstrap)]
-    right_and_all = np.concatenate(totals) if totals else np.zeros((0, 2))
-    with np.errstate(invalid="ignore"):  # a draw without any question
-        return right_and_all[:, 0] / right_and_all[:, 1]
+    return rank_replicates(np.where(right, 1, 2), group, num_groups, bootstrap)["R@1"]
 
 
 def interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -149,7 +143,7 @@ def interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A measure over seeds: mean, standard deviation (of a sample; None for one seed), and how many seeds."""
+    """A measure over seeds: mean, standard deviation (of a sample; None for one seed), and the number of seeds."""
 
     mean: float
     deviation: float | None
@@ -189,7 +183,7 @@ def difference(ours: Sequence[Measured], theirs: Sequence[Measured]) -> Differen
 
     With one seed each, the interval is the percentile interval of the paired differences: noise of the queries alone.
     With several, noise of the queries (normal) and of the seeds (Student's t, paired by order) are added in quadrature.
-    A side with a single measurement, such as CLIP itself, stands against every seed of the other.
+    A side with a single measurement, such as CLIP itself, is compared with every seed of the other.
 
     Raises:
         ValueError: nothing on a side, differing numbers of seeds above one, or of replicates.
@@ -211,5 +205,5 @@ def difference(ours: Sequence[Measured], theirs: Sequence[Measured]) -> Differen
 
 
 def t95(degrees: int) -> float:
-    """Student's t that 95 % lie within, for so many degrees of freedom (above 30 the normal value, 1.96)."""
+    """Two-sided 95 % quantile of Student's t (above 30 degrees of freedom the normal value, 1.96)."""
     return _T95[degrees - 1] if degrees <= len(_T95) else 1.96

@@ -62,10 +62,10 @@ def run(config: Config) -> None:
 
 
 def evaluate(model: BenchmarkModel, tasks: list[Any], output: Path | None = None, batch: int = 64) -> dict[str, float]:
-    """The main score of each task, by its name, the mean over its splits and languages.
+    """The main score of each task by its name, averaged over its splits and languages.
 
     Args:
-        output: folder of mteb's results; without it, and where texts are only listed, none are kept.
+        output: folder that keeps mteb's results; results are not kept where texts are only listed.
         batch: images encoded at a time.
 
     Raises:
@@ -84,31 +84,20 @@ def mteb_model(model: BenchmarkModel) -> Any:
     from mteb.models.abs_encoder import AbsEncoder
     from mteb.models.model_meta import ModelMeta, ScoringFunction
 
-    meta = ModelMeta(
-        loader=None,
-        name=f"keyclip/{model.name}",
-        revision=model.identity,
-        release_date=None,
-        languages=None,
-        n_parameters=None,
-        memory_usage_mb=None,
-        max_tokens=None,
-        embed_dim=model.tower.dim,
-        license=None,
-        open_weights=None,
-        public_training_code=None,
-        public_training_data=None,
-        framework=["PyTorch"],
-        similarity_fn_name=ScoringFunction.COSINE,
-        use_instructions=False,
-        training_datasets=None,
-        modalities=["image", "text"],
-    )
+    known = {
+        "name": f"keyclip/{model.name}",
+        "revision": model.identity,
+        "embed_dim": model.tower.dim,
+        "framework": ["PyTorch"],
+        "similarity_fn_name": ScoringFunction.COSINE,
+        "use_instructions": False,
+        "modalities": ["image", "text"],
+    }
 
     class StoredModel(AbsEncoder):
         """Images through the tower, texts from the store."""
 
-        mteb_model_meta = meta
+        mteb_model_meta = ModelMeta.create_empty(overwrites=known)
 
         def encode(self, inputs: Any, **settings: Any) -> torch.Tensor:
             """Features of the items of a data loader, (n, E) float32; mteb's settings change nothing."""
