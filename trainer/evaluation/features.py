@@ -25,11 +25,7 @@ SAMPLED = 16  # images whose bytes go into the name of a file
 
 @torch.no_grad()
 def image_features(tower: Tower, samples: Images, device: torch.device, show_progress: bool = True) -> torch.Tensor:
-    """Normalised features of every image: (I, E) float32 on the CPU, in the samples' order.
-
-    Raises:
-        BrokenImageError: an image cannot be decoded.
-    """
+    """Normalised features of every image, (I, E) float32 on the CPU. Raises: BrokenImageError: one is no image."""
     model = tower.model.to(device)
     rows = []
 
@@ -103,9 +99,20 @@ class Encoder:
     def _found(self, name: str, images: Images) -> torch.Tensor:
         if self._folder is None:
             return image_features(self.tower, images, self._device)
-        file = self._folder / f"{name}-{images_identity(images)}.npy"
+        file, shape = self._folder / f"{name}-{images_identity(images)}.npy", (len(images), self.tower.dim)
         if file.exists():
-            return _read(file, (len(images), self.tower.dim))
+            try:
+                kept = np.load(file, allow_pickle=False)
+            except (OSError, ValueError, EOFError) as error:
+                raise ConfigError(
+                    f"the kept features {str(file)!r} cannot be read ({error}); remove the file"
+                ) from error
+            if kept.shape != shape or kept.dtype != np.float32:
+                raise ConfigError(
+                    f"the kept features {str(file)!r} are {kept.dtype} of shape {kept.shape}; expected float32 of "
+                    f"shape {shape}: remove the file"
+                )
+            return torch.from_numpy(kept)
         found = image_features(self.tower, images, self._device)
         with full_disk_is_told(file):
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -115,16 +122,3 @@ class Encoder:
             flush(part)
             part.replace(file)
         return found
-
-
-def _read(file: Path, shape: tuple[int, int]) -> torch.Tensor:
-    try:
-        found = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"the kept features {str(file)!r} cannot be read ({error}); remove the file") from error
-    if found.shape != shape or found.dtype != np.float32:
-        raise ConfigError(
-            f"the kept features {str(file)!r} are {found.dtype} of shape {found.shape}; expected float32 of shape "
-            f"{shape}: remove the file"
-        )
-    return torch.from_numpy(found)

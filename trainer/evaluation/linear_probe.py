@@ -54,9 +54,7 @@ class Probe:
 
 
 def fit_probe(train: Labelled, validation: Labelled, num_classes: int, primary: str) -> Probe:
-    """Choose C on ``validation`` by the accuracy ``primary``, then fit on both parts.
-
-    Of several C with the same accuracy the smallest, the strongest regularisation, is taken.
+    """Choose C on ``validation`` by the accuracy ``primary``, of equals the smallest, then fit on both parts.
 
     Raises:
         ConfigError: scikit-learn is not installed, or a part has no image or fewer than two classes.

@@ -47,16 +47,14 @@ def best_ranks(
 def _ranks_of_best(scores: torch.Tensor, row: torch.Tensor, matched: torch.Tensor) -> torch.Tensor:
     """Ranks of each row's best match, where ``matched`` (P,) are the scores of the matches of the rows ``row`` (P,)."""
     best = matched.new_full((len(scores),), -torch.inf).scatter_reduce(0, row, matched, "amax")
-    not_behind = scores.shape[1] - _count(scores < best[:, None])  # `>=` would leave out a NaN
+    behind = scores < best[:, None]
+    if behind.device.type == "cpu":  # numpy counts bits at 10 times the speed of torch's sum
+        num_behind = torch.from_numpy(np.count_nonzero(behind.numpy(), axis=1))
+    else:
+        num_behind = behind.sum(dim=1)
+    not_behind = scores.shape[1] - num_behind  # counting `>=` would leave out a NaN
     matches_not_behind = torch.zeros_like(not_behind).index_add(0, row, (~(matched < best[row])).long())
     return 1 + not_behind - matches_not_behind
-
-
-def _count(mask: torch.Tensor) -> torch.Tensor:
-    """The number of True in each row. On a CPU numpy counts bits at 10 times the speed of torch's sum."""
-    if mask.device.type != "cpu":
-        return mask.sum(dim=1)
-    return torch.from_numpy(np.count_nonzero(mask.numpy(), axis=1))
 
 
 def rank_summary(ranks: torch.Tensor) -> dict[str, float]:
@@ -79,26 +77,16 @@ def retrieval_ranks(
     Returns:
         ``{"image_to_text": (images with a text,), "text_to_image": (texts with an image,)}``, int64, by position.
     """
+    images, image = pair_image.unique(return_inverse=True)
+    texts, text = pair_text.unique(return_inverse=True)
     return {
-        "image_to_text": _ranks_of_matched(image_IE, text_TE, pair_image, pair_text),
-        "text_to_image": _ranks_of_matched(text_TE, image_IE, pair_text, pair_image),
+        "image_to_text": best_ranks(image_IE[images.to(image_IE.device)], text_TE, image, pair_text),
+        "text_to_image": best_ranks(text_TE[texts.to(text_TE.device)], image_IE, text, pair_image),
     }
 
 
-def _ranks_of_matched(
-    query_QE: torch.Tensor, gallery_GE: torch.Tensor, pair_query: torch.Tensor, pair_gallery: torch.Tensor
-) -> torch.Tensor:
-    """:func:`best_ranks` of the queries that have a match."""
-    asking, position = pair_query.unique(return_inverse=True)
-    return best_ranks(query_QE[asking.to(query_QE.device)], gallery_GE, position, pair_gallery)
-
-
 def classifier(prompts: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Class vectors by prompt ensembling: (N, E); per class the mean of its normalised prompt features, renormalised.
-
-    Args:
-        prompts: class name -> (P, E) normalised features of the class's prompts.
-    """
+    """Class vectors by prompt ensembling, (N, E): of each class the mean of its prompts' features, normalised."""
     means = torch.stack([features.mean(dim=0) for features in prompts.values()])
     return torch.nn.functional.normalize(means, dim=-1)
 

@@ -72,11 +72,7 @@ def texts_by_language(set_name: str, annotations: Annotations, join: Join, adapt
 
 
 def class_vectors(classes: Classes, join: Join, adapter: Adapter, set_name: str = "") -> torch.Tensor:
-    """Class vectors by prompt ensembling, (N, E), from the stored prompts of :meth:`Classes.prompts`.
-
-    Raises:
-        MissingKeysError: a prompt has no vector in the join's field.
-    """
+    """Class vectors by prompt ensembling, (N, E), from stored prompts. Raises: MissingKeysError: one is absent."""
     prompts = list(classes.prompts(set_name))
     features = caption_features(join, [key for _, key, _ in prompts], adapter)[0]
     rows: dict[str, list[int]] = {name: [] for name in classes.names}
@@ -86,12 +82,7 @@ def class_vectors(classes: Classes, join: Join, adapter: Adapter, set_name: str 
 
 
 def require_embedded(join: Join, texts: Mapping[str, str], set_name: str) -> None:
-    """Refuse a set, given by its texts by key, that is not embedded.
-
-    Raises:
-        MissingKeysError: texts have no vector.
-        StaleCaptionError: a vector is of another text.
-    """
+    """Raises: MissingKeysError: texts of a set, by key, have no vector; StaleCaptionError: one is of another text."""
     keys = list(texts)
     found = join.covered(keys, "skip")
     if not found.all():

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from store.common.errors import ConfigError, KeyclipError
 from store.common.files import require_regular
 
@@ -23,9 +25,8 @@ class Caption:
     """A caption of a retrieval set.
 
     Attributes:
-        key: unique within the set and the same whatever part of the set is read: IMAGE#NUMBER, or
-            IMAGE#LANGUAGE#NUMBER where there are several languages.
-        text: the caption.
+        key: IMAGE#NUMBER, or IMAGE#LANGUAGE#NUMBER where there are several languages; unique within the set and the
+            same whatever part of the set is read.
         images: positions of the images that it describes, at least one.
         language: code such as ``en``; empty where the set has one language.
     """
@@ -54,11 +55,7 @@ class Annotations:
         return list(self.positions)
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Add captions; the n-th caption of the same image gets the number n. Blank captions are left out.
-
-        Raises:
-            ConfigError: a caption is no text.
-        """
+        """Add captions, numbered within their image; blank ones are left out. Raises: ConfigError: one is no text."""
         numbers: Counter[tuple[str, str]] = Counter()
         for image, text, *rest in rows:
             names, language = [image] if isinstance(image, str) else image, str(rest[0]) if rest else ""
@@ -67,18 +64,16 @@ class Annotations:
             images = tuple(self.positions.setdefault(name, len(self.positions)) for name in names)
             if text.strip():
                 image_stem = stem(names[0])
-                number = numbers[image_stem, language]
+                key = "#".join([image_stem, *([language] if language else []), str(numbers[image_stem, language])])
                 numbers[image_stem, language] += 1
-                key = "#".join([image_stem, *([language] if language else []), str(number)])
                 self.captions.append(Caption(key, text.strip(), images, language))
 
     def kept(self, mask: Sequence[bool]) -> "Annotations":
         """Only the images where ``mask`` is True, and the captions of these."""
-        kept = [i for i, keep in enumerate(mask) if keep]
-        moved = positions_among(kept, [caption.images for caption in self.captions])
+        moved = positions_among(np.flatnonzero(mask).tolist(), [caption.images for caption in self.captions])
         captions = [replace(caption, images=images) for caption, images in zip(self.captions, moved, strict=True)]
-        names = self.images
-        return Annotations([c for c in captions if c.images], {names[old]: new for new, old in enumerate(kept)})
+        names = [name for name, keep in zip(self.positions, mask, strict=True) if keep]
+        return Annotations([c for c in captions if c.images], {name: i for i, name in enumerate(names)})
 
     def texts(self, set_name: str) -> dict[str, str]:
         """The captions by their key in the store."""

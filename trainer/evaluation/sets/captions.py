@@ -27,10 +27,7 @@ KARPATHY = "Karpathy's json ({'images': [{'filename', 'split', 'sentences': [{'r
 
 
 def karpathy(file: Path, definition: Definition) -> Iterator[Row]:
-    """``dataset_coco.json`` or ``dataset_flickr30k.json``: images with ``filename``, ``split`` and ``sentences``.
-
-    COCO's images also have a ``filepath``, the folder (``val2014``). The split is ``test`` unless another is named.
-    """
+    """``dataset_coco.json`` or ``dataset_flickr30k.json``; COCO's images have a ``filepath``, such as ``val2014``."""
     for image in _in_split(file, json_of(file)["images"], definition):
         folder = image.get("filepath")
         for sentence in image["sentences"]:
@@ -57,10 +54,7 @@ def _listed(definition: Definition) -> set[str] | None:
 
 
 def coco(file: Path, definition: Definition) -> Iterator[Row]:
-    """``captions_val2014.json``: ``images`` (``id``, ``file_name``) and ``annotations`` (``image_id``, ``caption``).
-
-    With ``only: dataset_coco.json`` these are the images of Karpathy's test split.
-    """
+    """``captions_val2014.json``; with ``only: dataset_coco.json`` the images of Karpathy's test split."""
     content, listed = json_of(file), _listed(definition)
     names = {image["id"]: str(image["file_name"]) for image in content["images"]}
     captions: dict[Any, list[object]] = {}
@@ -104,7 +98,7 @@ def _after_tab(line: str) -> tuple[str, str]:
 
 
 def _after_bars(line: str) -> tuple[str, str]:
-    """``results.csv`` has one line without its second bar, of image 2199200615."""
+    """The line of image 2199200615 in ``results.csv`` lacks its second bar."""
     name, _, rest = line.partition("|")
     number, bar, caption = rest.partition("|")
     return name.strip(), caption if bar else re.sub(r"^\s*\d+\s+", "", number)
@@ -143,17 +137,13 @@ def _parsed_list(value: str) -> list[object]:
 
 
 def sharegpt4v(file: Path, definition: Definition) -> Iterator[Row]:
-    """``share-captioner_coco_lcs_sam_1246k_1107.json``: a list of ``image`` and ``conversations``.
-
-    The caption is the second turn, in one line. ShareGPT4V-1k is the first 1,000 entries (as in Long-CLIP), the
-    default ``limit``.
-    """
+    """The second turn of each conversation in one line; ShareGPT4V-1k is the first 1,000 entries, as in Long-CLIP."""
     for row in json_of(file)[: definition.limit or 1000]:
         yield str(row["image"]), row["conversations"][1]["value"].replace("\n", " ")
 
 
 def urban1k(folder: Path, definition: Definition) -> Iterator[Row]:
-    """Urban-1k: a folder ``caption`` with ``1.txt`` and so on; the images are in the folder ``image`` next to it."""
+    """The folder ``caption`` with ``1.txt`` and so on; the images are in the folder ``image`` next to it."""
     files = sorted(folder.glob("*.txt"), key=lambda file: (len(file.stem), file.stem))
     if not files:
         raise ConfigError(f"{str(folder)!r} holds no .txt file; give Urban-1k's folder 'caption'")
@@ -162,17 +152,14 @@ def urban1k(folder: Path, definition: Definition) -> Iterator[Row]:
 
 
 def docci(file: Path, definition: Definition) -> Iterator[Row]:
-    """``docci_descriptions.jsonlines``: ``image_file``, ``split`` and ``description``; the split is ``test``."""
+    """``docci_descriptions.jsonlines``; the split is ``test`` unless another is named."""
     for row in _in_split(file, list(json_lines_of(file)), definition):
         yield str(row["image_file"]), row["description"]
 
 
 def dci(folder: Path, definition: Definition) -> Iterator[Row]:
-    """``densely_captioned_images``: ``splits.json`` names files of ``annotations/``, each with ``image``,
-    ``short_caption`` and ``extra_caption``; the images are in ``photos/``.
-
-    A caption is both, in two lines. All splits are read unless one is named: together they are the 7,805 images of
-    LLM2CLIP's table.
+    """The short and the extra caption, in two lines, of all splits unless one is named: the 7,805 images of LLM2CLIP's
+    table.
     """
     file = folder / "splits.json"
     with read_as(file, "DCI's splits ({split: [annotation file]})"):
@@ -188,10 +175,8 @@ def dci(folder: Path, definition: Definition) -> Iterator[Row]:
 
 
 def xm3600(file: Path, definition: Definition) -> Iterator[Row]:
-    """Crossmodal-3600's ``captions.jsonl``: ``image/key``, and for every locale ``{"caption": [...]}``.
-
-    Its ``web_captions.jsonl`` is read too: ``imageId`` and ``captions``, a list of ``[locale, [caption, ...]]``.
-    Images are ``KEY.jpg``. All languages unless some are named.
+    """Crossmodal-3600's ``captions.jsonl``, ``image/key`` and for every locale ``{"caption": [...]}``; or
+    ``web_captions.jsonl``, ``imageId`` and a list of ``[locale, [caption, ...]]``. Images are ``KEY.jpg``.
     """
     wanted, there = set(definition.languages), set()
     for row in json_lines_of(file):
@@ -212,9 +197,7 @@ def xm3600(file: Path, definition: Definition) -> Iterator[Row]:
 
 
 def jsonl(file: Path, definition: Definition) -> Iterator[Row]:
-    """Any set, one json object a line: ``image`` (a name or a list of names), ``caption`` (a text or a list of texts)
-    and, if there are several, ``language``.
-    """
+    """Own sets: ``image`` (a name or a list), ``caption`` (a text or a list) and, if there are many, ``language``."""
     for row in json_lines_of(file):
         images = row["image"] if isinstance(row["image"], list) else [row["image"]]
         texts, language = _listed_texts(row["caption"]), str(row.get("language") or "")
@@ -227,11 +210,7 @@ def _listed_texts(value: object) -> list[object]:
 
 
 def webdataset(definition: Definition) -> Iterator[Row]:
-    """Captions of each sample: the lines of a text member, or a caption or list of captions in its json.
-
-    Raises:
-        ConfigError: a value is neither; CaptionFieldError: a sample has no such member or value.
-    """
+    """The lines of each sample's text member, or a caption or list of captions in its json."""
     shards = shards_of(definition.images, definition.split or "test")
     for key, value, where in member_values(shards, definition.captions):
         texts = lines_in(value) if isinstance(value, str) and definition.captions.startswith(".") else value

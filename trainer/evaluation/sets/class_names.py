@@ -1,7 +1,7 @@
 """Classes of zero-shot tasks: a file that users edit, with names and prompt templates."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -52,7 +52,7 @@ class Classes:
     def prompts(self, set_name: str = "") -> Iterator[tuple[str, str, str]]:
         """``(label of the class, key in the store, prompt)`` of every prompt.
 
-        Prompts of a named evaluation set have keys SET/CLASS/HASH of their text: an edited prompt is a new one.
+        Keys of a named evaluation set are SET/CLASS/HASH of the prompt: an edited prompt is a new one.
         """
         for label, names in self.names.items():
             for i, name in enumerate(names):
@@ -72,11 +72,7 @@ def shipped_classes() -> list[str]:
 
 
 def find_classes(name: str | Path) -> Classes:
-    """The classes of a file, or those that come with keyclip under this name, such as ``food101``.
-
-    Raises:
-        ConfigError: there is neither; names what there is.
-    """
+    """The classes of a file, or the classes that come with keyclip under this name, such as ``food101``."""
     file = Path(name) if Path(name).is_file() else SHIPPED / f"{name}.json"
     if not file.is_file():
         there = ", ".join(shipped_classes())
@@ -133,31 +129,23 @@ def label_positions(classes: Classes, labels: Iterable[tuple[object, str]]) -> t
 
     A number is the position itself. A text is a label of the classes file or else, where that leaves no doubt, a label
     or name that differs in case, spaces and punctuation only (``F-16A_B`` for ``F-16A/B``).
-
-    Raises:
-        ConfigError: a label is none of the classes.
     """
     exact = {label: i for i, label in enumerate(classes.names)}
-    loose = _loose_positions(classes.names)
+    spellings: dict[str, set[int]] = {}
+    for i, (label, called) in enumerate(classes.names.items()):
+        for spelling in (label, *called):
+            spellings.setdefault(_plain(spelling), set()).add(i)
+    loose = {spelling: found.pop() for spelling, found in spellings.items() if len(found) == 1}
     positions = []
-    for label, where in labels:
-        if isinstance(label, int) and not isinstance(label, bool):
-            position = label if 0 <= label < len(exact) else None
+    for given, where in labels:
+        if isinstance(given, int) and not isinstance(given, bool):
+            position = given if 0 <= given < len(exact) else None
         else:
-            position = exact.get(str(label), loose.get(_plain(str(label))))
+            position = exact.get(str(given), loose.get(_plain(str(given))))
         if position is None:
-            raise ConfigError(f"label {label!r} of {where} is none of the {len(exact)} classes")
+            raise ConfigError(f"label {given!r} of {where} is none of the {len(exact)} classes")
         positions.append(position)
     return torch.tensor(positions, dtype=torch.int64)
-
-
-def _loose_positions(names: Mapping[str, list[str]]) -> dict[str, int]:
-    """Plain spellings of labels and names; without spellings that several classes have."""
-    found: dict[str, set[int]] = {}
-    for position, (label, called) in enumerate(names.items()):
-        for spelling in (label, *called):
-            found.setdefault(_plain(spelling), set()).add(position)
-    return {spelling: positions.pop() for spelling, positions in found.items() if len(positions) == 1}
 
 
 def is_called(text: str, entry: tuple[str, Sequence[str]]) -> bool:

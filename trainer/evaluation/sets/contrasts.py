@@ -13,11 +13,11 @@ from trainer.evaluation.sets.annotations import read_text
 from trainer.evaluation.sets.definition import Definition
 
 SUGARCREPE = ("add_obj", "add_att", "replace_obj", "replace_att", "replace_rel", "swap_obj", "swap_att")
-MMVP_PROMPT = "a photo of {}"
+MMVP_PROMPT = "a photo of {}"  # as in the published evaluation
 
 
 class Negative(TypedDict):
-    """A sample of SugarCrepe's json files."""
+    """A sample of SugarCrepe's json files, which hold samples by number; numbers may be missing."""
 
     filename: str
     caption: str
@@ -44,9 +44,8 @@ class Contrasts:
     """The questions of a set.
 
     Attributes:
-        table: the table that the set's result belongs to, ``composition`` or ``fine_grained``.
-        answers: ``(key, text)`` of all texts; the key is unique within the set.
-        questions: in the set's order.
+        table: the table of the set's result, ``composition`` or ``fine_grained``.
+        answers: ``(key within the set, text)`` of all texts.
         positions: position of each image by its name below the image folder.
     """
 
@@ -89,11 +88,7 @@ class Contrasts:
 
 
 def sugarcrepe(definition: Definition) -> Contrasts:
-    """The folder ``data`` with ``add_obj.json`` to ``swap_att.json``: ``{"0": {filename, caption, negative_caption}}``.
-
-    The images are COCO's ``val2017``. Numbers may be missing from the json; keys in the store are KIND/NUMBER#caption
-    and KIND/NUMBER#negative.
-    """
+    """The folder ``data``; the images are COCO's ``val2017``, the keys KIND/NUMBER#caption and KIND/NUMBER#negative."""
     contrasts = Contrasts("composition")
     remedy = "give SugarCrepe's folder 'data', with add_obj.json to swap_att.json"
     for kind in SUGARCREPE:
@@ -106,10 +101,9 @@ def sugarcrepe(definition: Definition) -> Contrasts:
 
 
 def mmvp(definition: Definition) -> Contrasts:
-    """The folder with ``Questions.csv``: columns ``Question ID``, ``Type`` and ``Statement``, two lines for each pair.
+    """The folder with ``Questions.csv``, two lines for each pair; the images are ``MLLM_VLM Images/TYPE/ID.jpg``.
 
-    The images are ``MLLM_VLM Images/TYPE/ID.jpg``, the texts ``a photo of STATEMENT`` as in the published evaluation;
-    the kind of a question is its type, one of nine visual patterns. Keys in the store are TYPE/ID.
+    The kind of a question is its type, one of nine visual patterns; keys are TYPE/ID.
     """
     file = definition.annotation() / "Questions.csv"
     expected = "MMVP-VLM's Questions.csv (columns Question ID, Type, Statement; two lines for each pair of images)"

@@ -73,7 +73,6 @@ def find_images(sources: Sequence[str], names: Sequence[str]) -> tuple[Images, n
 
     Raises:
         ConfigError: no source is named, or folders and shards are mixed, or a folder is not there.
-        ShardNotFoundError, DamagedShardError: see :class:`~trainer.data.samples.ShardSamples`.
     """
     if not sources:
         raise ConfigError("no images are named; give image folders or shards")

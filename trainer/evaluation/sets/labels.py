@@ -18,13 +18,8 @@ Labelled = tuple[Images, list[tuple[object, str]]]
 
 
 def classes_of(definition: Definition) -> Classes:
-    """The classes of a set: the file that it names, else the classes of its CLIP_benchmark folder.
-
-    ``classnames.txt`` there holds one class a line, in the order of the label numbers;
-    ``zeroshot_classification_templates.txt`` one template a line, with ``{c}`` for the name.
-
-    Raises:
-        ConfigError: neither is there, or wrong.
+    """The classes of a set: the file that it names, else its CLIP_benchmark folder's ``classnames.txt``, in the order
+    of the label numbers, and ``zeroshot_classification_templates.txt``, with ``{c}`` for the name.
     """
     own = lines_of(definition, "classnames.txt") if definition.layout == "clip-benchmark" else []
     if definition.classes is not None:
@@ -43,10 +38,8 @@ def classes_of(definition: Definition) -> Classes:
 
 
 def _in_order_of(own: list[str], classes: Classes, definition: Definition) -> Classes:
-    """The classes in the order of the set's own label numbers.
-
-    Where they have that order already, names that several classes have (ImageNet's "missile") do no harm.
-    """
+    """The classes in the order of the set's own label numbers."""
+    # where they have that order already, names that several classes have (ImageNet's "missile") do no harm
     if len(own) == len(classes.names) and all(map(is_called, own, classes.names.items())):
         return classes
     try:
@@ -64,13 +57,8 @@ def _in_order_of(own: list[str], classes: Classes, definition: Definition) -> Cl
 
 
 def class_folders(definition: Definition) -> Labelled:
-    """Images in folders named after classes: ``apple_pie/123.jpg``; a label may hold folders (``a/abbey/1.jpg``).
-
-    In the layout ``number-folders`` folders are named by the number of the class, as ImageNet-V2's (``0/1.jpeg`` to
-    ``999/1.jpeg``).
-
-    Raises:
-        ConfigError: no such folder, no image, a folder without a number, or ``only`` lists an image that is not there.
+    """Images in folders named after classes (``apple_pie/123.jpg``, ``a/abbey/1.jpg``), or in the layout
+    ``number-folders`` by the number of the class, as ImageNet-V2's (``0/1.jpeg`` to ``999/1.jpeg``).
     """
     files, names, labels = [], [], []
     listed = _listed(definition)
@@ -116,13 +104,7 @@ def _image_files(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def class_shards(definition: Definition) -> Labelled:
-    """Shards with a label next to each image: in a member ``.cls`` (a number), in a text member, or in the json.
-
-    CLIP_benchmark's folders are read as such: their shards are ``SPLIT/0.tar`` and so on, the split being ``test``.
-
-    Raises:
-        ConfigError: a ``.cls`` member holds no number; CaptionFieldError: a sample has no label.
-    """
+    """Shards with a label next to each image: in a member ``.cls`` (a number), in a text member, or in the json."""
     shards = shards_of(definition.images, definition.split or "test")
     samples = ShardSamples(shards)
     position = {key.decode(): i for i, key in enumerate(samples.keys)}

@@ -113,8 +113,7 @@ def open_set(definition: Definition) -> EvaluationSet:
     """Read a set and find its images.
 
     Raises:
-        ConfigError: as :func:`read_content`; a label is none of the classes; or images are missing and the set does not
-            say ``missing: skip``, or all are.
+        ConfigError: as :func:`read_content`; or images are missing without ``missing: skip``, or all are.
     """
     content = read_content(definition)
     if isinstance(content, Classes):

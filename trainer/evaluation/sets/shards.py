@@ -13,11 +13,7 @@ from trainer.evaluation.sets.definition import Definition
 
 
 def shards_of(sources: Sequence[str], split: str) -> list[str]:
-    """Shards, or the shards of CLIP_benchmark folders: ``SPLIT/0.tar`` to as many as ``SPLIT/nshards.txt`` says.
-
-    Raises:
-        ConfigError: a folder has no such split; ShardNotFoundError: a shard is not there.
-    """
+    """Shards, or the shards of CLIP_benchmark folders: ``SPLIT/0.tar`` to as many as ``SPLIT/nshards.txt`` says."""
     shards: list[str] = []
     for source in sources:
         if not Path(source).is_dir():
@@ -44,13 +40,8 @@ def lines_of(definition: Definition, name: str) -> list[str]:
 
 
 def member_values(shards: Sequence[str], path: str) -> Iterator[tuple[str, Any, str]]:
-    """``(sample key, value, name of the sample in errors)`` of every sample.
-
-    Args:
-        path: ``.txt`` for the text of this member, ``caption`` or ``kind.name`` for the value there in the json.
-
-    Raises:
-        CaptionFieldError: a sample has no such member or value.
+    """``(sample key, value, name of the sample in errors)`` of every sample: the text of member ``.txt``, or the value
+    at ``caption`` or ``kind.name`` in the json. Raises: CaptionFieldError: a sample has none.
     """
     extension = path[1:].lower() if path.startswith(".") else "json"
     for shard in tqdm(shards, "read shards", unit="shard", leave=False, disable=len(shards) < 2):
