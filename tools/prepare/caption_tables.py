@@ -23,20 +23,13 @@ class CaptionTables:
     """Rows of one or several files, which can be read several times.
 
     Attributes:
-        files: the tables, in their order.
         column: the column that refers to the sample: its key, url or path.
         fields: columns of captions: (name, whether it holds lists of captions).
         schema: the same columns for Arrow.
     """
 
     def __init__(self, patterns: Sequence[str], column: str, fields: Sequence[str], column_flag: str) -> None:
-        """Looks at the first row of every file.
-
-        Raises:
-            ConfigError: a file is not there, of an unknown kind, holds no row, or lacks the column.
-            CaptionFieldError: a file lacks a caption field.
-            DamagedShardError: a file cannot be read.
-        """
+        """Raises: ConfigError, CaptionFieldError, DamagedShardError: a file's first row is absent or lacks a column."""
         self.files = [f for p in patterns for f in (expand_shards([p]) if set("*?[{@") & set(p) else [p])]
         self.column = column
         if wrong := {column, *RESERVED} & set(fields):
@@ -61,11 +54,7 @@ class CaptionTables:
         self.schema = pa.schema([(name, _LIST if is_list else _TEXT) for name, is_list in self.fields])
 
     def rows(self, num_rows: int = BATCH) -> Iterator[Rows]:
-        """All rows in chunks of ``num_rows``; the digest of a row is XXH3-64 of its captions.
-
-        Raises:
-            DamagedShardError: a row cannot be read, or holds something that is no text.
-        """
+        """All rows in chunks; digests are XXH3-64 of the captions. Raises: DamagedShardError: a row is damaged."""
         for chunk in batched(self._rows(), num_rows):
             references, digests, captions = zip(*chunk, strict=True)
             columns = list(zip(*captions, strict=True))

@@ -1,7 +1,6 @@
 """Checks shards before they are trained on: every finding, and a key list of the samples without one."""
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,13 +14,12 @@ from tools.prepare.shards_in_parallel import over_shards
 
 @dataclass(slots=True)
 class Summary:
-    """The counts of a check."""
+    """The counts of a check; of findings by kind."""
 
     num_shards: int = 0
     num_samples: int = 0
     num_good: int = 0
     num_findings: dict[str, int] = field(default_factory=dict)
-    """By kind."""
 
 
 def check_shard(
@@ -55,11 +53,10 @@ def check_shards(
 
     Memory does not grow with the number of samples: keys are compared across shards in ``database``.
     """
-    counts: Counter[str] = Counter()
     summary = Summary(num_shards=len(shards))
 
     def found(finding: Finding) -> None:
-        counts[finding.kind] += 1
+        summary.num_findings[finding.kind] = summary.num_findings.get(finding.kind, 0) + 1
         report(finding)
 
     check = functools.partial(check_shard, caption_fields=tuple(caption_fields), decode_images=decode_images)
@@ -79,7 +76,6 @@ def check_shards(
         found(Finding(second, key, "key in several shards", f"also in {', '.join([first, *rest])}"))
     summary.num_good = database.value(f"SELECT count(*) FROM ({_GOOD})")
     good_keys.write(key for (key,) in database.rows(_GOOD))
-    summary.num_findings = dict(counts)
     return summary
 
 

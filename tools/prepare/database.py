@@ -16,17 +16,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MEMORY_LIMIT = "512MiB"
-"""Memory of DuckDB, which spills the rest to its folder."""
-BATCH = 2**15
-"""Rows that are inserted together."""
+MEMORY_LIMIT = "512MiB"  # of DuckDB, which spills the rest to its folder
+BATCH = 2**15  # rows that are inserted together
 
 
 @contextlib.contextmanager
 def temporary_database(output: Path) -> Iterator["Database"]:
-    """A database in a folder of its own next to ``output``, a file of the command; removed at the end.
-
-    It needs about as much of the disk as the inserted rows.
+    """A database in a folder of its own next to ``output``, which takes as much of the disk as the inserted rows.
 
     Raises:
         StoreFullError: no space left on the disk.

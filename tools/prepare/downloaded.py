@@ -20,13 +20,10 @@ Sample = tuple[str, str | None]
 def iter_downloaded(patterns: Sequence[str], field: str | None, progress: bool = True) -> Iterator[Sample]:
     """Every sample of the shards (``.tar``) or metadata files (``.parquet``), in their order.
 
-    Args:
-        field: name of the value to read in each sample's json or metadata row; None: the value is the key.
+    ``field`` names the value to read in each sample's json or metadata row; without one the value is the key.
 
     Raises:
-        ShardNotFoundError: a file is not there.
-        DamagedShardError: a file cannot be read, or a sample key cannot be a line of a key list.
-        ConfigError: a metadata file has no column ``key``, or none called ``field``.
+        ConfigError: a metadata file lacks a column; DamagedShardError: a file is damaged, or a key has a line break.
     """
     files = expand_shards(patterns)
     for file in tqdm(files, "samples", unit="shard", disable=None if progress else True):

@@ -23,18 +23,13 @@ def draw_keys(
 
     The keys come in the order of their digests. So every set of ``number`` keys is as likely as any other; the same
     keys and seed give the same file, however they are ordered or repeated; and the first half of a draw is a draw of
-    half as many.
-
-    Args:
-        inputs: sources of ``keys``, which the output must not replace.
-        overwrite: whether a list that is there is replaced.
+    half as many. ``inputs`` are the sources of the keys, which the output must not replace.
 
     Returns:
         The number of keys, and how many of them had come before.
 
     Raises:
         ConfigError: there are fewer than ``number`` different keys.
-        OutputExistsError: as :meth:`store.common.outputs.Outputs.claim`.
     """
     num_keys = num_different = 0
     with Outputs(inputs, overwrite) as outputs, temporary_database(output) as database:

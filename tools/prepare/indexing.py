@@ -19,21 +19,18 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class IndexedShard:
-    """Samples of one shard."""
+    """A row per sample of one shard, with the columns of :func:`schema`, and their counts.
+
+    ``num_tried`` is the number of urls that img2dataset tried, as SHARD_stats.json says; None without that file.
+    """
 
     rows: list[Row]
-    """One per sample, with the columns of :func:`schema`."""
     counts: dict[str, Any]
-    """Samples, samples with an image and with each caption, and bytes; ``num_tried`` is the number of urls that
-    img2dataset tried for the shard, as SHARD_stats.json next to it says, None without that file."""
 
 
 def schema(caption_fields: Sequence[str]) -> pa.Schema:
-    """The columns of an index.
-
-    ``image`` is the extension of the image member (null without one), ``width`` and ``height`` are in pixels as the
-    json says (null where it does not); a caption field's column is its number of characters, 0 where it is empty or
-    missing.
+    """The columns of an index: ``image`` is the extension of the image member, ``width`` and ``height`` are in pixels,
+    as the json says; a caption field's column is its number of characters, 0 where it is empty or missing.
     """
     names = ("image_bytes", "json_bytes", "width", "height", *caption_fields)
     return pa.schema(
@@ -57,11 +54,7 @@ def caption_fields_of(shard: str) -> list[str]:
 def index_shards(
     shards: Sequence[str], caption_fields: Sequence[str], workers: int | None, quiet: bool
 ) -> Iterator[IndexedShard]:
-    """Index every shard, in parallel, in their order.
-
-    Raises:
-        DamagedShardError: a shard cannot be read, or a key comes twice in it.
-    """
+    """Index every shard, in parallel. Raises: DamagedShardError: one cannot be read, or a key comes twice in it."""
     index = functools.partial(index_shard, caption_fields=tuple(caption_fields))
     yield from over_shards(index, shards, workers, "index", quiet)
 

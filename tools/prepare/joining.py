@@ -44,13 +44,12 @@ class JoinConfig:
 
     def places(self) -> Places:
         """The outputs: captions by key, and next to them the rows and samples that were not joined."""
-        more = {
-            "unmatched": "-unmatched.parquet",
-            "ambiguous": "-ambiguous.parquet",
-            "without_captions": "-without-captions.txt",
-        }
-        return {"captions": self.output} | {
-            name: self.output.with_name(self.output.stem + end) for name, end in more.items()
+        stem = self.output.stem
+        return {
+            "captions": self.output,
+            "unmatched": self.output.with_name(f"{stem}-unmatched.parquet"),
+            "ambiguous": self.output.with_name(f"{stem}-ambiguous.parquet"),
+            "without_captions": self.output.with_name(f"{stem}-without-captions.txt"),
         }
 
 
@@ -59,29 +58,25 @@ def join_captions(
 ) -> None:
     """Write the captions of every sample, in the samples' order, and what was not joined; print the counts.
 
-    Args:
-        column: the tables' column that refers to the sample; ``column_flag`` is its flag.
-        sample_field: the value of the samples' json or metadata that is compared with it; None: the key.
+    ``column`` of the tables is compared with ``sample_field`` of the samples' json or metadata, by default the key.
 
     Raises:
         KeyclipError: an input cannot be read, two samples have the same key, no row belongs to a sample, or an output
-            cannot be written (see :meth:`store.common.outputs.Outputs.claim`); no output is written then.
+            cannot be written; no output is written then.
     """
     tables = CaptionTables(config.tables, column, config.caption_fields, column_flag)
     silent = config.json or not sys.stderr.isatty()
     inputs = [*files_of(config.shards), *tables.files]
     with Outputs(inputs, config.overwrite) as outputs, temporary_database(config.output) as database:
-        parts = {
-            name: outputs.claim(place, PARQUET if place.suffix == ".parquet" else KEY_LIST)
-            for name, place in config.places().items()
-        }
+        kinds = {".parquet": PARQUET, ".txt": KEY_LIST}
+        parts = {name: outputs.claim(place, kinds[place.suffix]) for name, place in config.places().items()}
         matching = Matching(database, comparison)
         matching.add_samples(iter_downloaded(config.shards, sample_field, progress=not config.json))
         with tqdm(desc="rows", unit_scale=True, disable=silent) as bar:
             for rows in tables.rows():
                 matching.add_rows([rows])
                 bar.update(len(rows.references))
-        with tqdm(desc="joining", total=matching.num_steps, unit="step", disable=silent) as bar:
+        with tqdm(desc="joining", total=len(comparison.names), unit="form", disable=silent) as bar:
             matching.solve(bar.update)
         if not matching.counts.num_matched:
             sample = next(iter_downloaded(config.shards, sample_field, progress=False), (None, None))
@@ -99,13 +94,11 @@ def _write(
     database: Database, tables: CaptionTables, comparison: Comparison, outputs: Outputs, parts: Places, silent: bool
 ) -> None:
     """Write each row to the output that it belongs to; matched rows in the order of the samples."""
-    text = pa.large_string()
     captions = ", ".join(f"caption{place}" for place in range(len(tables.schema)))
     names = " ".join(f"WHEN {form} THEN '{name}'" for form, name in enumerate(comparison.names))
-    before = {"captions": ("key", text), "unmatched": (tables.column, text), "ambiguous": (tables.column, text)}
-    after = {"captions": [("matched_by", text)], "unmatched": [], "ambiguous": [("candidates", text)]}
-    for name, sql in _ROWS.items():
-        schema = pa.schema([before[name], *tables.schema, *after[name]])
+    for name, (first, last, sql) in _ROWS.items():
+        columns = [pa.field(column, pa.large_string()) for column in (first or tables.column, *last)]
+        schema = pa.schema([columns[0], *tables.schema, *columns[1:]])
         writer = outputs.table(parts[name], schema)
         batches = database.batches(sql.format(captions=captions, names=names))
         for batch in tqdm(batches, f"writing {name}", unit=" batches", disable=silent):
@@ -114,24 +107,25 @@ def _write(
     outputs.lines(parts["without_captions"]).write(key for (key,) in database.rows(_WITHOUT))
 
 
+# output -> its first column, by default the tables' own, its columns after the captions, and its rows
 _ROWS = {
-    "captions": """
+    "captions": ("key", ["matched_by"], """
 SELECT samples.key, {captions}, CASE outcomes.form {names} END
 FROM outcomes
 JOIN table_rows ON table_rows.row = outcomes.row
 JOIN samples ON samples.number = outcomes.number
 WHERE status = 'matched' ORDER BY outcomes.number
-""",
-    "unmatched": """
+"""),
+    "unmatched": (None, [], """
 SELECT reference, {captions} FROM table_rows
 ANTI JOIN outcomes ON outcomes.row = table_rows.row ORDER BY table_rows.row
-""",
-    "ambiguous": """
+"""),
+    "ambiguous": (None, ["candidates"], """
 SELECT reference, {captions}, candidates FROM table_rows
 JOIN outcomes ON outcomes.row = table_rows.row
 WHERE status = 'ambiguous' ORDER BY table_rows.row
-""",
-}
+"""),
+}  # fmt: skip
 _WITHOUT = """
 SELECT key FROM samples
 ANTI JOIN (SELECT number FROM outcomes WHERE status = 'matched') AS matched ON matched.number = samples.number

@@ -32,12 +32,12 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Forms in which references are compared."""
+    """Forms in which references are compared: their names, the most exact first, and a reference in these forms, empty
+    where it is equal to nothing.
+    """
 
     names: Sequence[str]
-    """Names of the forms, from the most exact to the least."""
     forms: Callable[[str], Sequence[str]]
-    """A reference in these forms; an empty form is equal to nothing."""
 
     def columns(self, references: Sequence[str | None]) -> dict[str, pa.Array]:
         """The references in each form, as columns ``form0``, ``form1`` ..., null where there is nothing to compare."""
@@ -104,35 +104,20 @@ class Matching:
             self._database.insert("table_rows", columns)
             self.counts.num_rows += len(chunk.references)
 
-    @property
-    def num_steps(self) -> int:
-        """Steps of ``solve``."""
-        return len(self._comparison.names) + 2
-
     def solve(self, progress: Callable[[], object] = lambda: None) -> None:
-        """Decide about every row; ``progress`` is called ``num_steps`` times.
-
-        Raises:
-            ConfigError: two samples have the same key.
-        """
+        """Decide about every row; ``progress`` is called for each form. Raises: ConfigError: a key comes twice."""
         for (key,) in self._database.rows("SELECT key FROM samples GROUP BY key HAVING count(*) > 1 LIMIT 1"):
             raise ConfigError(
                 f"sample key {key!r} is in several of the shards; keys must be unique: prepare data sets whose keys "
                 "collide one by one"
             )
-        progress()
+        counts, names = self.counts, self._comparison.names
         self._database.run("CREATE TABLE claims (row BIGINT, form TINYINT, number BIGINT, count BIGINT)")
-        forms = range(len(self._comparison.names))
-        for form in forms:
+        for form in range(len(names)):
             self._database.run(_CLAIM.format(form=form))
             progress()
-        candidates = " UNION ALL ".join(_CANDIDATES.format(form=form, shown=SHOWN) for form in forms)
+        candidates = " UNION ALL ".join(_CANDIDATES.format(form=form, shown=SHOWN) for form in range(len(names)))
         self._database.run(_OUTCOMES.format(candidates=candidates))
-        progress()
-        self._count()
-
-    def _count(self) -> None:
-        counts, names = self.counts, self._comparison.names
         for status, form, count in self._database.rows(
             "SELECT status, form, count(*) FROM outcomes GROUP BY ALL ORDER BY form"
         ):

@@ -46,11 +46,7 @@ class Packed:
 
 
 def from_folder(folder: Path) -> Iterator[Sample]:
-    """Images below a folder, by path; captions from the ``.txt`` (one a line) or ``.json`` file of the same name.
-
-    Raises:
-        DamagedShardError, InvalidDataError: a caption file cannot be read.
-    """
+    """Images below a folder, by path; captions from the ``.txt`` (one a line) or ``.json`` file of the same name."""
     for image in sorted(path for path in folder.rglob("*") if path.suffix[1:].lower() in IMAGE_EXTENSIONS):
         text, document = image.with_suffix(".txt"), image.with_suffix(".json")
         content: dict[str, Any] = {}
@@ -69,12 +65,7 @@ def from_folder(folder: Path) -> Iterator[Sample]:
 def from_table(
     file: Path, image_column: str, key_column: str | None, caption_columns: Sequence[str]
 ) -> Iterator[Sample]:
-    """Rows of a csv, tsv, json, jsonl or parquet table; image paths are relative to the table's folder.
-
-    Raises:
-        ConfigError: a column is not there, or a row names no image.
-        DamagedShardError: a row cannot be read.
-    """
+    """Rows of a csv, tsv, json, jsonl or parquet table; image paths are relative to the table's folder."""
     for number, row in enumerate(read_rows(str(file)), start=1):
         wanted = [image_column, *caption_columns, *([key_column] if key_column else [])]
         if absent := [name for name in wanted if name not in row]:

@@ -15,15 +15,12 @@ from trainer.images.decoding import BrokenImageError, decode_pixels
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fault."""
+    """A fault, of a kind of :data:`KINDS` and in words: of a sample, or of the shard itself, which has no key."""
 
     shard: str
     key: str | None
-    """The sample; None for a fault of the shard itself."""
     kind: str
-    """One of :data:`KINDS`."""
     what: str
-    """The fault in words, with details."""
 
 
 KINDS = {
@@ -43,14 +40,13 @@ KINDS = {
 
 @dataclass(slots=True)
 class Scanned:
-    """A sample and its faults."""
+    """A sample with the content of its json, and its faults."""
 
     key: str
     num_image_bytes: int = 0
     num_json_bytes: int = 0
     image_extension: str | None = None
     sample: dict[str, Any] = field(default_factory=dict)
-    """Its json."""
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -94,8 +90,12 @@ def _members(shard: str, wanted: set[str]) -> Iterator[tuple[str, Members] | str
         for info in tar:
             if info.isdir():
                 continue
-            if fault := _unsafe(info):
-                yield fault
+            path = PurePosixPath(info.name)
+            if not info.isfile():
+                yield f"{info.name!r} is a link or device, not a file"
+                continue
+            if path.is_absolute() or ".." in path.parts:
+                yield f"{info.name!r} leads out of the folder that it would be unpacked to"
                 continue
             if (parts := split_member(info.name)) is None:
                 continue
@@ -107,15 +107,6 @@ def _members(shard: str, wanted: set[str]) -> Iterator[tuple[str, Members] | str
             members[parts[1]] = info.size, read_member(tar, info) if parts[1] in wanted else b""
         if current is not None:
             yield current, members
-
-
-def _unsafe(info: tarfile.TarInfo) -> str | None:
-    if not info.isfile():
-        return f"{info.name!r} is a link or device, not a file"
-    path = PurePosixPath(info.name)
-    if path.is_absolute() or ".." in path.parts:
-        return f"{info.name!r} leads out of the folder that it would be unpacked to"
-    return None
 
 
 def _checked(
