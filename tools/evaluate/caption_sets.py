@@ -6,11 +6,7 @@ from store.common.errors import ConfigError
 
 
 def caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
-    """Caption set -> its caption fields, from ``NAME=CAPTION_FIELD[,CAPTION_FIELD...]``.
-
-    Raises:
-        ConfigError: an argument of another form, none, or two of one name.
-    """
+    """Caption set -> its caption fields, from ``NAME=CAPTION_FIELD[,CAPTION_FIELD...]``."""
     sets: dict[str, list[str]] = {}
     for argument in arguments:
         name, equals, fields = argument.partition("=")

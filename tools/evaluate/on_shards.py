@@ -35,12 +35,7 @@ def evaluate_shards(
 ) -> list[dict[str, Any]]:
     """Measure caption sets, and zero-shot classification of the same images, into ``result``.
 
-    Args:
-        captions: caption set -> its caption fields, which are pooled.
-        classes_file: classes of the zero-shot classification.
-
-    Returns:
-        Retrieval examples of the first caption field.
+    ``captions`` are the fields of each caption set, which are pooled. Returns retrieval examples of the first field.
 
     Raises:
         StaleCaptionError: a vector is of another caption than the shards carry.
@@ -84,11 +79,7 @@ def _carried(samples: ShardSamples, position: int, field: str) -> str | None:
 
 
 def parts_of(arguments: Sequence[str], samples: ShardSamples) -> dict[str, torch.Tensor]:
-    """Name of a part -> ascending positions of its samples, from ``NAME=KEY_LIST``.
-
-    Raises:
-        ConfigError: an argument of another form, two of one name, or a part without a sample.
-    """
+    """Name of a part -> ascending positions of its samples, from ``NAME=KEY_LIST``."""
     parts: dict[str, torch.Tensor] = {}
     for argument in arguments:
         name, equals, file = argument.partition("=")

@@ -23,15 +23,13 @@ MEAN_MEASURES = ("accuracy", "top1", "top5", "mean_per_class", "cka")
 
 
 class Result:
-    """Collects the entries of a result file, set by set."""
+    """Collects the entries of a result file, set by set.
+
+    ``device`` computes similarities, by default the CPU. ``parts`` are positions of images by name: each part of a set
+    becomes a set ``SET, NAME`` of its own, which does not count in the means over sets.
+    """
 
     def __init__(self, device: torch.device | None = None, parts: Mapping[str, torch.Tensor] | None = None) -> None:
-        """
-        Args:
-            device: computes similarities, by default the CPU.
-            parts: positions of images by name. Each part of a set becomes a set ``SET, NAME`` of its own, which does
-                not count in the means over sets.
-        """
         self.device, self.parts = device or torch.device("cpu"), parts or {}
         self.retrieval: dict[str, Directions] = {}
         self.languages: dict[str, dict[str, Directions]] = {}
@@ -62,17 +60,9 @@ class Result:
             self.languages[name] = languages
         for kind, found in (("retrieval", queries), ("drift", drift_queries)):
             self.queries[kind] |= {key: entry | {"part": part, "table": table} for key, entry in found.items()}
-        self._describe(
-            name,
-            {
-                "table": table,
-                "num_images": len(images),
-                "num_captions": sum(len(one.keys) for one in texts),
-                "num_languages": len(texts),
-                "num_missing": num_missing,
-                "part": part,
-            },
-        )
+        num_captions = sum(len(one.keys) for one in texts)
+        counts = {"num_captions": num_captions, "num_languages": len(texts), "num_missing": num_missing}
+        self._describe(name, {"table": table, "num_images": len(images), **counts, "part": part})
         for part_name, kept in {} if part else self.parts.items():
             own, original = ([one.of_images(kept) for one in side] for side in (texts, originals))
             kept_images = [images[i] for i in kept.tolist()]
@@ -93,28 +83,28 @@ class Result:
         part: bool = False,
     ) -> None:
         """A classification set; the table of its classes is ``zeroshot`` or ``robustness``."""
-        ranks = class_ranks(image_IE.to(self.device), class_NE.to(self.device), label_I)
-        entry, queries = _accuracies(ranks, images, label_I, len(class_NE), classes.primary)
-        self.tables[classes.table][name], self.queries[classes.table][name] = entry, queries | {"part": part}
+        ranks, table = class_ranks(image_IE.to(self.device), class_NE.to(self.device), label_I), classes.table
+        self.tables[table][name], queries = _accuracies(ranks, images, label_I, len(class_NE), classes.primary)
+        self.queries[table][name] = queries | {"part": part}
         counts = {"num_images": len(images), "num_classes": len(class_NE), "part": part}
-        self._describe(name, {"table": classes.table} | counts)
+        self._describe(name, {"table": table, **counts})
         for part_name, kept in {} if part else self.parts.items():
-            kept_images = [images[i] for i in kept.tolist()]
-            of_part = (image_IE[kept], kept_images, classes, class_NE, label_I[kept])
+            of_part = image_IE[kept], [images[i] for i in kept.tolist()], classes, class_NE, label_I[kept]
             self.add_zeroshot(f"{name}, {part_name}", *of_part, part=True)
 
     def add_contrasts(
         self, name: str, contrasts: Contrasts, image_IE: torch.Tensor, text_TE: torch.Tensor, num_missing: int = 0
     ) -> None:
         """A set of contrasts: the share of right answers of each kind, and their mean as ``accuracy``."""
-        found = right_answers(contrasts, image_IE, text_TE)
-        kinds = {
-            kind: {"accuracy": right.double().mean().item(), "num_samples": len(right)} for kind, right in found.items()
-        }
+        found, table, num_samples = (
+            right_answers(contrasts, image_IE, text_TE),
+            contrasts.table,
+            len(contrasts.questions),
+        )
+        kinds = {k: {"accuracy": right.double().mean().item(), "num_samples": len(right)} for k, right in found.items()}
         mean = sum(entry["accuracy"] for entry in kinds.values()) / len(kinds)
-        num_samples = len(contrasts.questions)
-        self.tables[contrasts.table][name] = {"accuracy": mean, "num_samples": num_samples, "kinds": kinds}
-        self.queries[contrasts.table][name] = {
+        self.tables[table][name] = {"accuracy": mean, "num_samples": num_samples, "kinds": kinds}
+        self.queries[table][name] = {
             "images": fingerprint(contrasts.positions),
             "texts": fingerprint(key for key, _ in contrasts.answers),
             "num_images": len(contrasts.positions),
@@ -124,14 +114,14 @@ class Result:
             },
         }
         counts = {"num_images": len(image_IE), "num_samples": num_samples, "num_missing": num_missing}
-        self._describe(name, {"table": contrasts.table} | counts)
+        self._describe(name, {"table": table, **counts})
 
     def add_probe(
         self, name: str, images: Sequence[str], probe: Probe, test: Labelled, primary: str, counts: Mapping[str, int]
     ) -> None:
         """A linear probe of the classification set ``name``; ``counts`` are the images that it was fitted on."""
-        ranks, num_classes = probe.ranks(test), len(probe.class_NF)
-        entry, self.queries["linear_probe"][name] = _accuracies(ranks, images, test.labels, num_classes, primary)
+        found = _accuracies(probe.ranks(test), images, test.labels, len(probe.class_NF), primary)
+        entry, self.queries["linear_probe"][name] = found
         fitted = {"C": probe.C, "validation_accuracy": probe.validation_accuracy, **counts}
         self.tables["linear_probe"][name] = entry | fitted
 
@@ -143,18 +133,19 @@ class Result:
 
     def entries(self) -> dict[str, Any]:
         """The entries of the result file: each set, and the means over sets."""
-        zeroshot, others = self.tables["zeroshot"], {t: found for t, found in self.tables.items() if t != "zeroshot"}
-        whole = self._whole(self.drift)
-        classified = self._whole(zeroshot)
+        drift, zeroshot = self._whole(self.drift), self._whole(self.tables["zeroshot"])
+        mean = _mean_entry(zeroshot) if zeroshot else {}
+        accuracies = {measure: mean.get(measure) for measure in ("top1", "top5", "mean_per_class", "accuracy")}
+        num_classes = sum(entry["num_classes"] for entry in zeroshot.values())
         return {
             "sets": self.sets,
             "retrieval": self.retrieval,
             "languages": self.languages,
-            "drift": mean_directions(list(whole.values())) if whole else None,
+            "drift": mean_directions(list(drift.values())) if drift else None,
             "drift_sets": self.drift,
-            "zeroshot": _mean_accuracy(classified) if classified else None,
-            "zeroshot_sets": zeroshot,
-            **others,
+            "zeroshot": accuracies | {"num_classes": num_classes} if zeroshot else None,
+            "zeroshot_sets": self.tables["zeroshot"],
+            **{table: found for table, found in self.tables.items() if table != "zeroshot"},
             "averages": self._averages(),
             "queries": self.queries,
         }
@@ -224,10 +215,3 @@ def _mean_entry(sets: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     if kinds:
         mean["kinds"] = {kind: _mean_entry({n: entry["kinds"][kind] for n, entry in sets.items()}) for kind in kinds}
     return mean
-
-
-def _mean_accuracy(sets: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """The mean of every accuracy over the sets, and the number of their classes."""
-    mean = _mean_entry(sets)
-    accuracies = {measure: mean[measure] for measure in ("top1", "top5", "mean_per_class", "accuracy")}
-    return accuracies | {"num_classes": sum(entry["num_classes"] for entry in sets.values())}

@@ -24,8 +24,6 @@ class Subject:
     """A checkpoint, or CLIP itself.
 
     Attributes:
-        model: image tower and text side.
-        device: where images are encoded and similarities computed.
         encoder: encodes images with the model's tower.
         original: encodes images with the original CLIP's tower, for CKA; None measures none.
     """
@@ -33,7 +31,7 @@ class Subject:
     def __init__(
         self, clip: str, checkpoint: Path | None, device: str, kept: Path | None, cka: bool, check_clip: bool
     ) -> None:
-        """``kept``: folder of image features; ``check_clip``: see :func:`~trainer.checkpoint.model.load_model`."""
+        """``kept`` is the folder of image features; for ``check_clip`` see :func:`load_model`."""
         self.model = load_model(clip, checkpoint, check_clip)
         self.device = evaluation_device(device)
         self.encoder = Encoder(self.model.tower, self.device, kept)
@@ -43,11 +41,7 @@ class Subject:
             self.original = self.encoder if original.identity == self.encoder.identity else original
 
     def text_sides(self, store: Path, own: list[str], original: list[str]) -> tuple[TextSide, TextSide]:
-        """The model's text side over its ``own`` fields (the embedder's, for an adapter), and the original CLIP's.
-
-        Raises:
-            ConfigError: the vectors are of another model, or of another width.
-        """
+        """The model's text side, over its ``own`` fields if it has an adapter, and the original CLIP's."""
         original_join = Join(store, original)
         self.model.original().require_fit(original_join)
         if not self.model.adapter:
