@@ -97,10 +97,7 @@ def class_ranks(image_IE: torch.Tensor, class_NE: torch.Tensor, label_I: torch.T
 
 
 def accuracy(rank_I: torch.Tensor, label_I: torch.Tensor) -> dict[str, float]:
-    """Top-1, top-5 and mean-per-class accuracy in [0, 1], from the ranks of the true classes ``label_I``.
-
-    Mean-per-class is the mean over the classes that occur of the top-1 accuracy among the class's images.
-    """
+    """Top-1, top-5 and mean-per-class accuracy (averaged over occurring classes), from ranks of true classes."""
     right = (rank_I <= 1).double()
     _, occurring = label_I.unique(return_inverse=True)
     per_class = torch.bincount(occurring, weights=right) / torch.bincount(occurring)
@@ -127,10 +124,7 @@ def pairs_matched(image_Q2E: torch.Tensor, text_Q2E: torch.Tensor) -> torch.Tens
 
 
 def right_answers(contrasts: Contrasts, image_IE: torch.Tensor, text_TE: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Whether each question of each kind is answered right: kind -> (Q,) bool, in the order of the questions.
-
-    Of two texts of one image the true one is to be closer; of two images each is to be the closer one to its text.
-    """
+    """Whether each question of each kind is answered right: kind -> (Q,) bool, in the order of the questions."""
     found = {}
     for kind, questions in contrasts.by_kind().items():
         image_QNE = image_IE[torch.tensor([question.images for question in questions])]

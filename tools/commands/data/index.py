@@ -67,13 +67,14 @@ def run(config: Config) -> None:
 
 
 def _total(counts: list[dict[str, Any]]) -> dict[str, Any]:
-    total: dict[str, Any] = {"shard": f"{len(counts)} shards"}
-    for name in ("num_samples", "num_with_image", "image_bytes", "json_bytes"):
-        total[name] = sum(count[name] for count in counts)
-    tried = [count["num_tried"] for count in counts]
-    captions = [count["num_with_caption"] for count in counts]
-    total["num_tried"] = None if None in tried else sum(tried)
-    return total | {"num_with_caption": {name: sum(held[name] for held in captions) for name in captions[0]}}
+    sums = ("num_samples", "num_with_image", "image_bytes", "json_bytes")
+    tried, captions = ([count[name] for count in counts] for name in ("num_tried", "num_with_caption"))
+    return {
+        "shard": f"{len(counts)} shards",
+        **{name: sum(count[name] for count in counts) for name in sums},
+        "num_tried": None if None in tried else sum(tried),
+        "num_with_caption": {name: sum(held[name] for held in captions) for name in captions[0]},
+    }
 
 
 def _line(count: dict[str, Any]) -> str:

@@ -105,11 +105,7 @@ def stem(name: str) -> str:
 
 @contextlib.contextmanager
 def read_as(place: Path, expected: str) -> Iterator[None]:
-    """Around all that reads a file (or a folder): what goes wrong becomes one sentence.
-
-    Raises:
-        ConfigError: the file is absent or of another form; names the file and what was expected.
-    """
+    """Turns errors of reading a file or folder into a ConfigError that names it and what was expected."""
     if not place.is_dir():
         require_regular(place, f"{str(place)!r}, {expected},")
     try:
@@ -122,21 +118,19 @@ def read_as(place: Path, expected: str) -> Iterator[None]:
 
 
 def read_text(file: Path, expected: str) -> str:
-    """Raises: ConfigError: absent, or not UTF-8 text; says what was expected."""
+    """The text of a UTF-8 file. Raises: ConfigError: it is none; says what was expected."""
     with read_as(file, expected):
         return file.read_text(encoding="utf-8-sig")
 
 
 def read_lines(file: Path, expected: str) -> list[str]:
-    """The lines that are not blank, without blanks around them. Raises: ConfigError: see :func:`read_text`."""
+    """The lines that are not blank, without blanks around them."""
     return [line.strip() for line in lines_in(read_text(file, expected)) if line.strip()]
 
 
 def lines_in(text: str) -> list[str]:
-    """The lines of a text, without empty lines at its end.
-
-    Only line feeds (and carriage returns) end a line: captions may hold other characters that ``str.splitlines`` takes
-    for line ends, such as U+2028 and U+0085.
+    """The lines of a text, without empty lines at its end; characters as U+2028 and U+0085, which ``str.splitlines``
+    takes for line ends, belong to captions.
     """
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
 

@@ -20,7 +20,7 @@ ClassTable = Literal["zeroshot", "robustness"]
 
 
 class ClassesFile(TypedDict, total=False):
-    """What a classes file holds; without ``of``, ``classes`` and ``templates`` are required."""
+    """Content of a classes file; without ``of``, ``classes`` and ``templates`` are required."""
 
     of: str
     labels: list[str]
@@ -39,8 +39,8 @@ class Classes:
         label: path of the class's label in the samples' json.
         names: label of a class -> its names in prompts, one or more; in the order of label numbers.
         templates: prompts with ``{}`` for the name.
-        primary: the accuracy that papers report for this set, ``top1`` or ``mean_per_class``.
-        table: the table, and so the average, that the set belongs to: ``zeroshot`` or ``robustness``.
+        primary: the accuracy that papers report for this set.
+        table: the table, and so the average, that the set belongs to.
     """
 
     label: str
@@ -83,15 +83,13 @@ def find_classes(name: str | Path) -> Classes:
 
 
 def read_classes(file: Path) -> Classes:
-    """Read ``{"classes": {label: [name, ...]}, "templates": ["a photo of a {}.", ...]}``, and with it, as needed,
-    ``"label"``, the path of the label in the samples' json (``label``), ``"primary"`` (``top1``) and ``"table"``
-    (``zeroshot``).
+    """Read a :class:`ClassesFile`.
 
     ``{"of": "imagenet", "labels": [label, ...]}`` takes classes and templates from another file, all of its classes or
-    those listed, in the other file's order; entries of the file itself replace the other file's.
+    the listed ones, in the other file's order; entries of the file itself replace the other file's.
 
     Raises:
-        ConfigError: a label that the other file has not, or a template without ``{}``.
+        ConfigError: a label that the other file lacks, or a template without ``{}``.
         InvalidDataError: absent, or not of this form.
     """
     remedy = (

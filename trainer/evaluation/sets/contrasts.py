@@ -26,12 +26,10 @@ class Negative(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """A question with two answers.
+    """A question with two answers, whose kind is what the wrong answer changes.
 
-    Attributes:
-        kind: what the wrong answer changes.
-        images: position of the image; or of two, each of which the text at the same place describes.
-        texts: positions of two texts; of one image, the true text and the wrong one.
+    It has the position of one image, and of its true and its wrong text; or the positions of two images, each of which
+    the text at the same place describes.
     """
 
     kind: str

@@ -16,7 +16,7 @@ from store.common.yaml_text import load_yaml
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Definition:
-    """One set of the YAML file; see ``trainer/evaluation/sets/layouts.py`` for the layouts and what each needs."""
+    """One set of the YAML file; see docs/evaluation.md for the layouts and what each needs."""
 
     name: str
     """Name of the set in tables; first part of the keys of its captions and prompts in the store."""

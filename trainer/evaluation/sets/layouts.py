@@ -1,25 +1,7 @@
 """Evaluation sets of every layout: the texts that a set needs embedded, and the set opened with its images.
 
-| layout | annotations | images |
-|---|---|---|
-| karpathy | ``dataset_coco.json``, ``dataset_flickr30k.json`` | the folder of the files, or above ``val2014`` |
-| coco | ``captions_val2014.json``, with ``only: dataset_coco.json`` | ``val2014`` |
-| flickr | token file or csv, with ``only`` where it is not one split | the folder of the files |
-| sharegpt4v | ``share-captioner_coco_lcs_sam_1246k_1107.json`` | the folder above ``sam`` and ``coco`` |
-| urban1k | the folder ``caption`` | the folder ``image`` |
-| docci | ``docci_descriptions.jsonlines`` | ``images`` |
-| dci | the folder ``densely_captioned_images`` | its folder ``photos`` |
-| xm3600 | ``captions.jsonl`` | the folder of the files |
-| jsonl | lines with ``image``, ``caption``, perhaps ``language`` | the folder of the files |
-| webdataset | none: captions are in the shards | shards |
-| class-folders | ``classes``; labels are folder names | folders |
-| class-shards | ``classes``, ``label`` | shards |
-| number-folders | ``classes``; folders are named by the numbers of classes | folders |
-| sugarcrepe | the folder ``data`` with ``add_obj.json`` to ``swap_att.json`` | COCO's ``val2017`` |
-| mmvp | the folder with ``Questions.csv`` | its ``MLLM_VLM Images`` |
-| clip-benchmark | none: ``classnames.txt``, ``dataset_type.txt``; or ``classes`` | the set's folder |
-
-Images are folders, or shards whose sample keys are the images' file names without suffix.
+docs/evaluation.md lists the layouts with the annotations and images of each. Images are folders, or shards whose sample
+keys are the images' file names without suffix.
 """
 
 from collections.abc import Sequence
