@@ -45,12 +45,12 @@ class Result:
         images: Sequence[str],
         texts: Sequence[Texts],
         originals: Sequence[Texts],
+        original_IE: torch.Tensor | None = None,
         num_missing: int = 0,
         part: bool = False,
     ) -> None:
-        """A retrieval set: ``texts`` of the model's own text side, ``originals`` of the original CLIP's (drift).
-
-        Captions in languages have an average of their own.
+        """A retrieval set: ``texts`` of the model's own text side, ``originals`` of the original CLIP's (drift), and
+        image features of the original CLIP for CKA. Captions in languages have an average of their own.
         """
         table = "multilingual" if any(one.language for one in texts) else "retrieval"
         on_device = image_IE.to(self.device)
@@ -63,6 +63,8 @@ class Result:
         num_captions = sum(len(one.keys) for one in texts)
         counts = {"num_captions": num_captions, "num_languages": len(texts), "num_missing": num_missing}
         self._describe(name, {"table": table, "num_images": len(images), **counts, "part": part})
+        if original_IE is not None:
+            self.add_cka(name, image_IE, original_IE)
         for part_name, kept in {} if part else self.parts.items():
             own, original = ([one.of_images(kept) for one in side] for side in (texts, originals))
             kept_images = [images[i] for i in kept.tolist()]
@@ -106,7 +108,7 @@ class Result:
         self.tables[table][name] = {"accuracy": mean, "num_samples": num_samples, "kinds": kinds}
         self.queries[table][name] = {
             "images": fingerprint(contrasts.positions),
-            "texts": fingerprint(key for key, _ in contrasts.answers),
+            "texts": fingerprint(caption.key for caption in contrasts.captions),
             "num_images": len(contrasts.positions),
             "kinds": {
                 kind: {"right": pack(found[kind]), "groups": pack([question.images[0] for question in questions])}

@@ -87,7 +87,7 @@ def _measures(opened: EvaluationSet, image_IE: torch.Tensor, join: Join, adapter
         found = accuracy(class_ranks(image_IE, vectors, opened.labels), opened.labels)
         return {content.primary: found[content.primary]}
     if isinstance(content, Contrasts):
-        text_TE = caption_features(join, [f"{name}/{key}" for key, _ in content.answers], adapter)[0]
+        text_TE = caption_features(join, [f"{name}/{caption.key}" for caption in content.captions], adapter)[0]
         shares = [right.double().mean().item() for right in right_answers(content, image_IE, text_TE).values()]
         return {"accuracy": sum(shares) / len(shares)}
     summaries = []

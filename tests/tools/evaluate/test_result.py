@@ -60,10 +60,10 @@ def test_zero_shot_averages_each_sets_own_accuracy_without_the_robustness_sets()
 
 def test_kinds_count_equally_in_the_mean_of_a_set_of_contrasts():
     """swap: 1 of 1 right; add: 1 of 3 right."""
-    contrasts = Contrasts("composition")
+    contrasts = Contrasts(table="composition")
     for kind, numbers in (("swap", [0]), ("add", [1, 2, 3])):
         for number in numbers:
-            contrasts.add(kind, (f"{number}.jpg",), {f"{kind}/{number}#true": "t", f"{kind}/{number}#false": "f"})
+            contrasts.ask(kind, (f"{number}.jpg",), {f"{kind}/{number}#true": "t", f"{kind}/{number}#false": "f"})
     true, false = EYE, EYE.clone()
     texts = torch.stack([true[0], false[1], true[1], false[2], true[0], false[2], true[0], false[3]])
     result = Result()

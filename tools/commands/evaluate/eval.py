@@ -12,10 +12,16 @@ from store.common.outputs import Kind, Outputs
 from store.common.settings import Rounds, Seed
 from tools.evaluate.caption_sets import caption_sets
 from tools.evaluate.keyed_texts import TEXT_FIELD
-from tools.evaluate.on_sets import chosen, evaluate_sets, files_of_sets
-from tools.evaluate.on_shards import evaluate_shards, parts_of
 from tools.evaluate.result import Result
-from tools.evaluate.subject import Subject, TextSide
+from tools.evaluate.subject import (
+    Subject,
+    TextSide,
+    chosen,
+    evaluate_sets,
+    evaluate_shards,
+    files_of_sets,
+    parts_of,
+)
 from tools.prepare.downloaded import files_of
 from tools.report.material.queries import intervals, measurements
 from tools.report.pages.terminal import text_table

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from store.common.errors import ConfigError
 from store.common.outputs import Outputs
 from tools.evaluate.keyed_texts import TEXTS, text_lines
-from tools.evaluate.on_sets import chosen, files_of_sets
+from tools.evaluate.subject import chosen, files_of_sets
 from trainer.evaluation.sets.definition import read_definitions
 from trainer.evaluation.sets.layouts import texts_of
 

@@ -27,7 +27,7 @@ class Caption:
     Attributes:
         key: IMAGE#NUMBER, or IMAGE#LANGUAGE#NUMBER where there are several languages; unique within the set and the
             same whatever part of the set is read.
-        images: positions of the images that it describes, at least one.
+        images: positions of the images that it describes; none for an answer to a question about images.
         language: code such as ``en``; empty where the set has one language.
     """
 

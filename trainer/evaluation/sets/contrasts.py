@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from store.common.checked import read_json
 from store.common.errors import ConfigError
-from trainer.evaluation.sets.annotations import read_text
+from trainer.evaluation.sets.annotations import Annotations, Caption, read_text
 from trainer.evaluation.sets.definition import Definition
 
 SUGARCREPE = ("add_obj", "add_att", "replace_obj", "replace_att", "replace_rel", "swap_obj", "swap_att")
@@ -37,30 +37,21 @@ class Contrast:
     texts: tuple[int, int]
 
 
-@dataclass(slots=True)
-class Contrasts:
-    """The questions of a set.
+@dataclass(slots=True, kw_only=True)
+class Contrasts(Annotations):
+    """The questions of a set; its captions are all answers.
 
     Attributes:
         table: the table of the set's result, ``composition`` or ``fine_grained``.
-        answers: ``(key within the set, text)`` of all texts.
-        positions: position of each image by its name below the image folder.
     """
 
     table: str
-    answers: list[tuple[str, str]] = field(default_factory=list)
     questions: list[Contrast] = field(default_factory=list)
-    positions: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def images(self) -> list[str]:
-        """The names of the images."""
-        return list(self.positions)
-
-    def add(self, kind: str, images: Sequence[str], texts: Mapping[str, str]) -> None:
+    def ask(self, kind: str, images: Sequence[str], texts: Mapping[str, str]) -> None:
         """Add a question: names of one or two images, and two texts by key."""
-        first = len(self.answers)
-        self.answers += texts.items()
+        first = len(self.captions)
+        self.captions += [Caption(key, text, ()) for key, text in texts.items()]
         places = tuple(self.positions.setdefault(name, len(self.positions)) for name in images)
         self.questions.append(Contrast(kind, places, (first, first + 1)))
 
@@ -73,28 +64,24 @@ class Contrasts:
 
     def kept(self, mask: Sequence[bool]) -> "Contrasts":
         """Only the questions all of whose images have True in ``mask``, with their images and texts."""
-        found, names = Contrasts(self.table), self.images
+        found, names = Contrasts(table=self.table), self.images
         for question in self.questions:
             if all(mask[i] for i in question.images):
-                texts = dict(self.answers[i] for i in question.texts)
-                found.add(question.kind, [names[i] for i in question.images], texts)
+                texts = {self.captions[i].key: self.captions[i].text for i in question.texts}
+                found.ask(question.kind, [names[i] for i in question.images], texts)
         return found
-
-    def texts(self, set_name: str) -> dict[str, str]:
-        """The texts by their key in the store."""
-        return {f"{set_name}/{key}": text for key, text in self.answers}
 
 
 def sugarcrepe(definition: Definition) -> Contrasts:
     """The folder ``data``; the images are COCO's ``val2017``, the keys KIND/NUMBER#caption and KIND/NUMBER#negative."""
-    contrasts = Contrasts("composition")
+    contrasts = Contrasts(table="composition")
     remedy = "give SugarCrepe's folder 'data', with add_obj.json to swap_att.json"
     for kind in SUGARCREPE:
         file = definition.annotation() / f"{kind}.json"
         for number, sample in read_json(file, dict[str, Negative], "SugarCrepe's file", remedy).items():
             key = f"{kind}/{number}#"
             texts = {f"{key}caption": sample["caption"], f"{key}negative": sample["negative_caption"]}
-            contrasts.add(kind, [sample["filename"]], texts)
+            contrasts.ask(kind, [sample["filename"]], texts)
     return contrasts
 
 
@@ -109,7 +96,7 @@ def mmvp(definition: Definition) -> Contrasts:
     if not rows or not {"Question ID", "Type", "Statement"} <= set(rows[0]) or len(rows) % 2:
         columns = ", ".join(map(str, rows[0] if rows else ()))
         raise ConfigError(f"{str(file)!r} has {len(rows)} lines of columns {columns or 'none'}; expected {expected}")
-    contrasts = Contrasts("fine_grained")
+    contrasts = Contrasts(table="fine_grained")
     for pair in zip(rows[::2], rows[1::2], strict=True):
         kind = pair[0]["Type"]
         for row in pair:
@@ -120,7 +107,7 @@ def mmvp(definition: Definition) -> Contrasts:
                 )
         keys = [f"{kind}/{row['Question ID']}" for row in pair]
         texts = [MMVP_PROMPT.format(row["Statement"]) for row in pair]
-        contrasts.add(kind, [f"{key}.jpg" for key in keys], dict(zip(keys, texts, strict=True)))
+        contrasts.ask(kind, [f"{key}.jpg" for key in keys], dict(zip(keys, texts, strict=True)))
     return contrasts
 
 

@@ -13,7 +13,7 @@ from store.common.errors import ConfigError
 from trainer.evaluation.sets import captions, labels
 from trainer.evaluation.sets.annotations import Annotations, read_as
 from trainer.evaluation.sets.class_names import Classes, label_positions
-from trainer.evaluation.sets.contrasts import CONTRASTS, Contrasts
+from trainer.evaluation.sets.contrasts import CONTRASTS
 from trainer.evaluation.sets.definition import Definition
 from trainer.evaluation.sets.images import Images, find_images
 from trainer.evaluation.sets.shards import lines_of, shards_of
@@ -29,14 +29,14 @@ class EvaluationSet:
     Attributes:
         name: the set's name, the first part of its keys in the store.
         images: the images that are there.
-        content: captions of the images (retrieval), classes (classification), or questions about the images.
+        content: captions of the images (retrieval), their questions and answers, or classes.
         labels: position of each image's class, (I,) int64; empty where the set has no classes.
         num_missing: images that were left out because they are not there.
     """
 
     name: str
     images: Images
-    content: Annotations | Classes | Contrasts
+    content: Annotations | Classes
     labels: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     num_missing: int = 0
 
@@ -62,7 +62,7 @@ def texts_of(definition: Definition) -> dict[str, str]:
     return read_content(definition).texts(definition.name)
 
 
-def read_content(definition: Definition) -> Annotations | Classes | Contrasts:
+def read_content(definition: Definition) -> Annotations | Classes:
     """What a set holds beside its images; of the first ``limit`` images where that is given.
 
     Raises:
@@ -70,18 +70,14 @@ def read_content(definition: Definition) -> Annotations | Classes | Contrasts:
     """
     if is_classification(definition):
         return labels.classes_of(definition)
-    content: Annotations | Contrasts
-    if definition.layout in CONTRASTS:
-        content = CONTRASTS[definition.layout](definition)
-    else:
-        content = Annotations()
-        if definition.layout in IN_SHARDS:
-            content.add(captions.webdataset(definition))
-        else:
-            read, expected = captions.READERS[definition.layout]
-            file = definition.annotation()
-            with read_as(file, expected):
-                content.add(read(file, definition))
+    content = CONTRASTS[definition.layout](definition) if definition.layout in CONTRASTS else Annotations()
+    if definition.layout in IN_SHARDS:
+        content.add(captions.webdataset(definition))
+    elif definition.layout in captions.READERS:
+        read, expected = captions.READERS[definition.layout]
+        file = definition.annotation()
+        with read_as(file, expected):
+            content.add(read(file, definition))
     if definition.limit is not None:
         content = content.kept([i < definition.limit for i in range(len(content.images))])
     if not content.texts(""):

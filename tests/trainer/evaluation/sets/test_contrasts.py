@@ -46,8 +46,11 @@ def test_sugarcrepe_has_seven_kinds_with_a_caption_and_a_negative_for_each_image
     assert [len(questions) for questions in opened.content.by_kind().values()] == [2] * 7
     second = opened.content.questions[1]
     assert (second.kind, opened.images.key(second.images[0])) == ("add_obj", "000000000000.jpg")
-    texts = [opened.content.answers[i] for i in second.texts]
-    assert texts == [("add_obj/3#caption", "true add_obj 1"), ("add_obj/3#negative", "false add_obj 1")]
+    answers = [opened.content.captions[i] for i in second.texts]
+    assert [(one.key, one.text) for one in answers] == [
+        ("add_obj/3#caption", "true add_obj 1"),
+        ("add_obj/3#negative", "false add_obj 1"),
+    ]
 
 
 def test_texts_are_named_by_set_kind_and_number(sugarcrepe):
@@ -146,10 +149,10 @@ def test_a_pair_is_right_when_both_texts_choose_their_own_image():
 
 
 def test_the_answers_of_each_kind_follow_its_questions():
-    contrasts = Contrasts("composition")
-    contrasts.add("a", ("1.jpg",), {"a/0#caption": "x", "a/0#negative": "y"})
-    contrasts.add("b", ("1.jpg",), {"b/0#caption": "y", "b/0#negative": "x"})
-    contrasts.add("a", ("2.jpg",), {"a/1#caption": "x", "a/1#negative": "y"})
+    contrasts = Contrasts(table="composition")
+    contrasts.ask("a", ("1.jpg",), {"a/0#caption": "x", "a/0#negative": "y"})
+    contrasts.ask("b", ("1.jpg",), {"b/0#caption": "y", "b/0#negative": "x"})
+    contrasts.ask("a", ("2.jpg",), {"a/1#caption": "x", "a/1#negative": "y"})
     x, y = [1.0, 0.0], [0.0, 1.0]
     found = right_answers(contrasts, torch.tensor([x, y]), torch.tensor([x, y, y, x, x, y]))
     assert {kind: right.tolist() for kind, right in found.items()} == {"a": [True, False], "b": [False]}
