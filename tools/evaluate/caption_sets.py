@@ -12,7 +12,7 @@ def caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
         name, equals, fields = argument.partition("=")
         if not (name and equals and fields) or "/" in name:
             raise ConfigError(
-                f"caption set {argument!r}; expected NAME=CAPTION_FIELD[,CAPTION_FIELD...], NAME without '/'"
+                f"caption set {argument!r}; expected NAME=CAPTION_FIELD[,CAPTION_FIELD...], no '/' in NAME"
             )
         if name in sets:
             raise ConfigError(

@@ -30,7 +30,7 @@ def iter_downloaded(patterns: Sequence[str], field: str | None, progress: bool =
         for key, value in _metadata(file, field) if file.endswith(".parquet") else _tar(file, field):
             if not is_listable(key):
                 raise DamagedShardError(
-                    f"sample key {key!r:.100} of {file!r} cannot be a line of a key list; rename the sample"
+                    f"sample key {key!r:.100} of {file!r} is no line of a key list; rename the sample"
                 )
             text = None if value is None or value == "" else str(value)
             yield key, text if field else key

@@ -104,9 +104,7 @@ class Encoder:
             try:
                 kept = np.load(file, allow_pickle=False)
             except (OSError, ValueError, EOFError) as error:
-                raise ConfigError(
-                    f"the kept features {str(file)!r} cannot be read ({error}); remove the file"
-                ) from error
+                raise ConfigError(f"the kept features {str(file)!r} cannot be read ({error}); remove it") from error
             if kept.shape != shape or kept.dtype != np.float32:
                 raise ConfigError(
                     f"the kept features {str(file)!r} are {kept.dtype} of shape {kept.shape}; expected float32 of "

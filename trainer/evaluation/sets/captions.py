@@ -216,9 +216,7 @@ def webdataset(definition: Definition) -> Iterator[Row]:
         texts = lines_in(value) if isinstance(value, str) and definition.captions.startswith(".") else value
         texts = [texts] if isinstance(texts, str) else texts
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise ConfigError(
-                f"{where}: {definition.captions!r} holds {value!r:.80}; expected a caption or a list of them"
-            )
+            raise ConfigError(f"{where}: {definition.captions!r} holds {value!r:.80}; expected a caption or a list")
         yield from ((key, text) for text in texts)
 
 

@@ -76,9 +76,7 @@ def find_classes(name: str | Path) -> Classes:
     file = Path(name) if Path(name).is_file() else SHIPPED / f"{name}.json"
     if not file.is_file():
         there = ", ".join(shipped_classes())
-        raise ConfigError(
-            f"the classes file {str(name)!r} cannot be read: no such file; give one, or a name of {there}"
-        )
+        raise ConfigError(f"the classes file {str(name)!r} cannot be read: no such file; give one, or one of {there}")
     return read_classes(file)
 
 

@@ -78,9 +78,7 @@ def read_definitions(file: Path) -> list[Definition]:
         raise ConfigError(f"the evaluation sets {str(file)!r} cannot be read: {error}") from error
     sets = content.get("sets") if isinstance(content, Mapping) else None
     if not isinstance(sets, Mapping) or not sets:
-        raise ConfigError(
-            f"{str(file)!r} defines no evaluation set; expected 'sets:' with NAME: {{layout: ...}} below it"
-        )
+        raise ConfigError(f"{str(file)!r} defines no evaluation set; expected 'sets:' with NAME: {{layout: ...}} in it")
     if unknown := set(content) - {"sets", "root"}:
         raise ConfigError(f"{str(file)!r} has {sorted(map(str, unknown))[0]!r} next to 'sets' and 'root'")
     root = file.parent / str(content.get("root") or ".")

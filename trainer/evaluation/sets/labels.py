@@ -80,9 +80,7 @@ def class_folders(definition: Definition) -> Labelled:
             f"first {next(iter(listed.values()))!r} (set {definition.name!r}); check 'images' and 'only'"
         )
     if not files:
-        raise ConfigError(
-            f"set {definition.name!r}: {', '.join(definition.images)} holds no image below a class folder"
-        )
+        raise ConfigError(f"set {definition.name!r}: {', '.join(definition.images)} holds no image in a class folder")
     return FolderImages(files, names), labels
 
 

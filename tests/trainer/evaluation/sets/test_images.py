@@ -155,7 +155,7 @@ def test_shards_hold_captions_in_a_text_member_or_in_their_json(tmp_path):
     assert texts(in_json, "captions") == ["One.", "Two."]
     assert texts(in_json, "captions.1") == ["Two."]
     assert texts(in_json, "caption") == ["Alone."]
-    with pytest.raises(ConfigError, match="'number' holds 3; expected a caption or a list of them"):
+    with pytest.raises(ConfigError, match="'number' holds 3; expected a caption or a list"):
         texts(in_json, "number")
     with pytest.raises(CaptionFieldError, match=r"sample 'k' of shard .*: its json has nothing at 'none'"):
         texts(in_json, "none")

@@ -143,7 +143,7 @@ def test_a_label_may_be_a_path_of_folders(tmp_path):
 
 def test_a_folder_that_is_no_class_and_a_folder_without_images_are_refused(tmp_path, classes_file):
     (tmp_path / "images" / "cow").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="holds no image below a class folder"):
+    with pytest.raises(ConfigError, match="holds no image in a class folder"):
         open_set(define("class-folders", tmp_path / "images", classes=classes_file))
     (tmp_path / "images" / "cow" / "1.jpg").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"label 'cow' of folder 'cow' in .*images' is none of the 3 classes"):
