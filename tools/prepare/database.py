@@ -47,7 +47,7 @@ def temporary_database(output: Path) -> Iterator["Database"]:
 
 
 class Database:
-    """Tables, and queries of them in SQL; ``?`` in a statement stands for the values in their order."""
+    """Tables, and queries of them in SQL; the values of a query replace its ``?`` in their order."""
 
     def __init__(self, connection: "duckdb.DuckDBPyConnection") -> None:
         self._connection = connection

@@ -1,6 +1,6 @@
 """Validation while a run trains: retrieval and zero-shot accuracy on held-out sets, images divided over the ranks.
 
-The sets are those of ``keyclip eval --sets``; the vectors of their texts come from a store.
+The sets are defined as for ``keyclip eval --sets``; the vectors of their texts come from a store.
 """
 
 import time

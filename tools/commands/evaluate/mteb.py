@@ -17,7 +17,7 @@ class Config(ModelConfig):
     """Evaluate a checkpoint on tasks of MTEB's image part.
 
     The texts of the tasks come from a field of a store, whatever their keys: embedded once, used by every checkpoint.
-    List those of new tasks with --write-texts, embed them, and run again. `pip install 'keyclip[mteb]'` first.
+    List the texts of new tasks with --write-texts, embed them, and run again. `pip install 'keyclip[mteb]'` first.
 
     Example:
         keyclip mteb --clip openai/clip-vit-large-patch14 --checkpoint runs/proclip --store eval.store

@@ -63,7 +63,7 @@ def texts_of(definition: Definition) -> dict[str, str]:
 
 
 def read_content(definition: Definition) -> Annotations | Classes:
-    """What a set holds beside its images; of the first ``limit`` images where that is given.
+    """The captions, questions or classes of a set; of the first ``limit`` images where that is given.
 
     Raises:
         ConfigError, InvalidDataError: unreadable, of another layout, or nothing is left.
