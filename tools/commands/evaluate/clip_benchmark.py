@@ -22,8 +22,8 @@ class Config(ModelConfig):
     """Run CLIP_benchmark's own command line with a checkpoint as its model.
 
     The prompts and captions of the sets come from a field of a store, whatever their keys: embedded once, used by every
-    checkpoint. List the texts of new sets with --write-texts, embed them, and run again. CLIP_benchmark needs a torchvision
-    made for the installed torch.
+    checkpoint. List the texts of new sets with --write-texts, embed them, and run again. CLIP_benchmark needs a
+    torchvision made for the installed torch.
 
     Example:
         keyclip clip-benchmark --clip openai/clip-vit-large-patch14 --checkpoint runs/proclip --store eval.store
