@@ -105,8 +105,9 @@ def open_set(definition: Definition) -> EvaluationSet:
             f"{', '.join(sources[:3])}, first {content.images[int(found.argmin())]!r}; check 'images', or leave them "
             "out with 'missing: skip'"
         )
+    there = [name for name, is_there in zip(content.images, found, strict=True) if is_there]
     content = content.kept(found.tolist())
-    if len(content.images) < len(images):  # a pair of images went with the one that is missing
+    if content.images != there:  # the other image of a pair is left out too
         images, _ = find_images(sources, content.images)
     return EvaluationSet(definition.name, images, content, num_missing=int((~found).sum()))
 
