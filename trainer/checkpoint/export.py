@@ -24,8 +24,8 @@ from trainer.model.adapter import Adapter, restored_adapter
 FORMAT = "keyclip-export/1"
 
 
-def export_folder(clip: str, checkpoint: Path, output: Path) -> None:
-    """Write the folder described above, whole or not at all.
+def export_folder(clip: str, checkpoint: Path, output: Path, check_clip: bool = True) -> None:
+    """Write the folder described above, whole or not at all; for ``check_clip`` see :func:`load_model`.
 
     Raises:
         ConfigError: the output exists, or ``clip`` cannot be loaded.
@@ -36,12 +36,12 @@ def export_folder(clip: str, checkpoint: Path, output: Path) -> None:
     if os.path.lexists(output):
         raise ConfigError(exists)
     output.parent.mkdir(parents=True, exist_ok=True)
-    if not make_folder(output, lambda folder: _fill(folder, clip, checkpoint)):
+    if not make_folder(output, lambda folder: _fill(folder, clip, checkpoint, check_clip)):
         raise ConfigError(exists)
 
 
-def _fill(folder: Path, clip: str, checkpoint: Path) -> None:
-    model = load_model(clip, checkpoint)
+def _fill(folder: Path, clip: str, checkpoint: Path, check_clip: bool) -> None:
+    model = load_model(clip, checkpoint, check_clip)
     assert model.adapter is not None
     model.tower.save(folder)
     save_file(model.adapter.state_dict(), folder / "adapter.safetensors", metadata={"format": "pt"})

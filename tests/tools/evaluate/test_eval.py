@@ -362,7 +362,6 @@ def failing(folder, capsys, *arguments) -> str:
         ({"sets": Path("a.yaml"), "captions": ("a=short",)}, "belong to --shards, not to --sets"),
         ({"shards": ("a.tar",), "only": ("photos",)}, "--only names sets of --sets"),
         ({"shards": ("a.tar",), "linear_probe": True}, "--linear-probe fits on sets of --sets"),
-        ({"sets": Path("a.yaml"), "resamples": -1}, "resamples is -1; expected at least 0"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, message):
@@ -387,7 +386,7 @@ def test_two_caption_sets_or_parts_of_one_name_are_refused(folder, capsys):
     error = failing(folder, capsys, *shards, "--captions", "a=short", "b=short", "a=long")
     assert "two caption sets are named 'a'; give each its own name, or pool their fields in one: a=short,long" in error
     parts = [f"p={folder / 'keys.txt'}"] * 2
-    assert "two parts have one name" in failing(folder, capsys, *shards, "--captions", "a=short", "--parts", *parts)
+    assert "two parts have the name 'p'" in failing(folder, capsys, *shards, "--captions", "a=short", "--parts", *parts)
 
 
 def test_a_caption_set_may_be_called_as_the_classes_are(folder, shard_result):

@@ -28,7 +28,8 @@ from trainer.checkpoint.model import load_model
 from trainer.data.join import Join
 from trainer.data.samples import ShardSamples
 from trainer.evaluation import features as evaluate
-from trainer.evaluation.features import caption_features, image_features
+from trainer.evaluation.features import image_features
+from trainer.evaluation.texts import caption_features
 from trainer.images.transform import BrokenImageError
 from trainer.model.adapter import Adapter
 from trainer.model.towers import load_image_tower
@@ -174,6 +175,10 @@ def test_an_adapter_of_stage_1_beside_another_clip_of_its_shape_is_refused(clip_
     load_model(str(clip_folder), tmp_path / "stage1")
     with pytest.raises(ConfigError, match=r"text space of 'clip' \(xxh3:.* is another model .*: give that one"):
         load_model(str(other_clip), tmp_path / "stage1")
+    assert load_model(str(other_clip), tmp_path / "stage1", check_clip=False).adapter is not None
+    with pytest.raises(ConfigError, match="or --check-clip False if they share their text space"):
+        export_folder(str(other_clip), tmp_path / "stage1", tmp_path / "export")
+    export_folder(str(other_clip), tmp_path / "stage1", tmp_path / "export", check_clip=False)
 
 
 @pytest.mark.parametrize("more", [{"lock_image": True}, {"lora_rank": 2}, {}])
@@ -195,6 +200,7 @@ def test_text_features_of_another_clip_are_refused(clip_folder, other_clip, tmp_
     load_model(str(clip_folder), None).require_fit(Join(path, ["own/short"]))
     with pytest.raises(ConfigError, match=r"field 'own/short' .* holds text features of 'own' \(xxh3:.* another model"):
         load_model(str(other_clip), None).require_fit(Join(path, ["own/short"]))
+    load_model(str(other_clip), None, check_clip=False).require_fit(Join(path, ["own/short"]))
 
 
 def test_the_drift_probe_puts_the_tuned_tower_beside_clips_own_text(clip_folder, tmp_path):
