@@ -7,11 +7,14 @@ their command is called, so that ``keyclip --help`` answers at once.
 import difflib
 import importlib.metadata
 import importlib.util
+import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# command words -> (module, what it does)
+_IMPORTS, _EXPORTS = "tools.commands.vectors.importing", "tools.commands.vectors.exporting"
+
+# command words -> (module, or module:COMMAND where several share one; what it does)
 COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("data", "pack"): ("tools.commands.data.pack", "a folder or table of images and captions into shards"),
     ("data", "check"): ("tools.commands.data.check", "broken images, repeated keys and missing captions in shards"),
@@ -38,45 +41,18 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("store", "compact"): ("tools.commands.store.compact", "a store into one without holes"),
     ("store", "drop"): ("tools.commands.store.drop", "remove a field, or blocks of it"),
     ("browse",): ("tools.commands.browse", "look through a store and its images in a web browser"),
-    ("vectors", "import", "sidecar"): (
-        "tools.commands.vectors.import_sidecar",
-        "LLM2CLIP's tars of vectors into a store",
-    ),
-    ("vectors", "import", "merged"): (
-        "tools.commands.vectors.import_merged",
-        "image tars that hold vectors into a store",
-    ),
-    ("vectors", "import", "dpt"): (
-        "tools.commands.vectors.import_dpt",
-        "evaluation features saved by torch into a store",
-    ),
-    ("vectors", "import", "clip-retrieval"): (
-        "tools.commands.vectors.import_clip_retrieval",
-        "clip-retrieval's folders into a store",
-    ),
-    ("vectors", "import", "parquet"): (
-        "tools.commands.vectors.import_parquet",
-        "Parquet files of keyed vectors into a store",
-    ),
-    ("vectors", "import", "lance"): (
-        "tools.commands.vectors.import_lance",
-        "a Lance dataset of keyed vectors into a store",
-    ),
-    ("vectors", "export", "sidecar"): (
-        "tools.commands.vectors.export_sidecar",
-        "vectors as tars beside image tars",
-    ),
-    ("vectors", "export", "merged"): (
-        "tools.commands.vectors.export_merged",
-        "copies of image tars with the vectors in them",
-    ),
-    ("vectors", "export", "dpt"): ("tools.commands.vectors.export_dpt", "evaluation features as torch saves them"),
-    ("vectors", "export", "clip-retrieval"): (
-        "tools.commands.vectors.export_clip_retrieval",
-        "a field as clip-retrieval's folder",
-    ),
-    ("vectors", "export", "parquet"): ("tools.commands.vectors.export_parquet", "fields as Parquet files"),
-    ("vectors", "export", "lance"): ("tools.commands.vectors.export_lance", "fields as a Lance dataset"),
+    ("vectors", "import", "sidecar"): (f"{_IMPORTS}:SIDECAR", "LLM2CLIP's tars of vectors into a store"),
+    ("vectors", "import", "merged"): (f"{_IMPORTS}:MERGED", "image tars that hold vectors into a store"),
+    ("vectors", "import", "dpt"): (f"{_IMPORTS}:DPT", "evaluation features saved by torch into a store"),
+    ("vectors", "import", "clip-retrieval"): (f"{_IMPORTS}:CLIP_RETRIEVAL", "clip-retrieval's folders into a store"),
+    ("vectors", "import", "parquet"): (f"{_IMPORTS}:PARQUET", "Parquet files of keyed vectors into a store"),
+    ("vectors", "import", "lance"): (f"{_IMPORTS}:LANCE", "a Lance dataset of keyed vectors into a store"),
+    ("vectors", "export", "sidecar"): (f"{_EXPORTS}:SIDECAR", "vectors as tars beside image tars"),
+    ("vectors", "export", "merged"): (f"{_EXPORTS}:MERGED", "copies of image tars with the vectors in them"),
+    ("vectors", "export", "dpt"): (f"{_EXPORTS}:DPT", "evaluation features as torch saves them"),
+    ("vectors", "export", "clip-retrieval"): (f"{_EXPORTS}:CLIP_RETRIEVAL", "a field as clip-retrieval's folder"),
+    ("vectors", "export", "parquet"): (f"{_EXPORTS}:PARQUET", "fields as Parquet files"),
+    ("vectors", "export", "lance"): (f"{_EXPORTS}:LANCE", "fields as a Lance dataset"),
     ("prompts",): ("tools.commands.evaluate.prompts", "class prompts of a zero-shot task as keyed captions, for embed"),
     ("eval-captions",): (
         "tools.commands.evaluate.eval_captions",
@@ -171,8 +147,8 @@ def _dispatch(argv: list[str]) -> int:
         return int(importlib.import_module(OTHERS[argv[0]][0]).main(argv[1:]))
     for length in (3, 2, 1):
         if (words := tuple(argv[:length])) in COMMANDS:
-            module = importlib.import_module(COMMANDS[words][0])
-            return run_command(module.Config, module.run, argv[length:], f"keyclip {' '.join(words)}")
+            command = pkgutil.resolve_name(COMMANDS[words][0])
+            return run_command(command.Config, command.run, argv[length:], f"keyclip {' '.join(words)}")
     group: tuple[str, ...] = ()
     while len(group) < len(argv) and any(words[: len(group) + 1] == (*group, argv[len(group)]) for words in COMMANDS):
         group = (*group, argv[len(group)])

@@ -8,7 +8,6 @@ import numpy as np
 
 import store
 from embedder.models.encoder import Encoder
-from embedder.models.text import CAPTION
 from embedder.run.report import FieldReport
 from store.common.errors import FieldNotFoundError
 from store.core.spec import StoredDtype
@@ -78,19 +77,7 @@ def open_target(
     Raises:
         SpecMismatchError: the field was made by another model or in another way.
     """
-    made = encoder.provenance
-    spec = store.FieldSpec(
-        model=made.model,
-        revision=made.revision,
-        kind=made.kind,
-        template="" if made.template == CAPTION else made.template,
-        pooling=made.pooling,
-        max_length=made.max_length,
-        normalize=made.normalize,
-        caption_field=caption_field,
-        dim=made.dim,
-        dtype=dtype or _stored_dtype(opened, name),
-    )
+    spec = encoder.provenance.spec(caption_field, dtype or _stored_dtype(opened, name))
     return Target(caption_field, name, TargetField(opened, name, spec), FieldReport(name))
 
 

@@ -1,6 +1,6 @@
 """The commands that documents show: their shell blocks, taken apart as a shell would."""
 
-import importlib
+import pkgutil
 import re
 import shlex
 from collections.abc import Sequence
@@ -88,4 +88,4 @@ def parse(shown: Shown) -> Any:
         return parse_config(EmbedConfig, arguments, "embedder")
     if program[0] == "trainer":
         return parse_training(program[1], arguments)
-    return parse_config(importlib.import_module(COMMANDS[program][0]).Config, arguments, "keyclip")
+    return parse_config(pkgutil.resolve_name(COMMANDS[program][0]).Config, arguments, "keyclip")

@@ -1,7 +1,7 @@
 """The command line as a whole: groups, completion, training, and every flag of every command filled wrongly."""
 
-import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +77,7 @@ WRONG = [
 def test_no_value_of_a_flag_is_more_than_a_sentence(capsys, command):
     module, config = CONFIGS[command]
     main_of = main
-    for setting in settings_of(getattr(importlib.import_module(module), config)).values():
+    for setting in settings_of(getattr(pkgutil.resolve_name(module), config)).values():
         bounded = {int, float, bool} & set(setting.types) or setting.choices
         for wrong in WRONG if bounded else ():
             words = [*command.split(), f"{setting.flag}={wrong}"]
@@ -95,7 +95,7 @@ def test_no_value_of_a_flag_is_more_than_a_sentence(capsys, command):
 @pytest.mark.parametrize("command", CONFIGS)
 def test_a_command_without_its_settings_or_with_an_unknown_one_is_one_sentence(capsys, command):
     module, config = CONFIGS[command]
-    settings = settings_of(getattr(importlib.import_module(module), config)).values()
+    settings = settings_of(getattr(pkgutil.resolve_name(module), config)).values()
     cases = [["--no-such-flag", "1"], ["--config", "/dev/null/x"]]
     for words in cases:
         try:

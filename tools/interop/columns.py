@@ -1,4 +1,4 @@
-"""What every format is read as: files of columns, a column holding the keyed vectors of one caption field.
+"""What every format is read as: files of columns; a column holds the keyed vectors of one caption field.
 
 Opening a file checks its structure (names, order, sizes, types); reading gives rows of a column. So an import knows
 that a file is sound before it stores anything of it.
@@ -33,9 +33,9 @@ class Column:
     read: Callable[[Rows], Vectors]
     """Ascending row numbers (m,) to vectors (m, dim), float16, float32 or float64."""
     caption_hashes: NDArray[np.uint64]
-    """(n,); UNKNOWN_CAPTION where the file does not tell."""
+    """(n,); UNKNOWN_CAPTION where the file does not say."""
     made_by: store.FieldSpec | None = None
-    """How the vectors were made, where the file tells."""
+    """How the vectors were made, where the file says so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ class VectorFile:
     path: str
     """For messages."""
     name: str
-    """What blocks are called after."""
+    """First part of the names of its blocks."""
     columns: Sequence[Column]
 
 
@@ -53,7 +53,6 @@ class VectorFile:
 class Source:
     """A file, or the files that belong together, still closed."""
 
-    path: str
     num_bytes: int
     open: Callable[[], AbstractContextManager[VectorFile]]
 

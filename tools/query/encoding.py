@@ -27,8 +27,7 @@ def load_model(field: store.Field, model: str | None, adapters: Sequence[str] = 
         ConfigError: the model is not at hand, or is another one.
     """
     from embedder.models.load import load_encoder  # loads torch
-    from embedder.models.options import ModelOptions
-    from embedder.models.text import CAPTION
+    from embedder.models.options import CAPTION, ModelOptions
 
     spec = field.spec
     name, *own_adapters = spec.model.split("+")

@@ -5,8 +5,7 @@ import pytest
 import tokenizers
 import transformers
 
-from embedder.models.text import Template, clean
-from embedder.models.tokens import CaptionTokenizer
+from embedder.models.tokens import CaptionTokenizer, Template, clean
 from store.common.errors import ConfigError
 from tests.embedder.small_models import MINILM, clip_tokenizer, llama3_tokenizer
 
