@@ -76,8 +76,8 @@ def _load_modules() -> None:
     for name in (*names, *LATE):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    for module_name, _ in COMMANDS.values():
-        for setting in settings_of(importlib.import_module(module_name).Config).values():
+    for command, _ in COMMANDS.values():
+        for setting in settings_of(pkgutil.resolve_name(command).Config).values():
             with contextlib.suppress(ConfigError):
                 setting.from_words([""])  # which makes what checks it
 

@@ -192,7 +192,7 @@ def test_a_package_of_the_users_own_in_our_place_is_one_sentence(tmp_path, packa
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 1
-    assert result.stderr.startswith(f"keyclip: error: the Python package '{package}' is that of ")
+    assert result.stderr.startswith(f"keyclip: error: the Python package '{package}' comes from ")
     assert result.stderr.count("\n") == 1
 
 

@@ -14,8 +14,8 @@ from embedder.run.reading import Reader
 from store.common.errors import ConfigError
 from store.common.outputs import KEY_LIST, Outputs
 from store.common.ranks import Ranks
-from store.common.settings import Positional
 from store.sources.keylist import line_of
+from tools.commands.store.base import StoreConfig, first_of
 from tools.prepare.downloaded import files_of
 from tools.query.coverage import Coverage, cover
 from tools.query.printing import printable, progress_bar
@@ -24,7 +24,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
+class Config(StoreConfig):
     """Compare the fields of a store with shards or keyed caption files.
 
     Which captions lack a vector, which vectors have no sample, which were made from another caption than today's?
@@ -36,8 +36,6 @@ class Config:
     Then `keyclip embed --keys missing.txt ...` embeds what is missing.
     """
 
-    store: Positional[str]
-    """Folder or URL of the store."""
     shards: tuple[str, ...] = ()
     """Webdataset shards: paths, globs, brace ranges, or @FILE with one shard a line."""
     captions: tuple[str, ...] = ()
@@ -56,8 +54,6 @@ class Config:
     """The same for keys of vectors that have no sample."""
     overwrite: bool = False
     """Replace lists that are there."""
-    json: bool = False
-    """Print json, with all keys."""
 
     def __post_init__(self) -> None:
         if bool(self.shards) == bool(self.captions):
@@ -122,8 +118,7 @@ def _show(coverage: Coverage) -> None:
         (coverage.changed, "have the vector of another caption: they changed, or these are other data"),
         (coverage.orphans, "vectors have no sample here"),
     ):
-        named = ", ".join(map(printable, keys[:SHOWN])) + (", ..." if len(keys) > SHOWN else "")
-        print(f"  {len(keys):>12,} {what}{f': {named}' if keys else ''}")
+        print(f"  {len(keys):>12,} {what}{f': {first_of(keys, SHOWN)}' if keys else ''}")
     without = coverage.num_empty + coverage.num_absent
     print(f"  {without:>12,} of {coverage.num_samples:,} samples have no caption: ", end="")
     print(f"{coverage.num_empty:,} empty, {coverage.num_absent:,} without the caption field")

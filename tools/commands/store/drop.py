@@ -5,29 +5,25 @@ from dataclasses import dataclass
 
 import store
 from store.common.errors import DamagedFieldError
-from store.common.settings import Positional
+from tools.commands.store.base import StoreConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
+class Config(StoreConfig):
     """Remove a field from a store and give its space back; or with --blocks only some of its blocks.
 
     The space of dropped blocks is used again by the next ones; `keyclip store compact` gives it back.
 
-    A field goes whatever is damaged in it.
+    A field goes whatever is damaged in it; --json prints null as its number of vectors.
 
     Example:
         keyclip store drop cc3m.store --field minilm/captions.0
     """
 
-    store: Positional[str]
-    """Folder or URL of the store."""
     field: str
     """Name of the field."""
     blocks: tuple[str, ...] = ()
     """Names of blocks; without any the whole field goes."""
-    json: bool = False
-    """Print the counts as json; the number of vectors of a damaged field is null."""
 
 
 def run(config: Config) -> None:

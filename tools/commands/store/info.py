@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import store
-from store.common.settings import Positional
+from tools.commands.store.base import StoreConfig
 from tools.query.coverage import KeyCoverage, cover_keys
 from tools.query.printing import gigabytes, printable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
+class Config(StoreConfig):
     """Show the fields of a store: how many vectors, how they were made, how they are kept.
 
     A field that is damaged is named with the reason; then the exit status is 1.
@@ -23,12 +23,8 @@ class Config:
         keyclip store info cc3m.store
     """
 
-    store: Positional[str]
-    """Folder or URL of the store."""
     shards: tuple[str, ...] = ()
     """Local shards whose samples to look up: paths, globs, brace ranges, or @FILE."""
-    json: bool = False
-    """Print json."""
 
 
 def run(config: Config) -> int:

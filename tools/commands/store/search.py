@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 import store
 from store.common.errors import ConfigError, MissingKeysError
-from store.common.settings import AtLeastOne, Positional
+from store.common.settings import AtLeastOne
+from tools.commands.store.base import FieldConfig
 from tools.query.encoding import load_model
-from tools.query.printing import choose_field, printable, progress_bar
+from tools.query.printing import printable, progress_bar
 from tools.query.search import Engine, Hit, Search
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ SHOWN = 160
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
+class Config(FieldConfig):
     """Find the vectors nearest to a text or to a stored vector, by cosine, exactly: every vector is compared.
 
     The field is read once, piece by piece, for all queries together: memory stays bounded at any size. A text goes
@@ -33,14 +34,10 @@ class Config:
         keyclip store search cc3m.store --field minilm/captions.0 --key 000000003 --k 20
     """
 
-    store: Positional[str]
-    """Folder or URL of the store."""
     text: tuple[str, ...] = ()
     """Texts to search for."""
     key: tuple[str, ...] = ()
     """Sample keys whose vectors to search for; a key is not its own neighbour."""
-    field: str = ""
-    """Name of the field; may be left out where there is only one."""
     k: AtLeastOne = 10
     """How many neighbours."""
     shards: tuple[str, ...] = ()
@@ -53,8 +50,6 @@ class Config:
     """Where the model runs: cuda, cuda:1, mps or cpu."""
     engine: Engine = "numpy"
     """What compares vectors; faiss (keyclip[faiss]) is quicker with many queries on many cores."""
-    json: bool = False
-    """Print json."""
 
     def __post_init__(self) -> None:
         if not self.text and not self.key:
@@ -65,7 +60,7 @@ class Config:
 
 def run(config: Config) -> None:
     """Search and print the hits."""
-    field = choose_field(store.open(config.store), config.field)
+    field = config.open_field()
     search = Search(field, engine=config.engine, progress=progress_bar(config.json))
     gallery = _gallery(config) if config.shards else None
     queries = [{"text": text} for text in config.text] + [{"key": key} for key in config.key]

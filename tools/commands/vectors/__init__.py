@@ -1,11 +1,1 @@
 """``keyclip vectors import FORMAT`` and ``keyclip vectors export FORMAT``: the settings of each format."""
-
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-
-class Command(NamedTuple):
-    """Settings and function of a command that shares its module with others; see :mod:`tools.__main__`."""
-
-    Config: type[Any]
-    run: Callable[[Any], None]

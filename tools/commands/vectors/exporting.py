@@ -6,7 +6,7 @@ from pathlib import Path
 
 from store.common.errors import ConfigError
 from store.common.settings import Count
-from tools.commands.vectors import Command
+from tools.commands import Command
 from tools.interop.config import Embeddings, ExportConfig, FileDtype
 from tools.interop.report import ExportReport
 

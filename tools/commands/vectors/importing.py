@@ -8,7 +8,7 @@ from pathlib import Path
 from store.common.errors import ConfigError
 from store.common.settings import Positional
 from store.sources.shards import expand_shards
-from tools.commands.vectors import Command
+from tools.commands import Command
 from tools.interop.columns import Source, column_names
 from tools.interop.config import CaptionedImportConfig, Embeddings, ImportConfig
 
