@@ -7,10 +7,13 @@ their command is called, so that ``keyclip --help`` answers at once.
 import difflib
 import importlib.metadata
 import importlib.util
+import itertools
 import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from tools import stand_ins
 
 _IMPORTS, _EXPORTS = "tools.commands.vectors.importing", "tools.commands.vectors.exporting"
 
@@ -116,6 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from store.common.command import exit_status
 
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and (words[:1] == ["completion"] or {"-h", "--help"} & {*itertools.takewhile("--".__ne__, words)}):
+        stand_ins.install()  # the process ends after the help
     return exit_status(lambda: _dispatch(words))
 
 
