@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import store
 from store.core.contract import Field, Progress
-from tools.query.pieces import pieces
+from tools.query.pieces import Pieces
 
 Matrix = NDArray[np.float32]
 
@@ -67,7 +67,7 @@ def compare(a: Field, b: Field, cosine: float, progress: Progress | None = None)
     """
     found = FieldDifference(field=a.name, spec=a.spec.differences(b.spec))
     block, keys = "", list[str]()
-    for piece in pieces(a, progress):
+    for piece in Pieces(a, progress):
         if piece.block != block:
             block = piece.block
             with a.snapshot() as snapshot:
