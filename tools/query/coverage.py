@@ -1,6 +1,6 @@
-"""Which captions have their vector: fields of a store beside shards or keyed caption files.
+"""Which captions have their vector: fields of a store compared with shards or keyed caption files.
 
-Samples are read once, in their order. Memory is for 50 bytes per sample and the keys that are listed.
+Samples are read once, in their order. Memory: 50 bytes per sample, and the listed keys.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,17 +22,17 @@ MAX_LISTED = 24
 
 @dataclass(kw_only=True, slots=True)
 class Coverage:
-    """What was found for one field."""
+    """Coverage of one field."""
 
     field: str
     caption_field: str
     num_vectors: int
     num_samples: int = 0
-    """Samples that were read."""
+    """Samples read."""
     num_covered: int = 0
-    """Captions that have the vector made from them, as far as is known."""
+    """Captions that have their vector; the vector's caption may be unknown."""
     num_unknown: int = 0
-    """Of these: vectors of which nobody knows from which caption they were made."""
+    """Covered captions whose vector was made from an unknown caption."""
     num_empty: int = 0
     """Samples whose caption is empty; they need no vector."""
     num_absent: int = 0
@@ -42,7 +42,7 @@ class Coverage:
     changed: list[str] = default(default_factory=list)
     """Keys whose vector was made from another caption."""
     orphans: list[str] = default(default_factory=list)
-    """Keys of vectors that have no sample here."""
+    """Keys of vectors without a sample."""
 
     @property
     def complete(self) -> bool:
@@ -57,7 +57,7 @@ class KeyCoverage:
     num_samples: int
     num_covered: int
     num_without_sample: int
-    """Vectors of other keys."""
+    """Vectors whose key is no sample's."""
     uncovered: list[str]
     """The first keys without a vector."""
 

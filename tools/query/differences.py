@@ -39,9 +39,9 @@ class FieldDifference:
     spec: list[str] = default(default_factory=list)
     """One clause per setting that differs, A first."""
     num_shared: int = 0
-    """Keys that both have."""
+    """Keys in both."""
     num_identical: int = 0
-    """Of these: vectors that are equal to the last bit, as float32."""
+    """Shared keys whose vectors are equal to the last bit, as float32."""
     only_in_a: Keys = default(default_factory=Keys)
     only_in_b: Keys = default(default_factory=Keys)
     captions: Keys = default(default_factory=Keys)
@@ -49,7 +49,7 @@ class FieldDifference:
     vectors: Keys = default(default_factory=Keys)
     """Shared keys whose vectors are farther apart than allowed."""
     least_cosine: float | None = None
-    """Of the shared keys' vectors; None without any, or if the widths differ."""
+    """The least cosine between the two vectors of a shared key; None without shared keys, or if the widths differ."""
 
     @property
     def same(self) -> bool:

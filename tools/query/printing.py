@@ -27,8 +27,8 @@ def progress_bar(quiet: bool) -> Progress:
 
 
 def printable(text: str) -> str:
-    """Text that cannot steer a terminal: escapes for control characters, marks that change the direction of writing,
-    line separators and half surrogate pairs.
+    """Text that cannot steer a terminal: control characters, direction marks, line separators and halves of surrogate
+    pairs are shown as escapes.
     """
     return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
 

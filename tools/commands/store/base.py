@@ -1,12 +1,17 @@
 """Settings that the commands of ``keyclip store`` share."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import store
 from store.common.errors import ConfigError
 from store.common.settings import Positional
 from tools.query.printing import printable
+
+if TYPE_CHECKING:
+    from tools.query.gallery import Gallery
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +48,15 @@ class FieldConfig(StoreConfig):
             named = ", ".join(map(repr, names))
             raise ConfigError(f"the store {opened.path!r} has {len(names)} fields; name one with --field: {named}")
         return opened.field(names[0])
+
+
+def open_gallery(shards: Sequence[str], quiet: bool) -> "Gallery | None":
+    """The samples of shards, if any are named; raises as :class:`tools.query.gallery.Gallery`."""
+    if not shards:
+        return None
+    from tools.query.gallery import Gallery  # loads torch
+
+    return Gallery(shards, show_progress=not quiet and sys.stderr.isatty())
 
 
 def first_of(keys: Sequence[str], shown: int, total: int | None = None) -> str:

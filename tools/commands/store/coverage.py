@@ -27,8 +27,9 @@ SHOWN = 5
 class Config(StoreConfig):
     """Compare the fields of a store with shards or keyed caption files.
 
-    Which captions lack a vector, which vectors have no sample, which were made from another caption than today's?
-    Exit status 1 if a caption lacks its vector or has changed. Vectors without a sample are told, but are no fault.
+    Shows which captions lack a vector, which vectors have no sample, and which were made from an older caption.
+    Exit status 1 if a caption lacks its vector or has changed. Vectors without a sample are shown, but are no fault.
+    --json prints all keys.
 
     Example:
         keyclip store coverage cc3m.store --shards 'cc3m/{00000..00331}.tar' --write-missing missing.txt
@@ -37,23 +38,23 @@ class Config(StoreConfig):
     """
 
     shards: tuple[str, ...] = ()
-    """Webdataset shards: paths, globs, brace ranges, or @FILE with one shard a line."""
+    """Webdataset shards: paths, globs, brace ranges, or @FILE with one shard per line."""
     captions: tuple[str, ...] = ()
     """Keyed caption files instead of shards: .jsonl, .csv, .tsv or .parquet."""
     key_column: str = "key"
     """The column of the keyed files that holds the sample key."""
     keys: Path | None = None
-    """Look only at the samples listed in this file, one key a line."""
+    """Look only at the samples listed in this file, one key per line."""
     fields: tuple[str, ...] = ()
     """Fields to compare; all by default."""
     write_missing: Path | None = None
-    """Write the keys of captions that lack a vector in any of the fields into this file, one a line."""
+    """Write the keys of captions that lack a vector in any of the fields to this file, one per line."""
     write_changed: Path | None = None
     """The same for keys whose caption has changed."""
     write_orphans: Path | None = None
     """The same for keys of vectors that have no sample."""
     overwrite: bool = False
-    """Replace lists that are there."""
+    """Replace existing lists."""
 
     def __post_init__(self) -> None:
         if bool(self.shards) == bool(self.captions):
@@ -84,7 +85,7 @@ def run(config: Config) -> int:
 
 
 def _chunks(config: Config, caption_fields: list[str]) -> Iterator[Chunk]:
-    """The samples as embed reads them; each row has a caption for every field, in their order."""
+    """The samples as embed reads them; each row has a caption for every field, in the order of the fields."""
     unique = tuple(dict.fromkeys(caption_fields))
     reader = Reader(
         EmbedConfig(

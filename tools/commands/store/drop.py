@@ -10,11 +10,10 @@ from tools.commands.store.base import StoreConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config(StoreConfig):
-    """Remove a field from a store and give its space back; or with --blocks only some of its blocks.
+    """Remove a field from a store and free its space; or with --blocks only some of its blocks.
 
-    The space of dropped blocks is used again by the next ones; `keyclip store compact` gives it back.
-
-    A field goes whatever is damaged in it; --json prints null as its number of vectors.
+    New blocks use the space of dropped blocks; `keyclip store compact` frees it.
+    A damaged field can be removed, too; --json prints null as its number of vectors.
 
     Example:
         keyclip store drop cc3m.store --field minilm/captions.0
@@ -23,7 +22,7 @@ class Config(StoreConfig):
     field: str
     """Name of the field."""
     blocks: tuple[str, ...] = ()
-    """Names of blocks; without any the whole field goes."""
+    """Names of blocks; without them the whole field is removed."""
 
 
 def run(config: Config) -> None:

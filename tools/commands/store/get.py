@@ -33,11 +33,11 @@ class Config(FieldConfig):
     key: Positional[tuple[str, ...]] = ()
     """Sample keys."""
     keys: Path | None = None
-    """Get the keys listed in this file, one a line, after those named."""
+    """Get the keys listed in this file, one per line, after the keys on the command line."""
     npy: Path | None = None
     """Save the vectors (keys, width) into this npy file, as float16 where that is stored, else float32."""
     overwrite: bool = False
-    """Replace an npy file that is there."""
+    """Replace an existing npy file."""
 
 
 def run(config: Config) -> None:
@@ -62,13 +62,13 @@ def run(config: Config) -> None:
 
 
 def _save(field: store.Field, keys: list[str], file: Path, outputs: Outputs, quiet: bool) -> None:
-    """Write the file piece by piece, so that any number of vectors fits; an older one stays until it is whole."""
+    """Write the file piece by piece, so that any number of vectors fits; an older file stays until the end."""
     shape = (len(keys), field.spec.dim)
     dtype = field.get(keys[:1]).dtype
     progress = progress_bar(quiet)
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     part = outputs.claim(file, NPY, shape[0] * shape[1] * dtype.itemsize)
-    with part.open("r+b") as stream:  # not mapped: a disk that fills up would end the process
+    with part.open("r+b") as stream:  # not memory-mapped: a full disk would end the process
         np.lib.format.write_array_header_1_0(stream, header)
         for start in range(0, len(keys), ROWS_AT_ONCE):
             stream.write(field.get(keys[start : start + ROWS_AT_ONCE]).data)

@@ -12,9 +12,9 @@ from tools.query.printing import printable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config(FieldConfig):
-    """Print the sample keys of a field, one a line, block after block in the order of commits.
+    """Print the sample keys of a field, one per line, block after block in the order of commits.
 
-    The output is a key list, as --keys of embed, train, eval and export takes it. On a terminal, control characters in
+    The output is a key list for --keys of embed, train, eval and export. On a terminal, control characters in
     a key are shown as escapes.
 
     Example:

@@ -1,4 +1,4 @@
-"""``keyclip store stats``: what the vectors of a field look like as a whole."""
+"""``keyclip store stats``: lengths, cosines, near-duplicates and dead dimensions of a field."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ from tools.query.printing import printable, progress_bar
 from tools.query.stats import Stats, measure
 
 MAX_DRAWN = 4096
-"""More would take much memory, and tell little more."""
+"""A larger draw takes much memory and adds little."""
 PNG = Kind(name="a PNG picture", start=b"\x89PNG")
 
 
@@ -22,8 +22,8 @@ PNG = Kind(name="a PNG picture", start=b"\x89PNG")
 class Config(FieldConfig):
     """Measure the vectors of a field: lengths, mean cosine, near-duplicates, repeated captions, dead dimensions.
 
-    All is exact but near-duplicates and the histogram of cosines, which come from vectors drawn at random.
-    It measures and judges nothing: exit status 1 is for errors.
+    All numbers are exact but near-duplicates and the histogram of cosines, which come from vectors drawn at random.
+    Exit status 1 is for errors only: no measured value is a fault.
 
     Example:
         keyclip store stats cc3m.store --field minilm/captions.0 --png minilm.png
@@ -34,11 +34,11 @@ class Config(FieldConfig):
     near: Cosine = 0.98
     """Cosine from which two vectors count as near-duplicates, above -1 and up to 1."""
     seed: Seed = 0
-    """Of the draw."""
+    """Seed of the draw."""
     png: Path | None = None
     """Draw the histograms into this file."""
     overwrite: bool = False
-    """Replace a picture that is there."""
+    """Replace an existing picture."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.draw <= MAX_DRAWN:
