@@ -70,24 +70,31 @@ def cover_keys(field: store.Field, keys: Sequence[str]) -> KeyCoverage:
     return KeyCoverage(len(keys), found, len(field) - found, uncovered)
 
 
-def cover(fields: Sequence[store.Field], chunks: Iterable[Chunk], progress: Progress | None = None) -> list[Coverage]:
+def cover(
+    fields: Sequence[store.Field],
+    chunks: Iterable[Chunk],
+    caption_fields: Sequence[str],
+    progress: Progress | None = None,
+) -> list[Coverage]:
     """Compare fields with samples.
 
     Args:
         fields: any fields of one store.
-        chunks: rows of keys with one caption per field, in the order of ``fields``.
-        progress: called with (field, blocks done, blocks in all) while vectors without samples are looked for.
+        chunks: rows of a key and its captions.
+        caption_fields: the caption fields of the captions in a row.
+        progress: called with (field, blocks done, blocks in all) during the search for vectors without a sample.
     """
+    columns = [caption_fields.index(field.spec.caption_field) for field in fields]
     found = [Coverage(field=f.name, caption_field=f.spec.caption_field, num_vectors=len(f)) for f in fields]
     hashes = [np.zeros((0, 2), np.uint64)]
     for chunk in chunks:
         hashes.append(hash_keys([key for key, _ in chunk.rows]))
-        for column, (one, coverage) in enumerate(zip(fields, found, strict=True)):
-            _compare(one, [(key, captions[column]) for key, captions in chunk.rows], coverage)
+        for column, field, coverage in zip(columns, fields, found, strict=True):
+            _compare(field, [(key, captions[column]) for key, captions in chunk.rows], coverage)
     samples = np.concatenate(hashes)
     table = KeyTable.build(samples, np.arange(len(samples)))
-    for one, coverage in zip(fields, found, strict=True):
-        coverage.orphans = _without_sample(one, table, progress)
+    for field, coverage in zip(fields, found, strict=True):
+        coverage.orphans = _without_sample(field, table, progress)
     return found
 
 

@@ -71,8 +71,9 @@ def run(config: Config) -> int:
     inputs = [config.store, config.keys, *config.captions, *files_of(config.shards)]
     with Outputs(inputs, config.overwrite) as outputs:
         parts = {kind: outputs.claim(file, KEY_LIST) for kind, file in lists.items() if file is not None}
-        chunks = _chunks(config, [field.spec.caption_field for field in fields])
-        found = cover(fields, chunks, progress_bar(config.json))
+        caption_fields = tuple(dict.fromkeys(field.spec.caption_field for field in fields))
+        chunks = _with_bar(_reader(config, caption_fields), config.json)
+        found = cover(fields, chunks, caption_fields, progress_bar(config.json))
         for kind, part in parts.items():
             keys = dict.fromkeys(key for coverage in found for key in getattr(coverage, kind))
             outputs.lines(part).write(map(line_of, keys))
@@ -84,28 +85,26 @@ def run(config: Config) -> int:
     return 0 if all(coverage.complete for coverage in found) else 1
 
 
-def _chunks(config: Config, caption_fields: list[str]) -> Iterator[Chunk]:
-    """The samples as embed reads them; each row has a caption for every field, in the order of the fields."""
-    unique = tuple(dict.fromkeys(caption_fields))
-    reader = Reader(
-        EmbedConfig(
-            model="",
-            store=config.store,
-            caption_fields=unique,
-            shards=config.shards,
-            captions=config.captions,
-            key_column=config.key_column,
-            keys=config.keys,
-            missing="skip",
-        ),
-        Ranks(),
+def _reader(config: Config, caption_fields: tuple[str, ...]) -> Reader:
+    """The samples as embed reads them."""
+    settings = EmbedConfig(
+        model="",
+        store=config.store,
+        caption_fields=caption_fields,
+        shards=config.shards,
+        captions=config.captions,
+        key_column=config.key_column,
+        keys=config.keys,
+        missing="skip",
     )
-    columns = [unique.index(caption_field) for caption_field in caption_fields]
-    quiet = True if config.json else None  # None: unless there is a terminal
-    with tqdm(total=len(reader.sources), desc="read captions", unit=" files", disable=quiet) as bar:
+    return Reader(settings, Ranks())
+
+
+def _with_bar(reader: Reader, quiet: bool) -> Iterator[Chunk]:
+    disabled = True if quiet else None  # None: shown on a terminal
+    with tqdm(total=len(reader.sources), desc="read captions", unit=" files", disable=disabled) as bar:
         for chunk in reader:
-            rows = [(key, [captions[column] for column in columns]) for key, captions in chunk.rows]
-            yield Chunk(chunk.source, rows, chunk.last)
+            yield chunk
             bar.update(chunk.last)
 
 
