@@ -3,12 +3,13 @@
 Shapes: n captions, D width of the vectors.
 """
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import Callable
 import numpy as np
+import Sequence
 import torch
 from numpy.typing import NDArray
 from torch import nn
