@@ -13,7 +13,6 @@ from embedder.models.load import load_encoder
 from embedder.reading.captions import Chunk
 from embedder.run.config import EmbedConfig
 from embedder.run.pipeline import ahead, behind
-from embedder.run.plan import plan
 from embedder.run.progress import Progress
 from embedder.run.reader import Reader
 from embedder.run.report import Report
@@ -107,15 +106,15 @@ def _embed(config: EmbedConfig, ranks: Ranks, encoder: Encoder | None) -> Report
 def _embed_chunks(chunks: Iterable[Chunk], targets: Sequence[Target], encoder: Encoder, progress: Progress) -> None:
     def write(item: tuple[Window, Vectors]) -> None:
         window, vectors = item
-        for job in window.jobs:
-            block, report = job.block, job.block.target.report
-            block.target.commit(block.name, block.keys, vectors[job.rows], block.hashes)
-            report.embedded += len(job.rows)
-            report.truncated += sum(window.tokens[row].truncated for row in job.rows)
-            progress.advance(len(job.rows))
+        for block, rows in window.blocks:
+            report = block.target.report
+            block.target.commit(block.name, block.keys, vectors[rows], block.hashes)
+            report.embedded += len(rows)
+            report.truncated += sum(window.tokens[row].truncated for row in rows)
+            progress.advance(len(rows))
 
     recent = Recent(_RECENT_BYTES)
-    prepared = windows(plan(chunks, targets), encoder, _WINDOW_BATCHES * encoder.batch_tokens)
+    prepared = windows(chunks, targets, encoder, _WINDOW_BATCHES * encoder.batch_tokens)
     with ahead(prepared) as ready, behind(write) as submit:
         for window in ready:
             progress.read(window.num_captions, window.num_ended)

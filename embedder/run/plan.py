@@ -1,6 +1,6 @@
 """Which captions still need a vector: asks the fields, block by block, before anything is tokenised."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,33 +25,19 @@ class Block:
     """(n,) hashes of the captions, as the store keeps them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The work that one chunk of a source leaves."""
-
-    blocks: list[Block]
-    num_settled: int
-    """Captions of the chunk that need nothing: there already, or empty."""
-    ends_source: bool
-
-
-def plan(chunks: Iterable[Chunk], targets: Sequence[Target]) -> Iterator[Step]:
-    """The missing captions of every chunk; column ``i`` of its captions goes to target ``i``.
+def missing_blocks(chunk: Chunk, targets: Sequence[Target]) -> Iterator[Block]:
+    """The captions of a chunk that need a vector; column ``i`` of its captions goes to target ``i``.
 
     Raises:
         StaleCaptionError: a key is in the field with the vector of another caption.
     """
-    for chunk in chunks:
-        blocks = []
-        for column, target in enumerate(targets):
-            rows = [(key, caption) for key, captions in chunk.rows if (caption := captions[column])]
-            absent = sum(captions[column] == ABSENT for _, captions in chunk.rows)
-            target.report.missing += absent
-            target.report.empty += len(chunk.rows) - len(rows) - absent
-            if block := missing_block(chunk.source, rows, target, target.report):
-                blocks.append(block)
-        settled = len(chunk.rows) * len(targets) - sum(len(b.keys) for b in blocks)
-        yield Step(blocks, settled, chunk.last)
+    for column, target in enumerate(targets):
+        rows = [(key, caption) for key, captions in chunk.rows if (caption := captions[column])]
+        absent = sum(captions[column] == ABSENT for _, captions in chunk.rows)
+        target.report.missing += absent
+        target.report.empty += len(chunk.rows) - len(rows) - absent
+        if block := missing_block(chunk.source, rows, target, target.report):
+            yield block
 
 
 def missing_block(source: str, rows: Sequence[tuple[str, str]], target: Target, report: FieldReport) -> Block | None:

@@ -1,16 +1,19 @@
 """Windows: captions that are packed into batches together, each different one once."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.models.encoder import Encoder, Vectors
 from embedder.models.tokens import Tokens
-from embedder.run.plan import Block, Step
+from embedder.reading.captions import Chunk
+from embedder.run.plan import Block, missing_blocks
 from embedder.run.report import FieldReport
+from embedder.run.targets import Target
 
 
 class Recent:
@@ -40,30 +43,19 @@ class Recent:
             self._bytes -= 4 * len(caption) + vector.nbytes
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A block and, for each of its captions, the row of its vector in the window."""
-
-    block: Block
-    rows: NDArray[np.int64]
-    """(n,)"""
-    num_repeated: int
-    """Captions that came before in the window."""
-
-
 @dataclass(slots=True)
 class Window:
     """Enough captions that batches cut from them, sorted by length, hold captions of like length.
 
-    ``captions``, ``tokens`` and ``owners`` have one entry per row, that is per different caption; the owner counts
-    the field in which the caption came first.
+    ``row_of``, ``tokens`` and ``owners`` have one entry per row, that is per different caption; the owner counts the
+    field in which the caption came first.
     """
 
-    jobs: list[Job] = field(default_factory=list)
-    captions: list[str] = field(default_factory=list)
+    blocks: list[tuple[Block, NDArray[np.int64]]] = field(default_factory=list)
+    """Blocks and, for each of their captions, the row of its vector in the window: (n,)."""
+    row_of: dict[str, int] = field(default_factory=dict)
     tokens: list[Tokens] = field(default_factory=list)
     owners: list[FieldReport] = field(default_factory=list)
-    row_of: dict[str, int] = field(default_factory=dict)
     num_tokens: int = 0
     num_captions: int = 0
     """Captions of all samples that were read for it, whether they need a vector or not."""
@@ -72,51 +64,51 @@ class Window:
     num_ended: int = 0
     """Sources that end in this window."""
 
-    def add(self, step: Step, encoder: Encoder) -> None:
-        """Add the captions of a step and tokenise the new ones."""
-        for block in step.blocks:
-            before = len(self.captions)
-            rows = np.array([self._row(c, block.target.report) for c in block.captions], np.int64)
-            self.jobs.append(Job(block, rows, before + len(rows) - len(self.captions)))
-        if new := self.captions[len(self.tokens) :]:
+    def add(self, chunk: Chunk, targets: Sequence[Target], encoder: Encoder) -> None:
+        """Add the captions of a chunk that need a vector, and tokenise the new ones."""
+        num_missing = 0
+        for block in missing_blocks(chunk, targets):
+            num_missing += len(block.keys)
+            rows = [self.row_of.setdefault(caption, len(self.row_of)) for caption in block.captions]
+            self.blocks.append((block, np.array(rows, np.int64)))
+            self.owners += [block.target.report] * (len(self.row_of) - len(self.owners))
+        if new := list(islice(self.row_of, len(self.tokens), None)):
             tokens = encoder.tokenize(new)
             self.tokens += tokens
             self.num_tokens += sum(len(t.ids) for t in tokens)
-        self.num_captions += step.num_settled + sum(len(block.keys) for block in step.blocks)
-        self.num_settled += step.num_settled
-        self.num_ended += step.ends_source
-
-    def _row(self, caption: str, report: FieldReport) -> int:
-        if caption not in self.row_of:
-            self.row_of[caption] = len(self.captions)
-            self.captions.append(caption)
-            self.owners.append(report)
-        return self.row_of[caption]
+        num_captions = len(chunk.rows) * len(targets)
+        self.num_captions += num_captions
+        self.num_settled += num_captions - num_missing
+        self.num_ended += chunk.last
 
     def vectors(self, encoder: Encoder, recent: Recent, on_tokens: Callable[[int], None]) -> Vectors:
         """(rows, D) float32 vectors: remembered ones, and new ones of the model, which are then remembered."""
-        vectors = np.empty((len(self.captions), encoder.dim), np.float32)
-        new = []
-        for row, caption in enumerate(self.captions):
+        vectors = np.empty((len(self.row_of), encoder.dim), np.float32)
+        new = {}
+        for caption, row in self.row_of.items():
             if (known := recent.get(caption)) is None:
-                new.append(row)
+                new[caption] = row
             else:
                 vectors[row] = known
-                self.owners[row].deduplicated += 1
-        for job in self.jobs:
-            job.block.target.report.deduplicated += job.num_repeated
+        for block, rows in self.blocks:
+            block.target.report.deduplicated += len(rows)
+        for row in new.values():
+            self.owners[row].deduplicated -= 1
         if new:
-            vectors[new] = encoder.embed([self.tokens[row] for row in new], on_tokens)
-            recent.add([self.captions[row] for row in new], vectors[new])
+            rows_of_new = list(new.values())
+            vectors[rows_of_new] = encoder.embed([self.tokens[row] for row in rows_of_new], on_tokens)
+            recent.add(new, vectors[rows_of_new])
         return vectors
 
 
-def windows(steps: Iterable[Step], encoder: Encoder, window_tokens: int) -> Iterator[Window]:
-    """Gather steps until their different captions hold ``window_tokens``; a step without work comes at once."""
+def windows(
+    chunks: Iterable[Chunk], targets: Sequence[Target], encoder: Encoder, window_tokens: int
+) -> Iterator[Window]:
+    """Gather chunks until their different captions hold ``window_tokens``; a chunk without work comes at once."""
     window = Window()
-    for step in steps:
-        window.add(step, encoder)
-        if window.num_tokens >= window_tokens or not window.jobs:
+    for chunk in chunks:
+        window.add(chunk, targets, encoder)
+        if window.num_tokens >= window_tokens or not window.blocks:
             yield window
             window = Window()
     yield window
