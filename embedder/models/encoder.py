@@ -3,13 +3,12 @@
 Shapes: n captions, D width of the vectors.
 """
 
-from collections.abc import logging
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import Callable
 import numpy as np
-import Sequence
 import torch
 from numpy.typing import NDArray
 from torch import nn
