@@ -1,6 +1,6 @@
-"""``deepspeed --num_gpus N --module embedder ...``: ``keyclip embed`` by as many ranks as the launcher starts.
+"""``deepspeed --num_gpus N --module embedder ...``: ``keyclip embed`` on as many ranks as the launcher starts.
 
-torchrun (``-m embedder``), srun and mpirun (``python -m embedder``) do as well. Ranks divide the shards and need no
+torchrun (``-m embedder``), srun and mpirun (``python -m embedder``) start it too. Ranks divide the shards and need no
 connection to each other.
 """
 
@@ -12,7 +12,9 @@ from pathlib import Path
 _spec = importlib.util.find_spec("store")
 if _spec is None or Path(_spec.origin or "/").resolve().parents[1] != Path(__file__).resolve().parents[1]:
     where = _spec.origin if _spec else None
-    sys.exit(f"keyclip: error: the Python package 'store' is that of {where!r}, not keyclip's; start in another folder")
+    sys.exit(
+        f"keyclip: error: the Python package 'store' comes from {where!r}, not from keyclip; start in another folder"
+    )
 
 from embedder.run.config import EmbedConfig  # noqa: E402
 from store.common.command import run_command  # noqa: E402

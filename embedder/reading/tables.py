@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from store.common.errors import ConfigError, DamagedShardError
+from store.common.errors import ConfigError, DamagedShardError, first_line
 
 Row = dict[str, Any]
 
@@ -121,7 +121,7 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
                 batch.validate(full=True)
                 yield from _without_times(batch, path).to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise DamagedShardError(f"{str(path)!r} cannot be read as parquet: {str(error).splitlines()[0]}") from error
+        raise DamagedShardError(f"{str(path)!r} cannot be read as parquet: {first_line(error)}") from error
 
 
 def _without_times(batch: Any, path: Path) -> Any:

@@ -52,7 +52,7 @@ class Reader:
                 number += 1
 
     def _until_damage(self, source: str) -> Iterator[Row]:
-        """The rows of a source; where it is damaged, the rows before, if the run shall go on then."""
+        """The rows of a source; with ``damaged`` = ``skip`` only the rows before the damage."""
         config = self._config
         try:
             if config.shards:

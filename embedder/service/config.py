@@ -48,7 +48,7 @@ class ServeConfig(ModelOptions):
     max_captions: Count = 2048
     """Captions per request, at most."""
     max_pending_tokens: Count = 2_000_000
-    """Tokens that may wait for the model; requests beyond that are told to come again (503)."""
+    """Tokens that may wait for the model; further requests are answered with 503 (come again)."""
     linger_ms: Milliseconds = 2.0
     """How long an idle model waits for more requests to share a batch, in milliseconds."""
     max_connections: Count = 1000

@@ -63,7 +63,7 @@ class FieldWriter:
             return self._targets[field]
 
     def _commit(self, block: Block, vectors: Mapping[str, Vectors]) -> Sequence[str]:
-        """Commit the block; what another request committed meanwhile is left out. Returns the captions written."""
+        """Commit the block, without what another request has committed since. Returns the captions written."""
         remaining: Block | None = block
         while remaining is not None:
             rows = np.stack([vectors[key] for key in remaining.keys])

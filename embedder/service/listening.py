@@ -1,4 +1,4 @@
-"""Runs a web application until it is told to stop, whatever slow, numerous or leaving clients do."""
+"""Runs a web application until SIGTERM or SIGINT, whatever slow, too many or leaving clients do."""
 
 import asyncio
 import errno

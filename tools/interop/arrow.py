@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import store
 from store.common.checked import parse_json
-from store.common.errors import VectorFileError
+from store.common.errors import VectorFileError, first_line
 from tools.interop.columns import Column, Rows, Source, VectorFile, Vectors, stored_as, unknown_captions
 from tools.interop.config import FileDtype, ImportConfig
 from tools.interop.exporting import READ_ROWS, Export, file_dtype, iter_keys
@@ -110,8 +110,7 @@ def one_sentence(path: str, kind: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise VectorFileError(f"{path!r} cannot be read as {kind}: {reason:.200}") from error
+        raise VectorFileError(f"{path!r} cannot be read as {kind}: {first_line(error):.200}") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # raised by libraries in Rust, and no Exception
             raise
@@ -271,15 +270,15 @@ class _RowReader:
             self._restart()
         parts, done = [np.empty((0, self._dim), np.float16)], 0
         while done < len(rows):
-            upto = int(np.searchsorted(rows, self._first + len(self._held)))
-            if upto > done:
-                parts.append(self._vectors(rows[done:upto]))
-                done = upto
+            until = int(np.searchsorted(rows, self._first + len(self._held)))
+            if until > done:
+                parts.append(self._vectors(rows[done:until]))
+                done = until
                 continue
             self._first += len(self._held)
             self._held = next(self._pieces, None)
             if self._held is None:
-                raise VectorFileError(f"{self._table.path!r} has fewer vectors than keys; it changed meanwhile")
+                raise VectorFileError(f"{self._table.path!r} has fewer vectors than keys; it has changed since")
         return np.concatenate(parts)
 
     def _vectors(self, rows: Rows) -> Vectors:

@@ -62,7 +62,7 @@ class Export:
         """Positions of the keys that have a vector in every field; counts the others.
 
         Raises:
-            MissingKeysError: some have not, and they shall not be left out.
+            MissingKeysError: some have not, and ``--missing`` is ``error``.
         """
         covered = np.ones(len(keys), bool)
         for field in self.fields.values():

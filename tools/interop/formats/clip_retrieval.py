@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from store.common.errors import MisalignedError, VectorFileError
+from store.common.errors import MisalignedError, VectorFileError, first_line
 from store.core.batch import join_keys
 from tools.interop.arrow import KEY, with_made_by
 from tools.interop.captions import hash_rows
@@ -98,8 +98,9 @@ def _load(matrix: Path) -> Vectors:
     try:
         vectors = np.lib.format.open_memmap(matrix, mode="r")
     except (ValueError, OverflowError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise VectorFileError(f"{str(matrix)!r} cannot be read as a matrix of numbers: {reason:.200}") from error
+        raise VectorFileError(
+            f"{str(matrix)!r} cannot be read as a matrix of numbers: {first_line(error):.200}"
+        ) from error
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         raise VectorFileError(
             f"{str(matrix)!r} holds {vectors.dtype} of shape {vectors.shape}; expected a matrix (n, d) of float "

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import store
 from embedder.reading.captions import shard_rows
-from store.common.errors import ConfigError, InvalidKeysError, MisalignedError, VectorFileError
+from store.common.errors import ConfigError, InvalidKeysError, MisalignedError, VectorFileError, first_line
 from store.common.files import reserve
 from store.core.spec import StoredDtype
 from store.sources.keylist import is_listable, iter_key_list
@@ -97,7 +97,7 @@ def _load(file: Path) -> torch.Tensor:
     try:
         features = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if "weights only" in reason.lower():
             reason = "it holds pickled objects of other kinds, which are never loaded"
         raise VectorFileError(

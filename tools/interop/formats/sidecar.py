@@ -111,7 +111,7 @@ def _require_lock_step(tar: str, samples: Sequence[Sample], image: str, images: 
             expects, has = (f"key {sample.key!r}" if sample else "its end" for sample in (expected, found))
             raise MisalignedError(
                 f"{tar!r} does not go with {image!r}: at position {position} (counted from 0) {expects} was expected, "
-                f"{has} found; make the sidecar anew from this image tar, or import without comparing by --check False"
+                f"{has} found; make the sidecar again from this image tar, or import without comparing by --check False"
             )
 
 
