@@ -24,7 +24,7 @@ from store.common.checked import parse_json
 from store.common.errors import VectorFileError, first_line
 from tools.interop.columns import Column, Rows, Source, VectorFile, Vectors, stored_as, unknown_captions
 from tools.interop.config import FileDtype, ImportConfig
-from tools.interop.exporting import READ_ROWS, Export, file_dtype, iter_keys
+from tools.interop.exporting import READ_ROWS, file_dtype, iter_keys
 from tools.interop.importing import import_vectors
 from tools.interop.report import ImportReport
 
@@ -86,18 +86,6 @@ def from_arrow(
     return import_vectors(config, [table_source(lambda _: opened, table.path, 1, key_column, names or {})])
 
 
-def export_batches(export: Export, keys: Iterable[str]) -> pa.RecordBatchReader:
-    """:func:`to_arrow` of an export, which counts what is read."""
-    reader = to_arrow(export.fields, keys, export.dtype)
-
-    def counted() -> Iterator[pa.RecordBatch]:
-        for batch in reader:
-            yield batch
-            export.count(len(batch))
-
-    return pa.RecordBatchReader.from_batches(reader.schema, counted())
-
-
 def with_made_by(schema: pa.Schema, fields: Mapping[str, store.Field]) -> pa.Schema:
     """The schema with a record of how the fields were made."""
     specs = {name: field.spec.to_dict() for name, field in fields.items()}
@@ -139,11 +127,7 @@ class Table:
         return cls(path, kind, data.schema, lambda names: data.to_batches(columns=names, batch_size=READ_ROWS))
 
     def pieces(self, name: str) -> Iterator[pa.Array]:
-        """A column from its first row on.
-
-        Raises:
-            VectorFileError: damage shows while it is read.
-        """
+        """A column from its first row on. Raises: VectorFileError: damage shows while it is read."""
         with one_sentence(self.path, self.kind):
             batches = iter(self.scan([name]))
         while True:

@@ -9,7 +9,7 @@ from typing import Any
 
 from store.common.errors import ConfigError, VectorFileError
 from store.core.batch import join_keys
-from tools.interop.arrow import Table, export_batches, one_sentence, table_source
+from tools.interop.arrow import Table, one_sentence, table_source, to_arrow
 from tools.interop.columns import Source
 from tools.interop.config import ExportConfig, FileDtype
 from tools.interop.exporting import Export
@@ -56,5 +56,6 @@ def export_lance(config: ExportConfig, fields: Sequence[str], dtype: FileDtype) 
         made_from = {"fields": export.made_from, "dtype": export.dtype, "keys": digests}
         for output in export.unwritten([Output(config.output, made_from)]):
             with writing(output) as path:
-                lance.write_dataset(export_batches(export, chain.from_iterable(parts)), str(path))
+                keys = export.counted(chain.from_iterable(parts))
+                lance.write_dataset(to_arrow(export.fields, keys, export.dtype), str(path))
     return export.report
