@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 import store
 from store.common.checked import parse_json
 from store.common.errors import VectorFileError, first_line
-from tools.interop.columns import Column, Rows, Source, VectorFile, Vectors, stored_as, unknown_captions
+from tools.interop.columns import Column, Rows, Source, Vectors, stored_as, unknown_captions
 from tools.interop.config import FileDtype, ImportConfig
 from tools.interop.exporting import READ_ROWS, file_dtype, iter_keys
 from tools.interop.importing import import_vectors
@@ -83,7 +83,7 @@ def from_arrow(
     """
     table = Table.of(data if isinstance(data, pa.dataset.Dataset) else pa.table(data))
     opened = contextlib.nullcontext(table)
-    return import_vectors(config, [table_source(lambda _: opened, table.path, 1, key_column, names or {})])
+    return import_vectors(config, [table_source(lambda _: opened, table.path, key_column, names or {})])
 
 
 def with_made_by(schema: pa.Schema, fields: Mapping[str, store.Field]) -> pa.Schema:
@@ -221,20 +221,16 @@ class Table:
 
 
 def table_source(
-    open_table: Callable[[str], AbstractContextManager[Table]],
-    path: str,
-    num_bytes: int,
-    key_column: str,
-    names: Mapping[str, str],
+    open_table: Callable[[str], AbstractContextManager[Table]], path: str, key_column: str, names: Mapping[str, str]
 ) -> Source:
     """A table to import; ``names`` as caption field -> column, by default every column of float lists."""
 
     @contextlib.contextmanager
-    def opened() -> Iterator[VectorFile]:
+    def opened() -> Iterator[Sequence[Column]]:
         with open_table(path) as table:
-            yield VectorFile(path=path, name=Path(path).stem, columns=table.columns(key_column, names))
+            yield table.columns(key_column, names)
 
-    return Source(num_bytes=num_bytes, open=opened)
+    return Source(path=path, name=Path(path).stem, open=opened)
 
 
 class _RowReader:

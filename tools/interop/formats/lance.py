@@ -28,8 +28,7 @@ def lance_source(path: str, key_column: str, names: Mapping[str, str]) -> Source
     """A dataset to import; see :func:`table_source`."""
     if not Path(path).is_dir():
         raise VectorFileError(f"no such dataset: {path!r}; expected the folder of a Lance dataset")
-    num_bytes = sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
-    return table_source(_open, path, num_bytes, key_column, names)
+    return table_source(_open, path, key_column, names)
 
 
 @contextlib.contextmanager

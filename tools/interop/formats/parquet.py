@@ -38,7 +38,7 @@ def open_parquet(path: str) -> Iterator[Table]:
 
 def parquet_source(path: str, key_column: str, names: Mapping[str, str]) -> Source:
     """A Parquet file to import; see :func:`table_source`."""
-    return table_source(open_parquet, path, Path(path).stat().st_size, key_column, names)
+    return table_source(open_parquet, path, key_column, names)
 
 
 def export_parquet(config: ExportConfig, fields: Sequence[str], dtype: FileDtype, rows_per_file: int) -> ExportReport:
