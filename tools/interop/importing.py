@@ -46,21 +46,21 @@ MEASURED = 1024
 class _Job:
     """Rows of a column that become one block."""
 
-    path: str
+    source: Source
     field: str
     spec: store.FieldSpec
     column: Column
     rows: Rows
     hashes: NDArray[np.uint64]
-    block: str
 
     def batch(self) -> Batch:
         """The block, read and checked."""
+        keys = _keys(self.column, self.rows)
         try:
-            vectors = self.column.read(self.rows)
-            return make_batch(self.spec, self.block, _keys(self.column, self.rows), vectors, self.hashes)
+            block = block_name(self.source.name, keys)
+            return make_batch(self.spec, block, keys, self.column.read(self.rows), self.hashes)
         except InvalidVectorsError as error:
-            raise InvalidVectorsError(f"{self.path!r} cannot be imported: {error}") from None
+            raise InvalidVectorsError(f"{self.source.path!r} cannot be imported: {error}") from None
 
 
 def import_vectors(config: ImportConfig, sources: Sequence[Source]) -> ImportReport:
@@ -173,9 +173,7 @@ class _Importer:
             rows = rows[~found]
         for start in range(0, len(rows), self._config.block_size):
             part = rows[start : start + self._config.block_size]
-            yield _Job(
-                source.path, name, spec, column, part, hashes[part], block_name(source.name, _keys(column, part))
-            )
+            yield _Job(source, name, spec, column, part, hashes[part])
 
     def _spec(self, column: Column, rows: Rows, there: store.Field | None) -> store.FieldSpec:
         if (measured := self._config.normalize) is None and column.made_by is None:
