@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from store.common.checked import read_json
-from store.common.errors import ConfigError, KeyclipError
+from store.common.errors import ConfigError, KeyclipError, first_line
 from store.common.fingerprint import fingerprint
 from store.core.spec import Kind
 
@@ -78,9 +78,8 @@ class ModelFolder:
         except (KeyclipError, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise ConfigError(
-                f"model {self.model!r} in {str(self.path)!r} cannot be loaded from its {files}: {lines[0]}; "
+                f"model {self.model!r} in {str(self.path)!r} cannot be loaded from its {files}: {first_line(error)}; "
                 "fetch or save the model again"
             ) from error
 
@@ -126,8 +125,9 @@ def find_model(model: str, revision: str | None = None, with_code: bool = False,
             local_files_only=at_hand,
         )
     except Exception as error:  # the hub's client raises errors of several libraries
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"model {model!r} is neither a folder nor available from the hub: {reason}") from error
+        raise ConfigError(
+            f"model {model!r} is neither a folder nor available from the hub: {first_line(error)}"
+        ) from error
     return ModelFolder(Path(snapshot), model, Path(snapshot).name)
 
 

@@ -54,7 +54,7 @@ def load_llm(model: Description, options: ModelOptions, dtype: torch.dtype, devi
     causal = options.attention == "causal"
     model.config.is_causal = causal
     more: dict[str, Any] = {"config": model.config, "trust_remote_code": options.trust_remote_code}
-    # with accelerate, weights need not pass through the memory of the host, which has that of several GPUs to feed
+    # with accelerate, weights do not pass through the memory of the host, which several GPUs share
     if device.type == "cuda" and importlib.util.find_spec("accelerate") is not None:
         more["device_map"] = {"": device}
     decoder = load_weights(AutoModel, model.folder, dtype, (), **more)

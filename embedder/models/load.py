@@ -11,7 +11,7 @@ from embedder.models.llm import describe_llm, load_llm
 from embedder.models.options import ModelOptions
 from embedder.models.sentence import describe_sentence, load_sentence, lower_cases
 from embedder.models.tokens import CaptionTokenizer
-from store.common.errors import ConfigError
+from store.common.errors import ConfigError, first_line
 from store.core.spec import Kind
 
 
@@ -113,5 +113,5 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"device {name!r} cannot be used: {first_line(error)}") from error
     return device

@@ -10,7 +10,8 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from embedder.service.guard import LOOPBACK_NAMES, Guard
+from embedder.service.config import LOOPBACK_NAMES
+from embedder.service.middleware import Guard
 from store.common.errors import FieldNotFoundError, KeyclipError, MissingKeysError
 from tools.browse.library import Library, NotFoundError
 from tools.browse.pages import page, part

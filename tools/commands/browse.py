@@ -46,7 +46,7 @@ class Config:
 def run(config: Config) -> None:
     """Serve the pages until SIGTERM or Ctrl-C."""
     try:
-        from embedder.service.guard import is_loopback
+        from embedder.service.config import is_loopback
         from embedder.service.listening import run_app
         from tools.browse.app import create_app
     except ImportError as error:

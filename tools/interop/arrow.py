@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 import store
 from store.common.checked import parse_json
-from store.common.errors import VectorFileError
-from tools.interop.columns import Column, Rows, Source, VectorFile, Vectors, stored_as, unknown_captions
+from store.common.errors import VectorFileError, first_line
+from tools.interop.columns import Column, Rows, Source, Vectors, stored_as, unknown_captions
 from tools.interop.config import FileDtype, ImportConfig
-from tools.interop.exporting import READ_ROWS, Export, file_dtype, iter_keys
+from tools.interop.exporting import READ_ROWS, file_dtype, iter_keys
 from tools.interop.importing import import_vectors
 from tools.interop.report import ImportReport
 
@@ -83,19 +83,7 @@ def from_arrow(
     """
     table = Table.of(data if isinstance(data, pa.dataset.Dataset) else pa.table(data))
     opened = contextlib.nullcontext(table)
-    return import_vectors(config, [table_source(lambda _: opened, table.path, 1, key_column, names or {})])
-
-
-def export_batches(export: Export, keys: Iterable[str]) -> pa.RecordBatchReader:
-    """:func:`to_arrow` of an export, which counts what is read."""
-    reader = to_arrow(export.fields, keys, export.dtype)
-
-    def counted() -> Iterator[pa.RecordBatch]:
-        for batch in reader:
-            yield batch
-            export.count(len(batch))
-
-    return pa.RecordBatchReader.from_batches(reader.schema, counted())
+    return import_vectors(config, [table_source(lambda _: opened, table.path, key_column, names or {})])
 
 
 def with_made_by(schema: pa.Schema, fields: Mapping[str, store.Field]) -> pa.Schema:
@@ -110,8 +98,7 @@ def one_sentence(path: str, kind: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise VectorFileError(f"{path!r} cannot be read as {kind}: {reason:.200}") from error
+        raise VectorFileError(f"{path!r} cannot be read as {kind}: {first_line(error):.200}") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # raised by libraries in Rust, and no Exception
             raise
@@ -140,11 +127,7 @@ class Table:
         return cls(path, kind, data.schema, lambda names: data.to_batches(columns=names, batch_size=READ_ROWS))
 
     def pieces(self, name: str) -> Iterator[pa.Array]:
-        """A column from its first row on.
-
-        Raises:
-            VectorFileError: damage shows while it is read.
-        """
+        """A column from its first row on. Raises: VectorFileError: damage shows while it is read."""
         with one_sentence(self.path, self.kind):
             batches = iter(self.scan([name]))
         while True:
@@ -238,20 +221,16 @@ class Table:
 
 
 def table_source(
-    open_table: Callable[[str], AbstractContextManager[Table]],
-    path: str,
-    num_bytes: int,
-    key_column: str,
-    names: Mapping[str, str],
+    open_table: Callable[[str], AbstractContextManager[Table]], path: str, key_column: str, names: Mapping[str, str]
 ) -> Source:
     """A table to import; ``names`` as caption field -> column, by default every column of float lists."""
 
     @contextlib.contextmanager
-    def opened() -> Iterator[VectorFile]:
+    def opened() -> Iterator[Sequence[Column]]:
         with open_table(path) as table:
-            yield VectorFile(path=path, name=Path(path).stem, columns=table.columns(key_column, names))
+            yield table.columns(key_column, names)
 
-    return Source(num_bytes=num_bytes, open=opened)
+    return Source(path=path, name=Path(path).stem, open=opened)
 
 
 class _RowReader:
@@ -271,15 +250,15 @@ class _RowReader:
             self._restart()
         parts, done = [np.empty((0, self._dim), np.float16)], 0
         while done < len(rows):
-            upto = int(np.searchsorted(rows, self._first + len(self._held)))
-            if upto > done:
-                parts.append(self._vectors(rows[done:upto]))
-                done = upto
+            until = int(np.searchsorted(rows, self._first + len(self._held)))
+            if until > done:
+                parts.append(self._vectors(rows[done:until]))
+                done = until
                 continue
             self._first += len(self._held)
             self._held = next(self._pieces, None)
             if self._held is None:
-                raise VectorFileError(f"{self._table.path!r} has fewer vectors than keys; it changed meanwhile")
+                raise VectorFileError(f"{self._table.path!r} has fewer vectors than keys; it has changed since")
         return np.concatenate(parts)
 
     def _vectors(self, rows: Rows) -> Vectors:

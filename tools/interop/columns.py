@@ -7,6 +7,7 @@ that a file is sound before it stores anything of it.
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,22 +40,20 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VectorFile:
-    """One file, open and found sound."""
-
-    path: str
-    """For messages."""
-    name: str
-    """First part of the names of its blocks."""
-    columns: Sequence[Column]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """A file, or the files that belong together, still closed."""
 
-    num_bytes: int
-    open: Callable[[], AbstractContextManager[VectorFile]]
+    path: str
+    name: str
+    """First part of the names of its blocks."""
+    open: Callable[[], AbstractContextManager[Sequence[Column]]]
+    """Its columns, found sound, to be read while it is open."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the file, or of the files in the folder."""
+        path = Path(self.path)
+        return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
 
 
 def unknown_captions(count: int) -> NDArray[np.uint64]:

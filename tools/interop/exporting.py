@@ -62,7 +62,7 @@ class Export:
         """Positions of the keys that have a vector in every field; counts the others.
 
         Raises:
-            MissingKeysError: some have not, and they shall not be left out.
+            MissingKeysError: some have not, and ``--missing`` is ``error``.
         """
         covered = np.ones(len(keys), bool)
         for field in self.fields.values():
@@ -99,10 +99,15 @@ class Export:
         for start in range(0, len(keys), READ_ROWS):
             some = keys[start : start + READ_ROWS]
             yield some, [field.get(some, dtype=self.dtype) for field in self.fields.values()]
-            self.count(len(some))
+            self._count(len(some))
 
-    def count(self, num_keys: int) -> None:
-        """Vectors of so many keys were written."""
+    def counted(self, keys: Iterable[str]) -> Iterator[str]:
+        """The keys; counts the vectors of each as written when the next key is asked for."""
+        for key in keys:
+            yield key
+            self._count(1)
+
+    def _count(self, num_keys: int) -> None:
         self._bar.update(num_keys)
         self.report.num_vectors += num_keys * len(self.fields)
 

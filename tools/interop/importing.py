@@ -28,8 +28,8 @@ from store.core.dtypes import decode
 from store.core.naming import block_name
 from store.core.spec import UNKNOWN
 from store.sources.keylist import read_keys
-from tools.interop.captions import KnownCaptions
-from tools.interop.columns import Column, Rows, Source, VectorFile
+from tools.interop.captions import LookUp, known_captions
+from tools.interop.columns import Column, Rows, Source
 from tools.interop.config import CaptionedImportConfig, ImportConfig
 from tools.interop.learning import learn, unknown_model
 from tools.interop.report import FieldCounts, ImportReport
@@ -46,21 +46,21 @@ MEASURED = 1024
 class _Job:
     """Rows of a column that become one block."""
 
-    path: str
+    source: Source
     field: str
     spec: store.FieldSpec
     column: Column
     rows: Rows
     hashes: NDArray[np.uint64]
-    block: str
 
     def batch(self) -> Batch:
         """The block, read and checked."""
+        keys = _keys(self.column, self.rows)
         try:
-            vectors = self.column.read(self.rows)
-            return make_batch(self.spec, self.block, _keys(self.column, self.rows), vectors, self.hashes)
+            block = block_name(self.source.name, keys)
+            return make_batch(self.spec, block, keys, self.column.read(self.rows), self.hashes)
         except InvalidVectorsError as error:
-            raise InvalidVectorsError(f"{self.path!r} cannot be imported: {error}") from None
+            raise InvalidVectorsError(f"{self.source.path!r} cannot be imported: {error}") from None
 
 
 def import_vectors(config: ImportConfig, sources: Sequence[Source]) -> ImportReport:
@@ -72,15 +72,15 @@ def import_vectors(config: ImportConfig, sources: Sequence[Source]) -> ImportRep
         KeyclipError: a file or setting is wrong; nothing of that file was stored.
     """
     report = ImportReport(config.store)
-    captions = KnownCaptions.read(config) if isinstance(config, CaptionedImportConfig) else None
+    captions = known_captions(config) if isinstance(config, CaptionedImportConfig) else None
     importer = _Importer(config, captions, report)
     started = time.perf_counter()
     total = sum(source.num_bytes for source in sources)
     hidden = config.json or not sys.stderr.isatty()
     with tqdm(total=total, unit="B", unit_scale=True, desc="importing", disable=hidden) as bar:
         for source in sources:
-            with source.open() as file:
-                for share in importer.add(file):
+            with source.open() as columns:
+                for share in importer.add(source, columns):
                     bar.update(share * source.num_bytes)
             report.num_files += 1
     report.seconds = time.perf_counter() - started
@@ -90,7 +90,7 @@ def import_vectors(config: ImportConfig, sources: Sequence[Source]) -> ImportRep
 
 
 class _Importer:
-    def __init__(self, config: ImportConfig, captions: KnownCaptions | None, report: ImportReport) -> None:
+    def __init__(self, config: ImportConfig, captions: LookUp | None, report: ImportReport) -> None:
         self._config = config
         self._captions = captions
         self._report = report
@@ -103,10 +103,10 @@ class _Importer:
         self.met: set[str] = set()
         """Keys of the list that a file had."""
 
-    def add(self, file: VectorFile) -> Iterator[float]:
+    def add(self, source: Source, columns: Sequence[Column]) -> Iterator[float]:
         """Import a file; yields the shares of it that are done."""
-        counts = {self._field(column): FieldCounts() for column in file.columns}
-        jobs = [job for column in file.columns for job in self._jobs(file, column, counts[self._field(column)])]
+        counts = {self._field(column): FieldCounts() for column in columns}
+        jobs = [job for column in columns for job in self._jobs(source, column, counts[self._field(column)])]
         held = sum(len(job.rows) * job.spec.dim * 4 for job in jobs) <= HELD_BYTES
         checked = []
         for job in jobs:  # all of the file, before anything of it is stored
@@ -146,11 +146,11 @@ class _Importer:
             raise ConfigError(f"the file does not say which {name} made its vectors; name it with --{name}")
         return value
 
-    def _jobs(self, file: VectorFile, column: Column, counts: FieldCounts) -> Iterator[_Job]:
+    def _jobs(self, source: Source, column: Column, counts: FieldCounts) -> Iterator[_Job]:
         """The blocks that the store lacks of a column."""
         if (twice := first_repeated(hash_keys(column.keys))) is not None:
             raise DuplicateKeyError(
-                f"key {column.keys[twice]!r} comes twice in {file.path!r}, the second time at position {twice}; keys "
+                f"key {column.keys[twice]!r} comes twice in {source.path!r}, the second time at position {twice}; keys "
                 "are unique in a field"
             )
         name = self._field(column)
@@ -161,19 +161,19 @@ class _Importer:
             counts.not_listed = len(column.keys) - len(rows)
         hashes = column.caption_hashes
         if self._captions:
-            hashes = self._captions.of(column.caption_field, column.keys)
+            hashes = self._captions(column.caption_field, column.keys)
         there = self._store.field(name) if self._store and name in self._store.fields() else None
         spec = self._spec(column, rows, there)
         if there is not None:
             there.spec.require_same(spec, name)
             found = there.contains(_keys(column, rows))
             if found.any():
-                _require_same_vectors(file.path, column, rows[found], hashes[rows[found]], there)
+                _require_same_vectors(source.path, column, rows[found], hashes[rows[found]], there)
             counts.there_before = int(found.sum())
             rows = rows[~found]
         for start in range(0, len(rows), self._config.block_size):
             part = rows[start : start + self._config.block_size]
-            yield _Job(file.path, name, spec, column, part, hashes[part], block_name(file.name, _keys(column, part)))
+            yield _Job(source, name, spec, column, part, hashes[part])
 
     def _spec(self, column: Column, rows: Rows, there: store.Field | None) -> store.FieldSpec:
         if (measured := self._config.normalize) is None and column.made_by is None:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 import store
 from embedder.reading.captions import Chunk
 from embedder.run.config import EmbedConfig
-from embedder.run.reading import Reader
+from embedder.run.reader import Reader
 from store.common.errors import ConfigError
 from store.common.outputs import KEY_LIST, Outputs
 from store.common.ranks import Ranks

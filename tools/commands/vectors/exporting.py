@@ -24,6 +24,11 @@ class _Tars(_Fields):
     shards: tuple[str, ...]
     """Image tars: paths, globs, brace ranges, or @FILE with one a line."""
 
+    def export(self) -> ExportReport:
+        from tools.interop.formats.sidecar import export_tars
+
+        return export_tars(self, self.fields, self.shards, merged=isinstance(self, Merged))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sidecar(_Tars):
@@ -38,11 +43,6 @@ class Sidecar(_Tars):
             --shards 'cc3m/{00000..00331}.tar' --output cc3m-sidecars
     """
 
-    def export(self) -> ExportReport:
-        from tools.interop.formats.sidecar import export_tars
-
-        return export_tars(self, self.fields, self.shards, merged=False)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Merged(_Tars):
@@ -54,11 +54,6 @@ class Merged(_Tars):
         keyclip vectors export merged cc3m.store --fields llama/shortSV_captions llama/longSV_captions
             --shards 'cc3m/{00000..00331}.tar' --output cc3m-merged
     """
-
-    def export(self) -> ExportReport:
-        from tools.interop.formats.sidecar import export_tars
-
-        return export_tars(self, self.fields, self.shards, merged=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ text_emb/text_emb_0.npy  metadata/metadata_0.parquet  (and img_emb/img_emb_0.npy
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from store.common.errors import MisalignedError, VectorFileError
+from store.common.errors import MisalignedError, VectorFileError, first_line
 from store.core.batch import join_keys
 from tools.interop.arrow import KEY, with_made_by
 from tools.interop.captions import hash_rows
-from tools.interop.columns import Column, Rows, Source, VectorFile, Vectors, stored_as
+from tools.interop.columns import Column, Rows, Source, Vectors, stored_as
 from tools.interop.config import Embeddings, ExportConfig, FileDtype
 from tools.interop.exporting import Export
 from tools.interop.formats.parquet import open_parquet
@@ -53,7 +53,7 @@ def clip_retrieval_sources(
         raise MisalignedError(f"{str(folder)!r} has no {lacks} number {odd[0]}, though its counterpart is there")
     columns = (caption_field, key_column, caption_column)
     return [
-        Source(num_bytes=matrix.stat().st_size, open=partial(_open, matrix, str(metadata[number]), *columns))
+        Source(path=str(matrix), name=matrix.stem, open=partial(_open, matrix, str(metadata[number]), *columns))
         for number, matrix in sorted(matrices.items())
     ]
 
@@ -66,7 +66,7 @@ def _numbered(folder: Path, start: str, end: str) -> dict[int, Path]:
 @contextlib.contextmanager
 def _open(
     matrix: Path, metadata: str, caption_field: str, key_column: str, caption_column: str | None
-) -> Iterator[VectorFile]:
+) -> Iterator[Sequence[Column]]:
     vectors = _load(matrix)
     with open_parquet(metadata) as table:
         keys = table.keys(key_column)
@@ -79,16 +79,17 @@ def _open(
             f"{str(matrix)!r} has {len(vectors)} rows, its metadata {metadata!r} {len(keys)}; expected a row for each "
             "vector"
         )
-    column = Column(
-        caption_field=caption_field,
-        keys=keys,
-        dim=vectors.shape[1],
-        dtype=stored_as(vectors.dtype),
-        read=partial(_read, vectors),
-        caption_hashes=hashes,
-        made_by=made_by,
-    )
-    yield VectorFile(path=str(matrix), name=matrix.stem, columns=[column])
+    yield [
+        Column(
+            caption_field=caption_field,
+            keys=keys,
+            dim=vectors.shape[1],
+            dtype=stored_as(vectors.dtype),
+            read=partial(_read, vectors),
+            caption_hashes=hashes,
+            made_by=made_by,
+        )
+    ]
 
 
 def _load(matrix: Path) -> Vectors:
@@ -98,8 +99,9 @@ def _load(matrix: Path) -> Vectors:
     try:
         vectors = np.lib.format.open_memmap(matrix, mode="r")
     except (ValueError, OverflowError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise VectorFileError(f"{str(matrix)!r} cannot be read as a matrix of numbers: {reason:.200}") from error
+        raise VectorFileError(
+            f"{str(matrix)!r} cannot be read as a matrix of numbers: {first_line(error):.200}"
+        ) from error
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         raise VectorFileError(
             f"{str(matrix)!r} holds {vectors.dtype} of shape {vectors.shape}; expected a matrix (n, d) of float "

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 import store
 from embedder.reading.captions import shard_rows
-from store.common.errors import ConfigError, InvalidKeysError, MisalignedError, VectorFileError
+from store.common.errors import ConfigError, InvalidKeysError, MisalignedError, VectorFileError, first_line
 from store.common.files import reserve
 from store.core.spec import StoredDtype
 from store.sources.keylist import is_listable, iter_key_list
 from store.sources.shards import expand_shards
 from tools.interop.captions import hash_rows
-from tools.interop.columns import Column, Rows, Source, VectorFile, Vectors
+from tools.interop.columns import Column, Rows, Source, Vectors
 from tools.interop.config import ExportConfig, FileDtype
 from tools.interop.exporting import Export
 from tools.interop.records import Output, digest, writing
@@ -56,13 +56,13 @@ def dpt_source(file: Path, caption_fields: Sequence[str], shards: Sequence[str],
         hashes = np.full((len(keys), len(caption_fields)), store.UNKNOWN_CAPTION, np.uint64)
     if not file.is_file():
         raise VectorFileError(f"no such file: {str(file)!r}")
-    return Source(num_bytes=file.stat().st_size, open=partial(_open, file, caption_fields, keys, hashes))
+    return Source(path=str(file), name=file.stem, open=partial(_open, file, caption_fields, keys, hashes))
 
 
 @contextlib.contextmanager
 def _open(
     file: Path, caption_fields: Sequence[str], keys: Sequence[str], hashes: NDArray[np.uint64]
-) -> Iterator[VectorFile]:
+) -> Iterator[Sequence[Column]]:
     features = _load(file)
     if features.ndim == 2:
         features = features[:, None]
@@ -78,7 +78,7 @@ def _open(
             f"{str(file)!r} has {features.shape[1]} captions for each image, but {len(caption_fields)} caption fields "
             "are named; give --caption-fields one name for each, in order"
         )
-    columns = [
+    yield [
         Column(
             caption_field=caption_field,
             keys=keys,
@@ -89,7 +89,6 @@ def _open(
         )
         for number, caption_field in enumerate(caption_fields)
     ]
-    yield VectorFile(path=str(file), name=file.stem, columns=columns)
 
 
 def _load(file: Path) -> torch.Tensor:
@@ -97,7 +96,7 @@ def _load(file: Path) -> torch.Tensor:
     try:
         features = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if "weights only" in reason.lower():
             reason = "it holds pickled objects of other kinds, which are never loaded"
         raise VectorFileError(

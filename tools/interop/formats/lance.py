@@ -9,7 +9,7 @@ from typing import Any
 
 from store.common.errors import ConfigError, VectorFileError
 from store.core.batch import join_keys
-from tools.interop.arrow import Table, export_batches, one_sentence, table_source
+from tools.interop.arrow import Table, one_sentence, table_source, to_arrow
 from tools.interop.columns import Source
 from tools.interop.config import ExportConfig, FileDtype
 from tools.interop.exporting import Export
@@ -28,8 +28,7 @@ def lance_source(path: str, key_column: str, names: Mapping[str, str]) -> Source
     """A dataset to import; see :func:`table_source`."""
     if not Path(path).is_dir():
         raise VectorFileError(f"no such dataset: {path!r}; expected the folder of a Lance dataset")
-    num_bytes = sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
-    return table_source(_open, path, num_bytes, key_column, names)
+    return table_source(_open, path, key_column, names)
 
 
 @contextlib.contextmanager
@@ -56,5 +55,6 @@ def export_lance(config: ExportConfig, fields: Sequence[str], dtype: FileDtype) 
         made_from = {"fields": export.made_from, "dtype": export.dtype, "keys": digests}
         for output in export.unwritten([Output(config.output, made_from)]):
             with writing(output) as path:
-                lance.write_dataset(export_batches(export, chain.from_iterable(parts)), str(path))
+                keys = export.counted(chain.from_iterable(parts))
+                lance.write_dataset(to_arrow(export.fields, keys, export.dtype), str(path))
     return export.report

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from store.common.errors import VectorFileError
 from store.core.batch import join_keys
-from tools.interop.arrow import HASH, KEY, Table, export_batches, one_sentence, table_source
+from tools.interop.arrow import HASH, KEY, Table, one_sentence, table_source, to_arrow
 from tools.interop.columns import Source
 from tools.interop.config import ExportConfig, FileDtype
 from tools.interop.exporting import READ_ROWS, Export
@@ -38,7 +38,7 @@ def open_parquet(path: str) -> Iterator[Table]:
 
 def parquet_source(path: str, key_column: str, names: Mapping[str, str]) -> Source:
     """A Parquet file to import; see :func:`table_source`."""
-    return table_source(open_parquet, path, Path(path).stat().st_size, key_column, names)
+    return table_source(open_parquet, path, key_column, names)
 
 
 def export_parquet(config: ExportConfig, fields: Sequence[str], dtype: FileDtype, rows_per_file: int) -> ExportReport:
@@ -52,7 +52,7 @@ def export_parquet(config: ExportConfig, fields: Sequence[str], dtype: FileDtype
             made_from = {"fields": export.made_from, "dtype": export.dtype, "keys": digest(join_keys(keys))}
             for output in export.unwritten([Output(config.output / f"{number:05d}.parquet", made_from)]):
                 with writing(output) as path:
-                    _write(path, export_batches(export, keys))
+                    _write(path, to_arrow(export.fields, export.counted(keys), export.dtype))
     return export.report
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import store
 from store.common.errors import CaptionFieldError, ConfigError, MisalignedError, ShardNotFoundError, VectorFileError
 from store.sources.shards import caption_at, expand_shards, load_json, shard_name
-from tools.interop.columns import Column, Rows, Source, VectorFile, Vectors, unknown_captions
+from tools.interop.columns import Column, Rows, Source, Vectors, unknown_captions
 from tools.interop.config import ExportConfig
 from tools.interop.exporting import Export
 from tools.interop.records import Output, digest, writing
@@ -70,11 +70,11 @@ def merged_sources(shards: Sequence[str], names: Mapping[str, str]) -> list[Sour
 
 
 def _source(tar: str, image: str | None, name: str, names: Mapping[str, str]) -> Source:
-    return Source(num_bytes=Path(tar).stat().st_size, open=partial(_open, tar, image, name, names))
+    return Source(path=tar, name=name, open=partial(_open, tar, image, names))
 
 
 @contextlib.contextmanager
-def _open(tar: str, image: str | None, name: str, names: Mapping[str, str]) -> Iterator[VectorFile]:
+def _open(tar: str, image: str | None, names: Mapping[str, str]) -> Iterator[Sequence[Column]]:
     samples = images = tar_samples(tar)
     if image is not None and image != tar:
         images = tar_samples(image)
@@ -102,7 +102,7 @@ def _open(tar: str, image: str | None, name: str, names: Mapping[str, str]) -> I
                     caption_hashes=hashes[field],
                 )
             )
-        yield VectorFile(path=tar, name=name, columns=columns)
+        yield columns
 
 
 def _require_lock_step(tar: str, samples: Sequence[Sample], image: str, images: Sequence[Sample]) -> None:
@@ -111,7 +111,7 @@ def _require_lock_step(tar: str, samples: Sequence[Sample], image: str, images: 
             expects, has = (f"key {sample.key!r}" if sample else "its end" for sample in (expected, found))
             raise MisalignedError(
                 f"{tar!r} does not go with {image!r}: at position {position} (counted from 0) {expects} was expected, "
-                f"{has} found; make the sidecar anew from this image tar, or import without comparing by --check False"
+                f"{has} found; make the sidecar again from this image tar, or import without comparing by --check False"
             )
 
 
