@@ -119,9 +119,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from store.common.command import exit_status
 
     words = list(sys.argv[1:] if argv is None else argv)
-    if argv is None and (words[:1] == ["completion"] or {"-h", "--help"} & {*itertools.takewhile("--".__ne__, words)}):
-        stand_ins.install()  # the process ends after the help
+    if argv is None and _shows_help(words):  # nothing else is done in this process
+        stand_ins.install()
     return exit_status(lambda: _dispatch(words))
+
+
+def _shows_help(words: list[str]) -> bool:
+    """Whether the command line asks for a help text, or for a completion script, which is made from them."""
+    return words[:1] == ["completion"] or bool({"-h", "--help"} & set(itertools.takewhile("--".__ne__, words)))
 
 
 def _dispatch(argv: list[str]) -> int:

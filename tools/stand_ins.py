@@ -1,7 +1,7 @@
-"""Stand-ins for torch and the libraries built on it, for ``--help``: it needs the settings of a command, not its work.
+"""Stand-ins for torch and the libraries built on it, so that ``keyclip COMMAND --help`` does not wait for their import.
 
-The modules of many commands import torch, which takes seconds. With stand-ins these modules can be imported, but
-nothing in them can run.
+Help needs the settings of a command only, but its module imports torch, which takes seconds. With stand-ins the module
+can be imported, and nothing in it can run.
 """
 
 import sys
