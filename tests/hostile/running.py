@@ -60,10 +60,10 @@ def run_cases(
         text = stderr.read_text(encoding="utf-8", errors="replace")
         what = what or _escaped(text) or _changed(case, before, after)
         yield Failure(case, what, text) if what else None
-        _restore(world, folder, sound, after)
+        restore(world, folder, sound, after)
 
 
-def _restore(world: Path, folder: Path, sound: Snapshot, now: Snapshot) -> None:
+def restore(world: Path, folder: Path, sound: Snapshot, now: Snapshot) -> None:
     """Copy the entries of the sound world that a case has changed again, and remove what it has added."""
     different = [name for name in now.keys() | sound.keys() if now.get(name) != sound.get(name)]
     for parts in sorted({PurePath(name).parts[:2] for name in different}):
