@@ -7,6 +7,7 @@ can be imported, and nothing in it can run.
 import sys
 from abc import ABCMeta
 from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -20,11 +21,13 @@ def install() -> None:
         sys.meta_path.insert(0, _Finder())
 
 
-class _Finder:
+class _Finder(MetaPathFinder, Loader):
     """Finds a stand-in for each module of the libraries."""
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
-        return ModuleSpec(name, self, is_package=True) if name.split(".")[0] in LIBRARIES else None  # type: ignore[arg-type]
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None, /
+    ) -> ModuleSpec | None:
+        return ModuleSpec(name, self, is_package=True) if name.split(".")[0] in LIBRARIES else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _Module(spec.name)

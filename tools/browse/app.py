@@ -74,8 +74,9 @@ def create_app(library: Library, host: str) -> FastAPI:
 
 def _add_errors(app: FastAPI, library: Library) -> None:
     def answer(request: Request, status: int, message: str) -> Response:
-        asked = {"field": request.query_params.get("field"), "query": request.query_params.get("q", "")}
-        return _html(page("error.html", fields=list(library.fields()), message=message, **asked), status)
+        asked = request.query_params
+        names, field, query = list(library.fields()), asked.get("field"), asked.get("q", "")
+        return _html(page("error.html", fields=names, field=field, query=query, message=message), status)
 
     @app.exception_handler(KeyclipError)
     async def known(request: Request, error: KeyclipError) -> Response:

@@ -43,5 +43,5 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"link": link, "gigabytes": gigabytes, "max_listed": MAX_LISTED, "repr": repr}
+    made.globals.update(link=link, gigabytes=gigabytes, max_listed=MAX_LISTED, repr=repr)
     return made

@@ -32,7 +32,8 @@ def run(config: Config) -> int:
     fields = {name: about for name, about in found.items() if isinstance(about, store.FieldInfo)}
     damaged = {name: str(about) for name, about in found.items() if name not in fields}
     gallery = open_gallery(config.shards, config.json)
-    coverage = {name: cover_keys(opened.field(name), gallery.keys()) if gallery else None for name in fields}
+    keys = None if gallery is None else gallery.keys()
+    coverage = {name: None if keys is None else cover_keys(opened.field(name), keys) for name in fields}
     if config.json:
         values = {name: _values(info, coverage[name]) for name, info in fields.items()}
         print(json.dumps({"backend": opened.backend, "fields": values, "damaged": damaged}))

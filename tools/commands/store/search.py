@@ -65,7 +65,7 @@ def run(config: Config) -> None:
     for query, hits in zip(queries, found, strict=True):
         described = [
             {"key": hit.key, "similarity": round(hit.similarity, 6)}
-            | ({"caption": gallery.caption(hit.key, field.spec.caption_field)} if gallery else {})
+            | ({"caption": gallery.caption(hit.key, field.spec.caption_field)} if gallery is not None else {})
             for hit in hits
             if hit.key != query.get("key")
         ]
