@@ -16,6 +16,7 @@ from store.core.batch import hash_keys
 from store.core.contract import Progress
 from store.index.keytable import ABSENT as NO_PLACE
 from store.index.keytable import KeyTable
+from tools.query.pieces import block_keys
 
 MAX_LISTED = 24
 
@@ -120,8 +121,7 @@ def _without_sample(field: store.Field, samples: KeyTable, progress: Progress | 
     orphans: list[str] = []
     blocks = field.blocks()
     for done, block in enumerate(blocks, start=1):
-        with field.snapshot() as snapshot:
-            keys = snapshot.block_keys(block)
+        keys = block_keys(field, block)
         orphans += compress(keys, samples.locate(hash_keys(keys)) == NO_PLACE)
         if progress:
             progress(field.name, done, len(blocks))

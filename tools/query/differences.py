@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import store
 from store.core.contract import Field, Progress
-from tools.query.pieces import Pieces
+from tools.query.pieces import Pieces, block_keys
 
 Matrix = NDArray[np.float32]
 
@@ -66,30 +66,20 @@ def compare(a: Field, b: Field, cosine: float, progress: Progress | None = None)
         progress: called with (field, blocks done, blocks in all).
     """
     found = FieldDifference(field=a.name, spec=a.spec.differences(b.spec))
-    block, keys = "", list[str]()
+    keys: list[str] = []
     for piece in Pieces(a, progress):
-        if piece.block != block:
-            block = piece.block
-            with a.snapshot() as snapshot:
-                keys = snapshot.block_keys(block)
+        if piece.start == 0:
+            keys = block_keys(a, piece.block)
         part = keys[piece.start : piece.start + len(piece.vectors)]
         _compare_shared(b, part, piece.vectors, piece.caption_hashes, cosine, found)
     for block in b.blocks():
-        with b.snapshot() as snapshot:
-            keys = snapshot.block_keys(block)
-        if keys:
-            there = a.contains(keys)
-            found.only_in_b.add(list(compress(keys, ~there)))
+        keys = block_keys(b, block)
+        found.only_in_b.add(list(compress(keys, ~a.contains(keys))))
     return found
 
 
 def _compare_shared(
-    b: Field,
-    keys: Sequence[str],
-    vectors: Matrix,
-    hashes: NDArray[np.uint64],
-    cosine: float,
-    found: FieldDifference,
+    b: Field, keys: Sequence[str], vectors: Matrix, hashes: NDArray[np.uint64], cosine: float, found: FieldDifference
 ) -> None:
     there = b.contains(keys)
     found.only_in_a.add(list(compress(keys, ~there)))

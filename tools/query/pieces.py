@@ -30,6 +30,12 @@ class Piece:
     """(n,)"""
 
 
+def block_keys(field: Field, block: str) -> list[str]:
+    """The keys of a block, in the order of its rows. Raises BlockNotFoundError."""
+    with field.snapshot() as snapshot:
+        return snapshot.block_keys(block)
+
+
 class Pieces:
     """The vectors of a field, block after block in the order of commits; rows are numbered over all blocks.
 
@@ -73,10 +79,9 @@ class Pieces:
         rows = np.unique(rows)
         pieces = np.searchsorted([first for first, *_ in self._read], rows, side="right") - 1
         current, keys = "", list[str]()
-        with self._field.snapshot() as snapshot:
-            for row, piece in zip(rows.tolist(), pieces.tolist(), strict=True):
-                first, block, start = self._read[piece]
-                if block != current:
-                    current, keys = block, snapshot.block_keys(block)
-                found[row] = keys[row - first + start]
+        for row, piece in zip(rows.tolist(), pieces.tolist(), strict=True):
+            first, block, start = self._read[piece]
+            if block != current:
+                current, keys = block, block_keys(self._field, block)
+            found[row] = keys[row - first + start]
         return found

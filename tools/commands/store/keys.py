@@ -4,9 +4,9 @@ import json
 import sys
 from dataclasses import dataclass
 
-import store
 from store.sources.keylist import line_of
 from tools.commands.store.base import FieldConfig
+from tools.query.pieces import block_keys
 from tools.query.printing import printable
 
 
@@ -29,14 +29,9 @@ def run(config: Config) -> None:
     """Print the keys."""
     field = config.open_field()
     if config.json:
-        print(json.dumps([key for block in config.blocks or field.blocks() for key in _keys(field, block)]))
+        print(json.dumps([key for block in config.blocks or field.blocks() for key in block_keys(field, block)]))
         return
     shown = printable if sys.stdout.isatty() else str
     for block in config.blocks or field.blocks():
-        for key in _keys(field, block):
+        for key in block_keys(field, block):
             print(shown(line_of(key)))
-
-
-def _keys(field: store.Field, block: str) -> list[str]:
-    with field.snapshot() as snapshot:
-        return snapshot.block_keys(block)
