@@ -33,7 +33,7 @@ class _Finder(MetaPathFinder, Loader):
         return _Module(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing: attributes are made when they are asked for."""
+        """Does nothing: attributes are made when they are asked for."""
 
 
 class _Module(ModuleType):
