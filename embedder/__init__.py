@@ -2,5 +2,5 @@
 
 import logging
 
-# without it, logging prints errors on stderr, where the command tells them too
+# else logging prints errors on stderr, where the command prints them too
 logging.getLogger("keyclip.embedder").addHandler(logging.NullHandler())

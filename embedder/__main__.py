@@ -1,6 +1,6 @@
-"""``deepspeed --num_gpus N --module embedder ...``: ``keyclip embed`` by as many ranks as the launcher starts.
+"""``deepspeed --num_gpus N --module embedder ...``: ``keyclip embed`` on as many ranks as the launcher starts.
 
-torchrun (``-m embedder``), srun and mpirun (``python -m embedder``) do as well. Ranks divide the shards and need no
+torchrun (``-m embedder``), srun and mpirun (``python -m embedder``) start it too. Ranks divide the shards and need no
 connection to each other.
 """
 

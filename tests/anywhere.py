@@ -56,7 +56,7 @@ class Variant:
         options: further arguments of pytest.
         terminal: whether the suite's output goes to a terminal.
         long_path: whether temporary files lie below a long path.
-        around: something that goes on meanwhile.
+        around: something that goes on during the run.
     """
 
     what: str

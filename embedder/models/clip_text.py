@@ -1,19 +1,21 @@
-"""The text towers of CLIP, SigLIP and SigLIP2: the teacher field."""
+"""The text towers of CLIP, SigLIP and SigLIP2, which make the teacher field.
 
+SigLIP's towers were trained on lower-cased captions padded to the tower's whole length (64 tokens), without an
+attention mask: the pooled output is the output at the last position, padding or not.
+"""
+
+import re
+import string
 from typing import Any
 
 import torch
+from tokenizers import Regex, normalizers
 
-from embedder.models.encoder import Provenance
+from embedder.models.encoder import Description, Provenance
 from embedder.models.folder import CLIP_TYPES, SIGLIP_TYPES, ModelFolder
-from embedder.models.networks import ClipText, SiglipText, load_weights
+from embedder.models.networks import TextTower, load_weights
 from embedder.models.options import ModelOptions
 from store.common.errors import ConfigError
-
-
-def is_siglip(folder: ModelFolder) -> bool:
-    """Whether the folder holds a SigLIP or SigLIP2, or the text tower of one."""
-    return folder.config["model_type"] in SIGLIP_TYPES
 
 
 def describe_clip_text(folder: ModelFolder, options: ModelOptions, config: Any, tokenizer: Any) -> Provenance:
@@ -22,10 +24,9 @@ def describe_clip_text(folder: ModelFolder, options: ModelOptions, config: Any, 
     Raises:
         ConfigError: another kind of model, a pooling was asked for, or tower and tokenizer end texts differently.
     """
-    model_type = folder.config["model_type"]
+    model_type, siglip = folder.config["model_type"], folder.is_siglip()
     if model_type not in CLIP_TYPES + SIGLIP_TYPES:
         raise ConfigError(f"model {folder.model!r} is a {model_type!r}, not a CLIP; choose another --kind")
-    siglip = is_siglip(folder)
     if options.pooling is not None:
         name, place = ("SigLIP", "last position") if siglip else ("CLIP", "end token")
         raise ConfigError(f"--pooling does not apply to a {name} text tower, which pools at its {place}")
@@ -48,19 +49,16 @@ def describe_clip_text(folder: ModelFolder, options: ModelOptions, config: Any, 
     )
 
 
-def load_clip_text(
-    folder: ModelFolder, provenance: Provenance, config: Any, dtype: torch.dtype
-) -> ClipText | SiglipText:
-    """The tower, described by ``provenance``."""
+def load_clip_text(model: Description, dtype: torch.dtype) -> TextTower:
+    """The tower that was described."""
     import transformers
 
-    siglip = is_siglip(folder)
-    tower = _tower(config)
-    class_name = "CLIPTextModelWithProjection"
+    tower, siglip = _tower(model.config), model.folder.is_siglip()
+    name = "CLIPTextModelWithProjection"
     if siglip:
-        class_name = "Siglip2TextModel" if tower.model_type.startswith("siglip2") else "SiglipTextModel"
-    model = load_weights(getattr(transformers, class_name), folder, dtype, unused=(), config=tower)
-    return (SiglipText if siglip else ClipText)(model, provenance.normalize)
+        name = "Siglip2TextModel" if tower.model_type.startswith("siglip2") else "SiglipTextModel"
+    weights = load_weights(getattr(transformers, name), model.folder, dtype, unused=(), config=tower)
+    return TextTower(weights, model.provenance.normalize, siglip)
 
 
 def _tower(config: Any) -> Any:
@@ -69,3 +67,37 @@ def _tower(config: Any) -> Any:
     if tower is not config and hasattr(config, "projection_dim"):
         tower.projection_dim = config.projection_dim
     return tower
+
+
+def load_siglip_tokenizer(folder: ModelFolder) -> Any:
+    """The tokenizer of ``tokenizer.json``; transformers' own for SigLIP is a slow one, in need of SentencePiece.
+
+    SigLIP (not SigLIP2, whose tokenizer is Gemma's) takes captions without punctuation.
+
+    Raises:
+        ConfigError: the folder has no ``tokenizer.json``.
+    """
+    import transformers
+
+    if not (folder.path / "tokenizer.json").is_file():
+        raise ConfigError(f"model {folder.model!r} has no tokenizer.json; save it with a fast tokenizer")
+    settings = folder.settings("tokenizer_config.json", dict[str, Any]) or {}
+    if settings.get("tokenizer_class") != "SiglipTokenizer":
+        return transformers.AutoTokenizer.from_pretrained(folder.path)
+    tokens = {"eos_token": "</s>", "pad_token": "</s>", "unk_token": "<unk>"}
+    for name in tokens:
+        token = settings.get(name)  # text, or a mapping with the text
+        tokens[name] = (token.get("content") if isinstance(token, dict) else token) or tokens[name]
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(folder.path / "tokenizer.json"),
+        padding_side=settings.get("padding_side", "right"),
+        **tokens,
+    )
+    backend = tokenizer.backend_tokenizer
+    steps = [
+        normalizers.Replace(Regex(f"[{re.escape(string.punctuation)}]"), ""),
+        normalizers.Replace(Regex(r"\s+"), " "),
+        normalizers.Strip(),
+    ]
+    backend.normalizer = normalizers.Sequence([*steps, *([backend.normalizer] if backend.normalizer else [])])
+    return tokenizer

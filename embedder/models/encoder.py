@@ -5,18 +5,24 @@ Shapes: n captions, D width of the vectors.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from embedder.models.folder import Kind
+from embedder.models.folder import ModelFolder
+from embedder.models.options import CAPTION
 from embedder.models.packing import pack
 from embedder.models.tokens import CaptionTokenizer, Tokens
 from store.common.errors import ConfigError
+from store.core.spec import FieldSpec, Kind, StoredDtype
 
 log = logging.getLogger("keyclip.embedder")
+
+Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +37,21 @@ class Provenance:
     max_length: int
     normalize: bool
     dim: int
+
+    def spec(self, caption_field: str, dtype: StoredDtype) -> FieldSpec:
+        """The spec of a field that holds such vectors."""
+        made = asdict(self) | {"template": "" if self.template == CAPTION else self.template}
+        return FieldSpec(**made, caption_field=caption_field, dtype=dtype)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A model's folder, what transformers reads of its small files, and how the model makes vectors."""
+
+    folder: ModelFolder
+    config: Any
+    tokenizer: Any
+    provenance: Provenance
 
 
 class Encoder:
@@ -49,6 +70,7 @@ class Encoder:
         pad_left: bool = False,
         pad_to: int | None = None,
     ) -> None:
+        """``pad_to``: tokens of every caption with its padding; None: of the longest of its batch."""
         self.network = network.to(device)
         self.tokenizer = tokenizer
         self.provenance = provenance
@@ -58,7 +80,7 @@ class Encoder:
         """Budget of one forward pass, in tokens with padding."""
         self._pad_id = pad_id
         self._left = pad_left
-        self._pad_to = pad_to  # tokens of every caption with its padding; None: of the longest of its batch
+        self._pad_to = pad_to
 
     @property
     def dim(self) -> int:
@@ -68,18 +90,16 @@ class Encoder:
         """Token ids of captions, in their order, cut to the model's length."""
         return self.tokenizer.batch(captions)
 
-    def encode(self, captions: Sequence[str]) -> np.ndarray:
+    def encode(self, captions: Sequence[str]) -> Vectors:
         """(n, D) float32 vectors of captions, in their order; equal captions are computed once."""
-        unique = list(dict.fromkeys(captions))
-        row_of = {caption: row for row, caption in enumerate(unique)}
-        vectors = self.embed(self.tokenize(unique))
-        return vectors[[row_of[caption] for caption in captions]]
+        different, rows = distinct(captions)
+        return self.embed(self.tokenize(different))[rows]
 
-    def embed(self, tokens: Sequence[Tokens], on_tokens: Callable[[int], None] | None = None) -> np.ndarray:
+    def embed(self, tokens: Sequence[Tokens], on_tokens: Callable[[int], None] | None = None) -> Vectors:
         """(n, D) float32 vectors of tokenised captions, in their order.
 
         A batch that does not fit the memory halves the token budget, for this and all later batches.
-        ``on_tokens`` hears after each batch how many tokens it held.
+        ``on_tokens`` gets the number of tokens of each batch after it.
 
         Raises:
             ConfigError: not even one caption fits the memory.
@@ -100,14 +120,14 @@ class Encoder:
                 on_tokens(int(lengths[batch].sum()))
         return vectors
 
-    def _try_forward(self, batch: Sequence[Tokens]) -> np.ndarray | None:
+    def _try_forward(self, batch: Sequence[Tokens]) -> Vectors | None:
         """:meth:`forward`, or None where the memory was too small; what it had taken is free again."""
         try:
             return self.forward(batch)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-            return None
+            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                return None
+            raise
 
     def _halve(self, num_captions: int, longest: int) -> None:
         if num_captions == 1:
@@ -121,7 +141,7 @@ class Encoder:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def forward(self, batch: Sequence[Tokens]) -> np.ndarray:
+    def forward(self, batch: Sequence[Tokens]) -> Vectors:
         """(n, D) float32 vectors of one batch, in one pass of the model."""
         lengths = [len(t.ids) for t in batch]
         width = self._pad_to or max(lengths)
@@ -134,9 +154,12 @@ class Encoder:
             mask[row, begin : begin + length] = True
             text[row, begin + tokens.start : begin + length] = True
         tensors = [torch.from_numpy(array).to(self.device, non_blocking=True) for array in (ids, mask, text)]
-        vectors: np.ndarray = self.network(*tensors).cpu().numpy()
+        vectors: Vectors = self.network(*tensors).cpu().numpy()
         return vectors
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def distinct(captions: Sequence[str]) -> tuple[list[str], list[int]]:
+    """The different captions, and for each caption its position among them."""
+    row_of: dict[str, int] = {}
+    rows = [row_of.setdefault(caption, len(row_of)) for caption in captions]
+    return list(row_of), rows

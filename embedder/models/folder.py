@@ -6,15 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from store.common.checked import read_json
-from store.common.errors import ConfigError, KeyclipError
+from store.common.errors import ConfigError, KeyclipError, first_line
 from store.common.fingerprint import fingerprint
+from store.core.spec import Kind
 
 T = TypeVar("T")
-
-Kind = Literal["sentence", "clip-text", "llm"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 CLIP_TYPES = ("clip", "clip_text_model")
@@ -45,11 +44,7 @@ class ModelFolder:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The folder's ``config.json``.
-
-        Raises:
-            ConfigError: there is none.
-        """
+        """The folder's ``config.json``. Raises: ConfigError: there is none."""
         config = self.settings("config.json", dict[str, Any])
         if config is None or not isinstance(config.get("model_type"), str):
             raise ConfigError(
@@ -58,21 +53,13 @@ class ModelFolder:
         return config
 
     def settings(self, name: str, expected: type[T]) -> T | None:
-        """A json file of the folder, of the type ``expected``, or None where it is absent.
-
-        Raises:
-            InvalidDataError: it holds something else.
-        """
+        """A json file of the folder, or None where it is absent. Raises: InvalidDataError: it is not ``expected``."""
         file = self.path / name
         remedy = "fetch or save the model again"
         return read_json(file, expected, "the model's file", remedy) if file.is_file() else None
 
     def check_weights(self) -> None:
-        """Read the headers of the folder's safetensors.
-
-        Raises:
-            ConfigError: naming a file that is damaged or was cut short.
-        """
+        """Read the headers of the folder's safetensors. Raises: ConfigError: a file is damaged or was cut short."""
         from safetensors import safe_open
 
         for file in sorted(self.path.glob("*.safetensors")):
@@ -81,7 +68,7 @@ class ModelFolder:
 
     @contextmanager
     def loading(self, files: str) -> Iterator[None]:
-        """Whatever the libraries raise about damaged files inside becomes one sentence that names ``files``.
+        """Whatever the libraries raise about damaged files becomes one sentence that names ``files``.
 
         Raises:
             ConfigError: in the place of any other exception; errors of keyclip pass.
@@ -91,9 +78,8 @@ class ModelFolder:
         except (KeyclipError, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise ConfigError(
-                f"model {self.model!r} in {str(self.path)!r} cannot be loaded from its {files}: {lines[0]}; "
+                f"model {self.model!r} in {str(self.path)!r} cannot be loaded from its {files}: {first_line(error)}; "
                 "fetch or save the model again"
             ) from error
 
@@ -109,6 +95,10 @@ class ModelFolder:
         is_decoder = model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
         is_encoder = model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
         return "llm" if is_decoder and not is_encoder else "sentence"
+
+    def is_siglip(self) -> bool:
+        """Whether it holds a SigLIP or SigLIP2, or the text tower of one."""
+        return self.config["model_type"] in SIGLIP_TYPES
 
 
 def find_model(model: str, revision: str | None = None, with_code: bool = False, at_hand: bool = False) -> ModelFolder:
@@ -135,8 +125,9 @@ def find_model(model: str, revision: str | None = None, with_code: bool = False,
             local_files_only=at_hand,
         )
     except Exception as error:  # the hub's client raises errors of several libraries
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"model {model!r} is neither a folder nor available from the hub: {reason}") from error
+        raise ConfigError(
+            f"model {model!r} is neither a folder nor available from the hub: {first_line(error)}"
+        ) from error
     return ModelFolder(Path(snapshot), model, Path(snapshot).name)
 
 

@@ -34,38 +34,30 @@ class TokenStates(nn.Module):
         if self.with_positions:  # positions count from the caption's own first token, not from the padding
             extra = {"position_ids": (mask_BL.long().cumsum(dim=1) - 1).clamp(min=0), "use_cache": False}
         states_BLD = self.model(input_ids=ids_BL, attention_mask=mask_BL.long(), **extra).last_hidden_state
-        vectors_BD = self.after(pool(states_BLD, mask_BL, text_BL, self.pooling))
+        vectors_BD: Tensor = self.after(pool(states_BLD, mask_BL, text_BL, self.pooling))
         return nn.functional.normalize(vectors_BD, dim=-1) if self.normalize else vectors_BD
 
 
-class ClipText(nn.Module):
-    """CLIP's text tower with its projection: features of the joint image-text space, not normalised."""
-
-    def __init__(self, model: nn.Module, normalize: bool) -> None:
-        super().__init__()
-        self.model = model
-        self.normalize = normalize
-
-    def forward(self, ids_BL: Tensor, mask_BL: Tensor, text_BL: Tensor) -> Tensor:
-        vectors_BD = self.model(input_ids=ids_BL, attention_mask=mask_BL.long()).text_embeds.float()
-        return nn.functional.normalize(vectors_BD, dim=-1) if self.normalize else vectors_BD
-
-
-class SiglipText(nn.Module):
-    """SigLIP's text tower: its pooled output, not normalised. It sees padding, as it did in training.
+class TextTower(nn.Module):
+    """The text tower of a CLIP, with its projection, or of a SigLIP, which sees padding, as it did in training.
 
     Attributes:
-        length: tokens of every text, padding included.
+        pad_to: tokens of every text of a SigLIP, padding included; else None.
     """
 
-    def __init__(self, model: Any, normalize: bool) -> None:
+    def __init__(self, model: Any, normalize: bool, siglip: bool) -> None:
         super().__init__()
         self.model = model
-        self.length = int(model.config.max_position_embeddings)
         self.normalize = normalize
+        self.pad_to = int(model.config.max_position_embeddings) if siglip else None
 
     def forward(self, ids_BL: Tensor, mask_BL: Tensor, text_BL: Tensor) -> Tensor:
-        vectors_BD = self.model(input_ids=ids_BL).pooler_output.float()
+        """(B, D) float32 features of the joint image-text space."""
+        vectors_BD: Tensor
+        if self.pad_to is not None:
+            vectors_BD = self.model(input_ids=ids_BL).pooler_output.float()
+        else:
+            vectors_BD = self.model(input_ids=ids_BL, attention_mask=mask_BL.long()).text_embeds.float()
         return nn.functional.normalize(vectors_BD, dim=-1) if self.normalize else vectors_BD
 
 
@@ -80,7 +72,7 @@ def load_weights(
         ConfigError: the folder cannot be loaded, or lacks weights.
     """
     folder.check_weights()
-    # its report names every weight that is not needed, such as CLIP's whole image tower
+    # transformers' report names every weight that is not needed, such as CLIP's whole image tower
     with folder.loading("config.json and weights"), _quiet_loading():
         model, info = auto_class.from_pretrained(
             folder.path, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
@@ -99,7 +91,6 @@ def _quiet_loading() -> Iterator[None]:
     from transformers.utils import logging as untyped
 
     logging: Any = untyped
-
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -121,11 +112,7 @@ class DenseSettings(TypedDict):
 
 
 def dense_settings(folder: ModelFolder, path: str) -> DenseSettings:
-    """The settings of the Dense module in the sub-folder ``path``.
-
-    Raises:
-        ConfigError: it has none.
-    """
+    """The settings of the Dense module in the sub-folder ``path``. Raises: ConfigError: it has none."""
     settings = folder.settings(f"{path}/config.json", DenseSettings)
     if settings is None:
         raise ConfigError(f"the dense layer {str(folder.path / path)!r} has no config.json")

@@ -1,11 +1,13 @@
-"""Which model makes the vectors, and what may be changed of what its own files say."""
+"""Which model makes the vectors, and what to change of what its own files say."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from embedder.models.text import CAPTION
 from store.common.errors import ConfigError
 from store.common.settings import Count, Few
+
+CAPTION = "{caption}"
+"""Place of the caption in a template; alone, the template that adds nothing."""
 
 Pooling = Literal["mean", "mean-text", "last", "cls", "max"]
 
@@ -44,11 +46,7 @@ class ModelOptions:
     """Run Python code that comes with the model. Only for models whose code you have read."""
 
     def length(self, limit: int, default: int | None = None) -> int:
-        """The tokens a caption may have, for a model that takes ``limit``.
-
-        Raises:
-            ConfigError: ``max_length`` is more than that.
-        """
+        """The tokens a caption may have, for a model that takes ``limit``. Raises: ConfigError: more were asked for."""
         if self.max_length is not None and self.max_length > limit:
             raise ConfigError(f"--max-length {self.max_length} does not fit the model, which takes 1 to {limit} tokens")
         return self.max_length or min(default or limit, limit)

@@ -3,23 +3,22 @@
 Shapes: B captions, L tokens after padding, D width.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
+from embedder.models.options import Pooling
 from store.common.errors import ConfigError
-
-POOLINGS = ("mean", "mean-text", "last", "cls", "max")
 
 
 def pool(states_BLD: Tensor, mask_BL: Tensor, text_BL: Tensor, pooling: str) -> Tensor:
     """Pool token states into (B, D) float32 vectors.
 
-    ``mask_BL`` marks tokens that are not padding, ``text_BL`` those that stand at or after the caption's first
-    token (template before the caption excluded). Poolings: ``mean`` over all tokens; ``mean-text`` over the
-    caption and what closes it (LLM2Vec's "mean" with skipped instruction); ``last`` and ``cls``: the last and the
-    first token; ``max`` over all tokens. A caption without any pooled token gives zeros.
+    ``mask_BL`` marks tokens that are not padding, ``text_BL`` the caption's first token and all after it (template
+    before the caption excluded). Poolings: ``mean`` over all tokens; ``mean-text`` over the caption and what closes it
+    (LLM2Vec's "mean" with skipped instruction); ``last`` and ``cls``: the last and the first token; ``max`` over all
+    tokens. A caption without any pooled token gives zeros.
 
     Raises:
         ConfigError: there is no such pooling.
@@ -33,10 +32,17 @@ def pool(states_BLD: Tensor, mask_BL: Tensor, text_BL: Tensor, pooling: str) -> 
     if pooling == "max":
         return states_BLD.masked_fill(~mask_BL[:, :, None], -torch.inf).amax(dim=1)
     if pooling not in ("mean", "mean-text"):
-        raise ConfigError(f"no pooling {pooling!r}; there are {', '.join(POOLINGS)}")
+        raise ConfigError(f"no pooling {pooling!r}; there are {', '.join(get_args(Pooling))}")
     weights_BL = (text_BL if pooling == "mean-text" else mask_BL).float()
     sums_BD = torch.einsum("bld,bl->bd", states_BLD, weights_BL)
     return sums_BD / weights_BL.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+_NAMES = {
+    "mean": "mean", "cls": "cls", "max": "max", "lasttoken": "last",
+    "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max", "pooling_mode_lasttoken": "last",
+}  # fmt: skip
 
 
 def pooling_of_folder(settings: dict[str, Any], folder: str = "") -> str:
@@ -45,22 +51,13 @@ def pooling_of_folder(settings: dict[str, Any], folder: str = "") -> str:
     Raises:
         ConfigError: it asks for a pooling, or a combination of poolings, that is not implemented here.
     """
-    names = {
-        "pooling_mode_mean_tokens": "mean",
-        "pooling_mode_cls_token": "cls",
-        "pooling_mode_max_tokens": "max",
-        "pooling_mode_lasttoken": "last",
-    }
     wanted = [key for key, value in settings.items() if key.startswith("pooling_mode_") and value is True]
-    mode = settings.get("pooling_mode")
-    if isinstance(mode, str):  # newer folders name the mode by one word
+    if isinstance(mode := settings.get("pooling_mode"), str):  # newer folders name the mode by one word
         wanted = [mode]
-        names = {"mean": "mean", "cls": "cls", "max": "max", "lasttoken": "last"}
-    if len(wanted) != 1 or wanted[0] not in names:
+    if len(wanted) != 1 or wanted[0] not in _NAMES:
         raise ConfigError(
             f"the pooling of the model's folder {folder!r} ({' + '.join(wanted) or 'none'}) is not implemented; "
             "name one with --pooling"
         )
-    if names[wanted[0]] == "mean" and settings.get("include_prompt") is False:
-        return "mean-text"
-    return names[wanted[0]]
+    name = _NAMES[wanted[0]]
+    return "mean-text" if name == "mean" and settings.get("include_prompt") is False else name

@@ -8,12 +8,11 @@ from pydantic import Field
 from torch import nn
 from typing_extensions import TypedDict
 
-from embedder.models.encoder import Provenance
+from embedder.models.encoder import Description, Provenance
 from embedder.models.folder import ModelFolder
 from embedder.models.networks import TokenStates, dense_layers, dense_settings, load_weights
-from embedder.models.options import ModelOptions
+from embedder.models.options import CAPTION, ModelOptions
 from embedder.models.pooling import pooling_of_folder
-from embedder.models.text import CAPTION
 from store.common.errors import ConfigError
 
 
@@ -41,48 +40,43 @@ class PromptSettings(TypedDict, total=False):
 def describe_sentence(folder: ModelFolder, options: ModelOptions, config: Any, tokenizer: Any) -> Provenance:
     """How the encoder makes vectors, as the folder's own files and ``options`` say."""
     pooling, dense, normalize = _modules(folder)
-    prompt = _default_prompt(folder)
-    if options.instruction is None and options.template is None and prompt:
-        options = dataclasses.replace(options, instruction=prompt)
+    prompts = folder.settings("config_sentence_transformers.json", PromptSettings) or {}
+    prompt_name = prompts.get("default_prompt_name")
+    if options.instruction is None and options.template is None and prompt_name:
+        prompt = (prompts.get("prompts") or {}).get(prompt_name)
+        options = dataclasses.replace(options, instruction=prompt or None)
     if pooling == "mean-text" and options.frame() == CAPTION:
         pooling = "mean"  # a folder that leaves its prompt out of the mean counts all tokens where there is none
     limit = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", tokenizer.model_max_length))
-    own = folder.settings("sentence_bert_config.json", SentenceSettings) or {}
     return Provenance(
         model=folder.model,
         revision=folder.revision,
         kind="sentence",
         template=options.frame(),
         pooling=options.pooling or pooling,
-        max_length=options.length(limit, own.get("max_seq_length")),
+        max_length=options.length(limit, _settings(folder).get("max_seq_length")),
         normalize=normalize if options.normalize is None else options.normalize,
         dim=dense_settings(folder, dense[-1])["out_features"] if dense else config.hidden_size,
     )
 
 
-def load_sentence(
-    folder: ModelFolder, options: ModelOptions, provenance: Provenance, config: Any, dtype: torch.dtype
-) -> nn.Module:
-    """The encoder with its dense layers, described by ``provenance``."""
+def load_sentence(model: Description, options: ModelOptions, dtype: torch.dtype) -> nn.Module:
+    """The encoder that was described, with its dense layers."""
     from transformers import AutoModel
 
-    model = load_weights(
-        AutoModel, folder, dtype, unused=("pooler.",), config=config, trust_remote_code=options.trust_remote_code
-    )
-    after = dense_layers(folder, _modules(folder)[1])
-    return TokenStates(model, provenance.pooling, after, provenance.normalize, with_positions=False)
+    more = {"config": model.config, "trust_remote_code": options.trust_remote_code}
+    encoder = load_weights(AutoModel, model.folder, dtype, unused=("pooler.",), **more)
+    after = dense_layers(model.folder, _modules(model.folder)[1])
+    return TokenStates(encoder, model.provenance.pooling, after, model.provenance.normalize, with_positions=False)
 
 
 def lower_cases(folder: ModelFolder) -> bool:
     """Whether the folder wants captions in lower case."""
-    return bool((folder.settings("sentence_bert_config.json", SentenceSettings) or {}).get("do_lower_case", False))
+    return bool(_settings(folder).get("do_lower_case", False))
 
 
-def _default_prompt(folder: ModelFolder) -> str:
-    """The text that the folder wants before every caption, if any."""
-    settings = folder.settings("config_sentence_transformers.json", PromptSettings) or {}
-    name = settings.get("default_prompt_name")
-    return (settings.get("prompts") or {}).get(name) or "" if name else ""
+def _settings(folder: ModelFolder) -> SentenceSettings:
+    return folder.settings("sentence_bert_config.json", SentenceSettings) or {}
 
 
 def _modules(folder: ModelFolder) -> tuple[str, list[str], bool]:

@@ -1,31 +1,75 @@
 """Captions to token ids: special tokens only from the template, never from a caption; truncation counted."""
 
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from embedder.models.text import CAPTION, Template, clean
+from embedder.models.options import CAPTION
 from store.common.errors import ConfigError
 
 # No vocabulary in use has longer tokens, so a caption cut to this many characters per token was too long anyway.
 _MAX_CHARACTERS_PER_TOKEN = 256
 _AMPLE_ROOM = 1 << 20
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """One caption, ready for the model."""
 
-    ids: np.ndarray
-    """(L,) int64 token ids, template and special tokens included."""
+    ids: NDArray[np.int64]
+    """(L,) token ids, template and special tokens included."""
     start: int
     """Position of the first token that ``mean-text`` pools: the caption's first; the template before it is left out."""
     truncated: bool
     """Whether the caption was cut to fit the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The text around a caption, cut at the special tokens.
+
+    Special tokens are read as such in the template but never in the caption, so the template is tokenised in three
+    parts: ``head`` (up to its last special token), the plain text ``before`` + caption + ``after``, which must be
+    tokenised together because tokenizers merge across the borders, and ``tail`` (from the first special token after
+    the caption).
+    """
+
+    head: str
+    before: str
+    after: str
+    tail: str
+
+    @classmethod
+    def parse(cls, template: str, special_tokens: Sequence[str]) -> "Template":
+        """Cut a template such as ``"<|user|>{caption}<|end|>"``.
+
+        Raises:
+            ConfigError: the template does not hold ``{caption}`` exactly once.
+        """
+        if template.count(CAPTION) != 1:
+            raise ConfigError(f"template {template!r} must hold {CAPTION} exactly once")
+        left, right = template.split(CAPTION)
+        special = re.compile("|".join(map(re.escape, sorted(special_tokens, key=len, reverse=True))) or "(?!)")
+        head_end = max((m.end() for m in special.finditer(left)), default=0)
+        tail_start = min((m.start() for m in special.finditer(right)), default=len(right))
+        return cls(left[:head_end], left[head_end:], right[:tail_start], right[tail_start:])
+
+
+def clean(caption: str, keep_leading: bool = False) -> str:
+    """The caption as a tokenizer can take it: no surrounding blanks, no half surrogate pairs (U+FFFD instead).
+
+    Half pairs come from json such as ``"\\ud83d"``; they have no UTF-8 form and tokenizers raise on them.
+    ``keep_leading`` keeps blanks at the start.
+    """
+    whole = _LONE_SURROGATES.sub("\ufffd", caption)
+    return whole.rstrip() if keep_leading else whole.strip()
 
 
 class CaptionTokenizer:
@@ -35,11 +79,14 @@ class CaptionTokenizer:
     all tokens, template included. A caption that does not fit loses its last tokens; the template stays whole.
 
     ``like_llm2vec`` repeats what LLM2Vec (``llm2vec.LLM2Vec.encode`` with ``doc_max_length`` = ``max_length``) makes of
-    captions that are not ordinary, since published vectors were made so. Blanks at a caption's start are kept. A text
-    that does not fit is cut at its right end, which takes the template's closing tokens first. And the pooled tokens
-    are counted on caption and closing tokens alone, then taken from the right, so that in a text that was cut they
-    reach into the template. One difference stays: special tokens that a caption spells out are plain text here, where
-    LLM2Vec reads them as such.
+    unusual captions, since published vectors were made so:
+
+    - Blanks at a caption's start are kept.
+    - A text that does not fit is cut at its right end, which takes the template's closing tokens first.
+    - The pooled tokens are counted on caption and closing tokens alone, then taken from the right, so that in a text
+      that was cut they reach into the template.
+
+    One difference stays: special tokens that a caption spells out are plain text here; LLM2Vec reads them as special.
 
     Raises:
         ConfigError: a slow tokenizer, a template that this tokenizer does not keep apart from the caption, or a
@@ -65,7 +112,8 @@ class CaptionTokenizer:
         self._lock = threading.Lock()
         self._plain = _copy(backend, encode_special_tokens=True)
         parsing = _copy(backend, encode_special_tokens=False)
-        self._template = Template.parse(template, [t.content for t in _special_tokens(backend)])
+        special = [token.content for token in backend.get_added_tokens_decoder().values() if token.special]
+        self._template = Template.parse(template, special)
         self._first, self._last = first, last = _frame(parsing)
         self._head = _encode(parsing, self._template.head)
         self._tail = _encode(parsing, self._template.tail)
@@ -116,15 +164,14 @@ class CaptionTokenizer:
         return Tokens(np.array(whole, np.int64), start, len(kept) < len(text))
 
     def _assemble(self, encoding: Any, begin: int, end: int, max_length: int, cut: bool) -> Tokens:
-        """Lay the template's ids around a caption that stands at characters ``begin:end`` of the encoded text."""
+        """Lay the template's ids around a caption that is at characters ``begin:end`` of the encoded text."""
         ids: list[int] = encoding.ids
         offsets: list[tuple[int, int]] = encoding.offsets
-        first = next((i for i, (_, stop) in enumerate(offsets) if stop > begin), len(ids)) if begin else 0
-        after = (
-            next((i for i, (start, _) in enumerate(offsets) if start >= end), len(ids))
-            if self._template.after
-            else len(ids)
-        )
+        first, after = 0, len(ids)
+        if begin:
+            first = next((i for i, (_, stop) in enumerate(offsets) if stop > begin), len(ids))
+        if self._template.after:
+            after = next((i for i, (start, _) in enumerate(offsets) if start >= end), len(ids))
         prefix, suffix = self._first + self._head, self._tail + self._last
         room = max_length - len(prefix) - len(suffix) - first - (len(ids) - after)
         kept = ids[: first + min(after - first, max(room, 0))] + ids[after:]
@@ -139,10 +186,6 @@ def _copy(backend: Tokenizer, encode_special_tokens: bool) -> Tokenizer:
     copy.no_truncation()
     copy.encode_special_tokens = encode_special_tokens
     return copy
-
-
-def _special_tokens(backend: Tokenizer) -> list[Any]:
-    return [token for token in backend.get_added_tokens_decoder().values() if token.special]
 
 
 def _encode(backend: Tokenizer, text: str) -> list[int]:

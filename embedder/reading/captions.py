@@ -1,4 +1,4 @@
-"""Where captions come from: webdataset shards or keyed files, read in chunks of keyed rows."""
+"""Captions of webdataset shards or keyed files, read in chunks of keyed rows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,39 +31,17 @@ class Chunk:
     """Whether the source ends here."""
 
 
-def _caption(read: Callable[[], str | None], key: str, source: str, missing: MissingPolicy) -> str | None:
-    try:
-        return read()
-    except CaptionFieldError as error:
-        if missing == "skip":
-            return ABSENT
-        raise CaptionFieldError(
-            f"sample {key!r} of {source!r}: {error}; --missing skip goes on without such samples"
-        ) from None
-
-
 def shard_rows(shard: str, caption_fields: Sequence[str], missing: MissingPolicy) -> Iterator[Row]:
     """The samples of a shard; a caption field that begins with a dot names a text member (``.txt``).
 
     Raises:
         CaptionFieldError, DamagedShardError, ShardNotFoundError: see :mod:`store.sources.shards`.
     """
-    members = {field[1:].lower() for field in caption_fields if field.startswith(".")}
+    extensions = {field[1:].lower() if field.startswith(".") else "json" for field in caption_fields}
     in_json = any(not field.startswith(".") for field in caption_fields)
-    for key, found in iter_samples(shard, members | ({"json"} if in_json else set())):
-        sample = load_json(found["json"], key, shard) if "json" in found else None
-        yield key, [_caption(partial(_of_sample, sample, found, f), key, shard, missing) for f in caption_fields]
-
-
-def _of_sample(sample: dict[str, Any] | None, members: dict[str, bytes], field: str) -> str | None:
-    if not field.startswith("."):
-        if sample is None:
-            raise CaptionFieldError(f"no caption field {field!r}: there is no json member")
-        return caption_at(sample, field)
-    if field[1:].lower() not in members:
-        raise CaptionFieldError(f"there is no {field} member")
-    text = members[field[1:].lower()].decode("utf-8", errors="replace")
-    return text if text.strip() else None
+    for key, members in iter_samples(shard, extensions):
+        sample = load_json(members["json"], key, shard) if in_json and "json" in members else None
+        yield key, _captions(partial(_of_sample, sample, members), caption_fields, key, shard, missing)
 
 
 def file_rows(file: str, key_column: str, caption_fields: Sequence[str], missing: MissingPolicy) -> Iterator[Row]:
@@ -81,7 +59,34 @@ def file_rows(file: str, key_column: str, caption_fields: Sequence[str], missing
                 f"name the key column with --key-column (there are {', '.join(map(str, row))})"
             )
         key = str(row[key_column])
-        yield key, [_caption(partial(_of_row, row, f), key, file, missing) for f in caption_fields]
+        yield key, _captions(partial(_of_row, row), caption_fields, key, file, missing)
+
+
+def _captions(
+    read: Callable[[str], str | None], fields: Sequence[str], key: str, source: str, missing: MissingPolicy
+) -> list[str | None]:
+    captions: list[str | None] = []
+    for field in fields:
+        try:
+            captions.append(read(field))
+        except CaptionFieldError as error:
+            if missing == "error":
+                raise CaptionFieldError(
+                    f"sample {key!r} of {source!r}: {error}; --missing skip goes on without such samples"
+                ) from None
+            captions.append(ABSENT)
+    return captions
+
+
+def _of_sample(sample: dict[str, Any] | None, members: dict[str, bytes], field: str) -> str | None:
+    if not field.startswith("."):
+        if sample is None:
+            raise CaptionFieldError(f"no caption field {field!r}: there is no json member")
+        return caption_at(sample, field)
+    if field[1:].lower() not in members:
+        raise CaptionFieldError(f"there is no {field} member")
+    text = members[field[1:].lower()].decode("utf-8", errors="replace")
+    return text if text.strip() else None
 
 
 def _of_row(row: dict[str, Any], field: str) -> str | None:
@@ -102,5 +107,5 @@ def chunks(source: str, rows: Iterator[Row], size: int, listed: frozenset[str] |
 
 
 def source_name(source: str) -> str:
-    """What blocks of this shard or file are called after."""
+    """The first part of the names of a shard's or file's blocks."""
     return Path(source).stem if Path(source).suffix.lower() in READERS else shard_name(source)

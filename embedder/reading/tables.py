@@ -2,20 +2,23 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from store.common.errors import ConfigError, DamagedShardError
+from store.common.errors import ConfigError, DamagedShardError, first_line
 
 Row = dict[str, Any]
 
+_BETWEEN_ROWS = re.compile(r"[ \t\r\n,\[\]]*")
+
 LONGEST_VALUE = 2**26
-"""Characters of one value (csv) or one row (json); more is taken for a file whose quotes or brackets do not close."""
+"""Characters of one value (csv) or one row (json), at most: in a longer one a quote or bracket is not closed."""
 
 
 def read_rows(file: str, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """The rows of a file, whose kind is told by its extension: column -> value; values of csv and tsv are text.
+    """The rows of a file, column -> value, read by its extension; values of csv and tsv are text.
 
     csv may hold quotes and line breaks inside quotes, and begin with a byte order mark. json is an array of objects, or
     objects one after the other. Of a parquet file only ``columns`` are read, if all of them are there.
@@ -56,7 +59,7 @@ def _json(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
                 more = stream.read(size)
                 first, last = first or more.lstrip()[:1], more.rstrip()[-1:] or last
                 text, at = text.lstrip(" \t\r\n,[]") + more, 0
-                while (at := _skip(text, at)) < len(text):
+                while (at := _BETWEEN_ROWS.match(text, at).end()) < len(text):  # type: ignore[union-attr]
                     try:
                         row, at = decode(text, at)
                     except json.JSONDecodeError as error:
@@ -77,12 +80,6 @@ def _json(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
             raise DamagedShardError(f"{str(path)!r} ends after row {number}, inside its array; copy it again")
     except UnicodeDecodeError as error:
         raise DamagedShardError(f"{str(path)!r} is not UTF-8 text after row {number}: {error.reason}") from error
-
-
-def _skip(text: str, at: int) -> int:
-    while at < len(text) and text[at] in " \t\r\n,[]":
-        at += 1
-    return at
 
 
 def _csv(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
@@ -124,11 +121,11 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
                 batch.validate(full=True)
                 yield from _without_times(batch, path).to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise DamagedShardError(f"{str(path)!r} cannot be read as parquet: {str(error).splitlines()[0]}") from error
+        raise DamagedShardError(f"{str(path)!r} cannot be read as parquet: {first_line(error)}") from error
 
 
 def _without_times(batch: Any, path: Path) -> Any:
-    """Rows with dates and times as text: some that a file can hold are none to Python.
+    """Rows with dates and times as text: a file can hold dates that Python cannot.
 
     Raises:
         DamagedShardError: there are dates or times within lists or structs.
@@ -148,12 +145,9 @@ def _without_times(batch: Any, path: Path) -> Any:
 def _has_times(kind: Any) -> bool:
     import pyarrow as pa
 
-    if pa.types.is_temporal(kind):
-        return True
-    parts = [kind.field(place).type for place in range(kind.num_fields)]
-    if pa.types.is_dictionary(kind):
-        parts.append(kind.value_type)
-    return any(map(_has_times, parts))
+    parts = [kind.value_type] if pa.types.is_dictionary(kind) else []
+    parts += [kind.field(place).type for place in range(kind.num_fields)]
+    return bool(pa.types.is_temporal(kind)) or any(map(_has_times, parts))
 
 
 def _row(number: int, path: Path) -> str:

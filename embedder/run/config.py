@@ -64,11 +64,11 @@ class EmbedConfig(ModelOptions):
             raise ConfigError(f"a caption field is named twice: {', '.join(self.caption_fields)}")
 
     def store_path(self) -> str:
-        """The store of this machine."""
+        """The store, with this machine's name in the place of ``{host}``."""
         return self.store.replace("{host}", socket.gethostname())
 
     def logs(self, world_size: int) -> Path | None:
-        """The folder for logs and summaries, if there shall be one."""
+        """The folder for logs and summaries; None: none are written."""
         if self.log_dir is not None or world_size == 1:
             return self.log_dir
         path = self.store_path()

@@ -1,13 +1,14 @@
 """Which captions still need a vector: asks the fields, block by block, before anything is tokenised."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 import store
 from embedder.reading.captions import ABSENT, Chunk
-from embedder.run.targets import Target
+from embedder.run.report import FieldReport
+from embedder.run.targets import Hashes, Target
 from store.common.errors import StaleCaptionError
 from store.core.naming import block_name
 
@@ -20,41 +21,27 @@ class Block:
     name: str
     keys: list[str]
     captions: list[str]
-    hashes: np.ndarray
-    """(n,) uint64, the captions' hashes as the store keeps them."""
+    hashes: Hashes
+    """(n,) hashes of the captions, as the store keeps them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one chunk of a source leaves to do."""
-
-    blocks: list[Block]
-    num_settled: int
-    """Captions of the chunk that need nothing: there already, or empty."""
-    ends_source: bool
-
-
-def plan(chunks: Iterable[Chunk], targets: Sequence[Target]) -> Iterator[Step]:
-    """The missing captions of every chunk.
+def missing_blocks(chunk: Chunk, targets: Sequence[Target]) -> Iterator[Block]:
+    """The captions of a chunk that need a vector; column ``i`` of its captions goes to target ``i``.
 
     Raises:
         StaleCaptionError: a key is in the field with the vector of another caption.
     """
-    for chunk in chunks:
-        blocks = []
-        for column, target in enumerate(targets):
-            rows = [(key, caption) for key, captions in chunk.rows if (caption := captions[column])]
-            absent = sum(captions[column] == ABSENT for _, captions in chunk.rows)
-            target.report.missing += absent
-            target.report.empty += len(chunk.rows) - len(rows) - absent
-            if block := missing_block(chunk.source, rows, target):
-                blocks.append(block)
-        settled = len(chunk.rows) * len(targets) - sum(len(b.keys) for b in blocks)
-        yield Step(blocks, settled, chunk.last)
+    for column, target in enumerate(targets):
+        rows = [(key, caption) for key, captions in chunk.rows if (caption := captions[column])]
+        absent = sum(captions[column] == ABSENT for _, captions in chunk.rows)
+        target.report.missing += absent
+        target.report.empty += len(chunk.rows) - len(rows) - absent
+        if block := missing_block(chunk.source, rows, target, target.report):
+            yield block
 
 
-def missing_block(source: str, rows: Sequence[tuple[str, str]], target: Target) -> Block | None:
-    """The rows (sample key, caption) of which the field has no vector yet, or None; counts those that it has.
+def missing_block(source: str, rows: Sequence[tuple[str, str]], target: Target, report: FieldReport) -> Block | None:
+    """The rows (sample key, caption) of which the field has no vector yet, or None; counts the rows that it has.
 
     Raises:
         StaleCaptionError: a key is in the field with the vector of another caption.
@@ -63,7 +50,7 @@ def missing_block(source: str, rows: Sequence[tuple[str, str]], target: Target) 
         return None
     keys = [key for key, _ in rows]
     hashes = store.caption_hashes([caption for _, caption in rows])
-    stored, there = target.field.caption_hashes(keys)
+    stored, there = target.caption_hashes(keys)
     stale = np.flatnonzero(there & store.captions_differ(stored, hashes))
     if stale.size:
         names = ", ".join(repr(keys[i]) for i in stale[:3])
@@ -72,7 +59,7 @@ def missing_block(source: str, rows: Sequence[tuple[str, str]], target: Target) 
             f"such as {names}: the captions changed, or two datasets share these keys; embed into a field of "
             "another name (--field-prefix) or into another store"
         )
-    target.report.reused += int(there.sum())
+    report.reused += int(there.sum())
     rest = np.flatnonzero(~there).tolist()
     if not rest:
         return None

@@ -1,12 +1,13 @@
-"""The one progress display of a run: a bar for a person, lines in the log for every rank."""
+"""The progress of a run: a bar for a person, lines in the log for every rank."""
 
+import logging
 import threading
 import time
-from types import TracebackType
+from typing import Self
 
 from tqdm import tqdm
 
-from embedder.run.logs import log
+log = logging.getLogger("keyclip.embedder")
 
 _LOG_SECONDS = 30.0
 
@@ -28,20 +29,17 @@ class Progress:
         self._started = self._logged = time.perf_counter()
         self._bar = tqdm(unit=" captions", disable=not enabled, dynamic_ncols=True, smoothing=0.1)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.close()
 
     def read(self, num_captions: int, ended: int) -> None:
         """``num_captions`` more were read; ``ended`` more sources were read to their end."""
         self._read += num_captions
         self._ended += ended
-        if self._ended:
-            self._bar.total = round(self._read / self._ended * self._num_sources)
+        self._bar.total = self._total() or self._bar.total
 
     def tokens(self, count: int) -> None:
         """``count`` more tokens went through the model."""
@@ -62,9 +60,12 @@ class Progress:
     def line(self, now: float) -> str:
         """The state in one line: captions, rates and the time left."""
         seconds = max(now - self._started, 1e-9)
-        total = round(self._read / self._ended * self._num_sources) if self._ended else None
+        total = self._total()
         left = f", {(total - self._settled) / self._settled * seconds:.0f} s left" if total and self._settled else ""
         return (
             f"{self._settled} of {total or '?'} captions, {self._settled / seconds:.0f} captions/s, "
             f"{self.num_tokens / seconds:.0f} tokens/s{left}"
         )
+
+    def _total(self) -> int | None:
+        return round(self._read / self._ended * self._num_sources) if self._ended else None

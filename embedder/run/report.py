@@ -17,13 +17,13 @@ class FieldReport:
     reused: int = 0
     """Vectors that were in the store before."""
     deduplicated: int = 0
-    """Of the embedded: those that took the vector of an equal caption."""
+    """Embedded captions that took the vector of an equal caption."""
     empty: int = 0
     """Samples whose caption is null or blank: they have no vector."""
     missing: int = 0
     """Samples that lack the caption field, where these are skipped: they have no vector."""
     truncated: int = 0
-    """Of the embedded: those cut to the model's length."""
+    """Embedded captions that were cut to the model's length."""
 
 
 @dataclass(slots=True)
@@ -54,13 +54,18 @@ class Report:
         return asdict(self) | {count: self.total(count) for count in COUNTS}
 
     def as_json(self) -> str:
+        """The report as a json object."""
         return json.dumps(self.as_dict(), indent=2)
 
     def __str__(self) -> str:
-        rate = self.total("embedded") / self.seconds if self.seconds else 0.0
-        lines = [f"{f.name}: {_counts(f)}" for f in self.fields]
+        lines = []
+        for f in self.fields:
+            counts = [f"{getattr(f, count)} {count}" for count in COUNTS if count != "missing" or f.missing]
+            lines.append(f"{f.name}: {', '.join(counts)}")
+        embedded = self.total("embedded")
+        rate = embedded / self.seconds if self.seconds else 0.0
         lines.append(
-            f"{self.total('embedded')} captions embedded in {self.seconds:.1f} s "
+            f"{embedded} captions embedded in {self.seconds:.1f} s "
             f"({rate:.0f} captions/s, {self.tokens} tokens) into {self.store}"
         )
         if self.not_found:
@@ -68,7 +73,3 @@ class Report:
         lines += [f"damaged: {reason}" for reason in self.damaged]
         ours = f"rank {self.rank} of {self.world_size}: " if self.world_size > 1 else ""
         return "\n".join(ours + line for line in lines)
-
-
-def _counts(f: FieldReport) -> str:
-    return ", ".join(f"{getattr(f, count)} {count}" for count in COUNTS if count != "missing" or f.missing)

@@ -2,19 +2,20 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 import store
-from embedder.models.encoder import Encoder
-from embedder.models.text import CAPTION
+from embedder.models.encoder import Encoder, Vectors
 from embedder.run.report import FieldReport
 from store.common.errors import FieldNotFoundError
 from store.core.spec import StoredDtype
 
+Hashes = NDArray[np.uint64]
 
-class TargetField:
+
+class Target:
     """A field that is made with its first block, so that a run that fails before leaves none. Threads may share it.
 
     Raises:
@@ -22,52 +23,44 @@ class TargetField:
     """
 
     def __init__(self, opened: store.Store, name: str, spec: store.FieldSpec) -> None:
-        self._store = opened
-        self._name = name
+        self.name = name
         self.spec = spec
+        self.report = FieldReport(name)
+        """What the run did to the field."""
+        self._store = opened
         self._reader: store.Field | None = None
         self._writer: store.Writer | None = None
         self._lock = threading.Lock()
         if (there := self._find()) is not None:
             there.spec.require_same(spec, name)
 
-    def caption_hashes(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def caption_hashes(self, keys: Sequence[str]) -> tuple[Hashes, NDArray[np.bool_]]:
         """Hashes of the captions that the field has (n,) uint64, and which of the keys it has (n,) bool."""
         found = self._find()
         if found is None:
             return np.zeros(len(keys), np.uint64), np.zeros(len(keys), bool)
         return found.caption_hashes(keys, missing="mask")
 
-    def commit(self, block: str, keys: Sequence[str], vectors: np.ndarray, hashes: np.ndarray) -> bool:
+    def commit(self, block: str, keys: Sequence[str], vectors: Vectors, hashes: Hashes) -> bool:
         """Commit a block, as :meth:`store.Writer.commit` does."""
         with self._lock:
             if self._writer is None:
-                self._writer = self._store.writer(self._name, self.spec)
+                self._writer = self._store.writer(self.name, self.spec)
         return self._writer.commit(block, keys, vectors, hashes)
 
     def _find(self) -> store.Field | None:
         with self._lock:
             if self._reader is None:
-                try:
-                    self._reader = self._store.field(self._name)
-                except FieldNotFoundError:
-                    return None
+                self._reader = find_field(self._store, self.name)
             return self._reader
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A field of the store that is being filled, and what was done to it."""
-
-    caption_field: str
-    name: str
-    field: TargetField
-    report: FieldReport
-
-
-def field_name(encoder: Encoder, prefix: str | None, caption_field: str) -> str:
-    """``PREFIX/CAPTION_FIELD``; the prefix is the model's short name unless given."""
-    return f"{prefix or encoder.short_name}/{caption_field.removeprefix('.')}"
+def find_field(opened: store.Store, name: str) -> store.Field | None:
+    """The field, or None where the store has none of that name."""
+    try:
+        return opened.field(name)
+    except FieldNotFoundError:
+        return None
 
 
 def open_target(
@@ -78,31 +71,7 @@ def open_target(
     Raises:
         SpecMismatchError: the field was made by another model or in another way.
     """
-    made = encoder.provenance
-    spec = store.FieldSpec(
-        model=made.model,
-        revision=made.revision,
-        kind=made.kind,
-        template="" if made.template == CAPTION else made.template,
-        pooling=made.pooling,
-        max_length=made.max_length,
-        normalize=made.normalize,
-        caption_field=caption_field,
-        dim=made.dim,
-        dtype=dtype or _stored_dtype(opened, name),
-    )
-    return Target(caption_field, name, TargetField(opened, name, spec), FieldReport(name))
-
-
-def _stored_dtype(opened: store.Store, name: str) -> StoredDtype:
-    try:
-        return opened.field(name).spec.dtype
-    except FieldNotFoundError:
-        return "float16"
-
-
-def open_targets(
-    opened: store.Store, encoder: Encoder, prefix: str | None, caption_fields: Sequence[str], dtype: StoredDtype | None
-) -> list[Target]:
-    """One target per caption field; see :func:`open_target`."""
-    return [open_target(opened, encoder, field_name(encoder, prefix, f), f, dtype) for f in caption_fields]
+    if dtype is None:
+        there = find_field(opened, name)
+        dtype = there.spec.dtype if there is not None else "float16"
+    return Target(opened, name, encoder.provenance.spec(caption_field, dtype))

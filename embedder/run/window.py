@@ -1,100 +1,114 @@
 """Windows: captions that are packed into batches together, each different one once."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
-from embedder.models.encoder import Encoder
+from embedder.models.encoder import Encoder, Vectors
 from embedder.models.tokens import Tokens
-from embedder.run.plan import Block, Step
-from embedder.run.recent import Recent
+from embedder.reading.captions import Chunk
+from embedder.run.plan import Block, missing_blocks
 from embedder.run.report import FieldReport
+from embedder.run.targets import Target
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A block and, for each of its captions, the row of its vector in the window."""
+class Recent:
+    """Vectors of recent captions, so that a caption which comes again later in a run is not computed again.
 
-    block: Block
-    rows: np.ndarray
-    """(n,) int64."""
-    num_repeated: int
-    """Captions that came before in the window."""
+    Holds at most ``max_bytes`` and forgets the least recently used. For one thread.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._vectors: OrderedDict[str, Vectors] = OrderedDict()
+
+    def get(self, caption: str) -> Vectors | None:
+        """The (D,) float32 vector of ``caption``, if remembered."""
+        if caption in self._vectors:
+            self._vectors.move_to_end(caption)
+        return self._vectors.get(caption)
+
+    def add(self, captions: Iterable[str], vectors: Vectors) -> None:
+        """Remember new captions with their vectors (n, D), which are copied."""
+        for caption, vector in zip(captions, vectors, strict=True):
+            self._vectors[caption] = vector.copy()
+            self._bytes += 4 * len(caption) + vector.nbytes
+        while self._bytes > self._max_bytes:
+            caption, vector = self._vectors.popitem(last=False)
+            self._bytes -= 4 * len(caption) + vector.nbytes
 
 
 @dataclass(slots=True)
 class Window:
     """Enough captions that batches cut from them, sorted by length, hold captions of like length.
 
-    ``captions``, ``tokens`` and ``owners`` have one entry per row, that is per different caption; the owner counts
-    the field in which the caption came first.
+    ``row_of``, ``tokens`` and ``owners`` have one entry per row, that is per different caption; the owner counts the
+    field in which the caption came first.
     """
 
-    jobs: list[Job] = field(default_factory=list)
-    captions: list[str] = field(default_factory=list)
+    blocks: list[tuple[Block, NDArray[np.int64]]] = field(default_factory=list)
+    """Blocks and, for each of their captions, the row of its vector in the window: (n,)."""
+    row_of: dict[str, int] = field(default_factory=dict)
     tokens: list[Tokens] = field(default_factory=list)
     owners: list[FieldReport] = field(default_factory=list)
     num_tokens: int = 0
     num_captions: int = 0
     """Captions of all samples that were read for it, whether they need a vector or not."""
     num_settled: int = 0
-    """Of these: those that need none, because it is there already or they are empty."""
+    """Captions that need no vector, because it is there already or they are empty."""
     num_ended: int = 0
     """Sources that end in this window."""
 
-    def vectors(self, encoder: Encoder, recent: Recent, on_tokens: Callable[[int], None]) -> np.ndarray:
-        """(rows, D) float32 vectors: remembered ones, and those that go through the model, which are remembered."""
-        vectors = np.empty((len(self.captions), encoder.dim), np.float32)
-        new = []
-        for row, caption in enumerate(self.captions):
+    def add(self, chunk: Chunk, targets: Sequence[Target], encoder: Encoder) -> None:
+        """Add the captions of a chunk that need a vector, and tokenise the new ones."""
+        num_missing = 0
+        for block in missing_blocks(chunk, targets):
+            num_missing += len(block.keys)
+            rows = [self.row_of.setdefault(caption, len(self.row_of)) for caption in block.captions]
+            self.blocks.append((block, np.array(rows, np.int64)))
+            self.owners += [block.target.report] * (len(self.row_of) - len(self.owners))
+        if new := list(islice(self.row_of, len(self.tokens), None)):
+            tokens = encoder.tokenize(new)
+            self.tokens += tokens
+            self.num_tokens += sum(len(t.ids) for t in tokens)
+        num_captions = len(chunk.rows) * len(targets)
+        self.num_captions += num_captions
+        self.num_settled += num_captions - num_missing
+        self.num_ended += chunk.last
+
+    def vectors(self, encoder: Encoder, recent: Recent, on_tokens: Callable[[int], None]) -> Vectors:
+        """(rows, D) float32 vectors: remembered ones, and new ones of the model, which are then remembered."""
+        vectors = np.empty((len(self.row_of), encoder.dim), np.float32)
+        new = {}
+        for caption, row in self.row_of.items():
             if (known := recent.get(caption)) is None:
-                new.append(row)
+                new[caption] = row
             else:
                 vectors[row] = known
-                self.owners[row].deduplicated += 1
-        for job in self.jobs:
-            job.block.target.report.deduplicated += job.num_repeated
+        for block, rows in self.blocks:
+            block.target.report.deduplicated += len(rows)
+        for row in new.values():
+            self.owners[row].deduplicated -= 1
         if new:
-            vectors[new] = encoder.embed([self.tokens[row] for row in new], on_tokens)
-            recent.add([self.captions[row] for row in new], vectors[new])
+            rows_of_new = list(new.values())
+            vectors[rows_of_new] = encoder.embed([self.tokens[row] for row in rows_of_new], on_tokens)
+            recent.add(new, vectors[rows_of_new])
         return vectors
 
 
-def windows(steps: Iterable[Step], encoder: Encoder, window_tokens: int) -> Iterator[Window]:
-    """Gather steps until their different captions hold ``window_tokens``; a step without work comes at once."""
-    builder = _Builder(encoder)
-    for step in steps:
-        builder.add(step)
-        if builder.window.num_tokens >= window_tokens or not builder.window.jobs:
-            yield builder.window
-            builder = _Builder(encoder)
-    yield builder.window
-
-
-class _Builder:
-    def __init__(self, encoder: Encoder) -> None:
-        self.window = Window()
-        self._encoder = encoder
-        self._row_of: dict[str, int] = {}
-
-    def add(self, step: Step) -> None:
-        window = self.window
-        for block in step.blocks:
-            before = len(window.captions)
-            rows = np.array([self._row(c, block.target.report) for c in block.captions], np.int64)
-            window.jobs.append(Job(block, rows, before + len(rows) - len(window.captions)))
-        if new := window.captions[len(window.tokens) :]:
-            tokens = self._encoder.tokenize(new)
-            window.tokens += tokens
-            window.num_tokens += sum(len(t.ids) for t in tokens)
-        window.num_captions += step.num_settled + sum(len(block.keys) for block in step.blocks)
-        window.num_settled += step.num_settled
-        window.num_ended += step.ends_source
-
-    def _row(self, caption: str, report: FieldReport) -> int:
-        if caption not in self._row_of:
-            self._row_of[caption] = len(self.window.captions)
-            self.window.captions.append(caption)
-            self.window.owners.append(report)
-        return self._row_of[caption]
+def windows(
+    chunks: Iterable[Chunk], targets: Sequence[Target], encoder: Encoder, window_tokens: int
+) -> Iterator[Window]:
+    """Gather chunks until their different captions hold ``window_tokens``; a chunk without work comes at once."""
+    window = Window()
+    for chunk in chunks:
+        window.add(chunk, targets, encoder)
+        if window.num_tokens >= window_tokens or not window.blocks:
+            yield window
+            window = Window()
+    yield window

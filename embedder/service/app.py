@@ -1,12 +1,11 @@
-"""The routes of the service."""
+"""The routes of the service, and its start."""
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import numpy as np
 from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -14,14 +13,15 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 import store
-from embedder.models.encoder import Encoder
+from embedder.models.encoder import Encoder, Vectors, distinct
+from embedder.models.load import load_encoder
 from embedder.service import schema
 from embedder.service.batching import Batcher, ClosedError, OverloadedError
-from embedder.service.config import ServeConfig
+from embedder.service.config import LOOPBACK_NAMES, ServeConfig, is_loopback
 from embedder.service.fields import FieldWriter
-from embedder.service.guard import LOOPBACK_NAMES, Guard, Measure
-from embedder.service.leaving import GiveUp
-from embedder.service.metrics import Metrics
+from embedder.service.listening import Limits, run_app
+from embedder.service.metrics import Measure, Metrics
+from embedder.service.middleware import GiveUp, Guard
 from embedder.service.page import api_page
 from store.common.errors import (
     ConfigError,
@@ -53,7 +53,24 @@ _STATUS: dict[type[KeyclipError], int] = {
     InvalidKeysError: 400,
     ConfigError: 400,
 }
-_ERRORS: dict[int | str, dict[str, Any]] = {code: {"model": schema.ErrorAnswer} for code in (400, 401, 413, 503)}
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": schema.ErrorAnswer} for status in (400, 401, *statuses, 413, 503)}
+
+
+def serve(config: ServeConfig, on_listening: Callable[[str], None]) -> None:
+    """Load the model, listen, and return after SIGTERM or SIGINT, when what was accepted is answered and committed.
+
+    ``on_listening`` gets the service's address once requests are taken.
+
+    Raises:
+        ConfigError: the address cannot be listened at, or a setting does not fit.
+    """
+    config.token()  # before the model is loaded
+    app = create_app(config, load_encoder(config))
+    limits = Limits(config.max_connections, config.request_seconds)
+    run_app(app, config.host, config.port, config.grace_seconds, on_listening, limits)
 
 
 def create_app(config: ServeConfig, encoder: Encoder) -> FastAPI:
@@ -64,9 +81,6 @@ def create_app(config: ServeConfig, encoder: Encoder) -> FastAPI:
     """
     metrics = Metrics()
     batcher = Batcher(encoder, metrics, config.max_pending_tokens, config.linger_ms / 1000)
-    fields = None
-    if config.store is not None:
-        fields = FieldWriter(encoder, batcher, store.open_or_create(config.store, config.backend), config.dtype)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -82,19 +96,20 @@ def create_app(config: ServeConfig, encoder: Encoder) -> FastAPI:
         dependencies=[Security(HTTPBearer(auto_error=False))] if config.token() else [],  # for the description only
     )
     app.add_middleware(GiveUp)
-    hosts = LOOPBACK_NAMES | {config.host} if config.is_loopback() else None
+    hosts = LOOPBACK_NAMES | {config.host} if is_loopback(config.host) else None
     app.add_middleware(Guard, token=config.token(), hosts=hosts, max_request_bytes=config.max_request_bytes)
     app.add_middleware(Measure, metrics=metrics)
     _add_errors(app)
     _add_status(app, config, encoder, batcher, metrics)
     _add_embeddings(app, config, encoder, batcher, metrics)
-    if fields is not None:
-        _add_fields(app, config, fields, metrics)
+    if config.store is not None:
+        opened = store.open_or_create(config.store, config.backend)
+        _add_fields(app, config, FieldWriter(encoder, batcher, opened, config.dtype), metrics)
     return app
 
 
 def _add_errors(app: FastAPI) -> None:
-    def answer(status: int, message: str, kind: str) -> JSONResponse:
+    def answer(status: int, message: str, kind: str = "invalid_request_error") -> JSONResponse:
         # escapes: the message may quote what the client sent, half surrogate pairs included
         safe = message.encode("utf-8", "backslashreplace").decode()
         headers = {"Retry-After": "1"} if status == 503 else None
@@ -108,11 +123,11 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(400, _sentence(error.errors()[0]), "invalid_request_error")
+        return answer(400, _sentence(error.errors()[0]))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        return answer(error.status_code, str(error.detail), "invalid_request_error")
+        return answer(error.status_code, str(error.detail))
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
@@ -154,22 +169,20 @@ def _add_status(app: FastAPI, config: ServeConfig, encoder: Encoder, batcher: Ba
 
 
 def _add_embeddings(app: FastAPI, config: ServeConfig, encoder: Encoder, batcher: Batcher, metrics: Metrics) -> None:
-    names = {encoder.provenance.model, encoder.short_name}
+    model = encoder.provenance.model
 
-    @app.post("/v1/embeddings", responses=_ERRORS)
+    @app.post("/v1/embeddings", responses=_errors())
     async def embeddings(request: schema.EmbeddingsRequest) -> schema.EmbeddingsAnswer:
         """Vectors of texts, in their order. Nothing is stored."""
         texts = request.input
         _check_texts(texts, config.max_captions)
-        if request.model not in names:
-            raise UnknownModelError(f"no model {request.model!r} here; there is {encoder.provenance.model!r}")
+        if request.model not in (model, encoder.short_name):
+            raise UnknownModelError(f"no model {request.model!r} here; there is {model!r}")
         if request.dimensions not in (None, encoder.dim):
             raise BadRequestError(f"dimensions: the vectors of this model have {encoder.dim} numbers")
-        unique = list(dict.fromkeys(texts))
-        tokens = await asyncio.to_thread(encoder.tokenize, unique)
+        different, rows = distinct(texts)
+        tokens = await asyncio.to_thread(encoder.tokenize, different)
         vectors = await asyncio.wrap_future(batcher.submit(tokens))
-        row_of = {text: row for row, text in enumerate(unique)}
-        rows = [row_of[text] for text in texts]
         count = sum(len(tokens[row].ids) for row in rows)
         metrics.captions.labels("answered").inc(len(texts))
         return schema.EmbeddingsAnswer(
@@ -177,7 +190,7 @@ def _add_embeddings(app: FastAPI, config: ServeConfig, encoder: Encoder, batcher
                 schema.Embedding(index=i, embedding=_encoded(vectors[row], request.encoding_format))
                 for i, row in enumerate(rows)
             ],
-            model=encoder.provenance.model,
+            model=model,
             usage=schema.Usage(prompt_tokens=count, total_tokens=count),
         )
 
@@ -191,7 +204,7 @@ def _check_texts(texts: list[str], most: int) -> None:
         raise BadRequestError("input: a text is empty or blank; leave it out, since it has no vector")
 
 
-def _encoded(vector: np.ndarray, encoding_format: str) -> list[float] | str:
+def _encoded(vector: Vectors, encoding_format: str) -> list[float] | str:
     if encoding_format == "base64":
         return base64.b64encode(vector.astype("<f4").tobytes()).decode()
     values: list[float] = vector.tolist()
@@ -199,9 +212,7 @@ def _encoded(vector: np.ndarray, encoding_format: str) -> list[float] | str:
 
 
 def _add_fields(app: FastAPI, config: ServeConfig, fields: FieldWriter, metrics: Metrics) -> None:
-    conflicts: dict[int | str, dict[str, Any]] = {409: {"model": schema.ErrorAnswer}}
-
-    @app.post("/v1/fields/{field:path}/captions", responses=_ERRORS | conflicts)
+    @app.post("/v1/fields/{field:path}/captions", responses=_errors(409))
     async def captions(field: str, request: schema.CaptionsRequest) -> schema.CaptionsAnswer:
         """Embed and commit keyed captions; answered when they are durable. The same request again changes nothing."""
         if len(request.captions) > config.max_captions:
@@ -215,14 +226,8 @@ def _add_fields(app: FastAPI, config: ServeConfig, fields: FieldWriter, metrics:
             elif wanted.setdefault(item.key, caption) != caption:
                 raise BadRequestError(f"captions: key {item.key!r} comes with two different captions")
         report = await fields.add(field, wanted)
-        for outcome in ("embedded", "reused", "truncated"):
-            metrics.captions.labels(outcome).inc(getattr(report, outcome))
-        metrics.captions.labels("empty").inc(empty)
-        return schema.CaptionsAnswer(
-            field=field,
-            embedded=report.embedded,
-            reused=report.reused,
-            deduplicated=report.deduplicated,
-            empty=empty,
-            truncated=report.truncated,
-        )
+        outcomes = ("embedded", "reused", "deduplicated", "truncated")
+        answer = schema.CaptionsAnswer(field=field, empty=empty, **{name: getattr(report, name) for name in outcomes})
+        for outcome in ("embedded", "reused", "truncated", "empty"):
+            metrics.captions.labels(outcome).inc(getattr(answer, outcome))
+        return answer

@@ -5,11 +5,9 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from embedder.models.encoder import Encoder
+from embedder.models.encoder import Encoder, Vectors
 from embedder.models.tokens import Tokens
 from embedder.service.metrics import Metrics
 from store.common.errors import KeyclipError
@@ -30,7 +28,7 @@ class ClosedError(KeyclipError, RuntimeError):
 class _Request:
     tokens: Sequence[Tokens]
     num_tokens: int
-    result: "Future[np.ndarray]"
+    result: "Future[Vectors]" = field(default_factory=Future)
 
 
 class Batcher:
@@ -42,30 +40,28 @@ class Batcher:
         self._max_pending = max_pending_tokens
         self._linger = linger_seconds
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._pending = 0
+        self.pending_tokens = 0
+        """Tokens that wait for the model or are in it."""
         self._closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="keyclip-batcher", daemon=True)
         self._thread.start()
 
-    @property
-    def pending_tokens(self) -> int:
-        """Tokens that wait for the model or are in it."""
-        return self._pending
-
-    def submit(self, tokens: Sequence[Tokens]) -> "Future[np.ndarray]":
+    def submit(self, tokens: Sequence[Tokens]) -> "Future[Vectors]":
         """Vectors (n, D) float32 of tokenised captions, in their order, when the model comes to them.
 
         Raises:
             OverloadedError: too much waits already. A request is always accepted when nothing waits.
             ClosedError: the batcher was closed.
         """
-        request = _Request(tokens, sum(len(t.ids) for t in tokens), Future())
+        request = _Request(tokens, sum(len(t.ids) for t in tokens))
         with self._lock:
             if self._closed:
                 raise ClosedError("the service is stopping; ask another one, or this one after its restart")
-            if self._pending and self._pending + request.num_tokens > self._max_pending:
-                raise OverloadedError(f"{self._pending} tokens wait for the model already; come again in a moment")
+            if self.pending_tokens and self.pending_tokens + request.num_tokens > self._max_pending:
+                raise OverloadedError(
+                    f"{self.pending_tokens} tokens wait for the model already; come again in a moment"
+                )
             self._add_pending(request.num_tokens)
             self._requests.put(request)
         return request.result
@@ -79,8 +75,8 @@ class Batcher:
         self._thread.join()
 
     def _add_pending(self, count: int) -> None:
-        self._pending += count
-        self._metrics.pending_tokens.set(self._pending)
+        self.pending_tokens += count
+        self._metrics.pending_tokens.set(self.pending_tokens)
 
     def _run(self) -> None:
         going_on = True

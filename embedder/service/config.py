@@ -1,17 +1,26 @@
 """Settings of ``keyclip serve``."""
 
+import ipaddress
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from embedder.models.options import ModelOptions
-from embedder.service.guard import is_loopback
 from store.common.errors import ConfigError
 from store.common.settings import Count, Milliseconds, Port, Seconds
 from store.core.contract import Backend
 from store.core.spec import StoredDtype
 
 TOKEN_VARIABLE = "KEYCLIP_TOKEN"
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a service that listens at ``host``."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +48,7 @@ class ServeConfig(ModelOptions):
     max_captions: Count = 2048
     """Captions per request, at most."""
     max_pending_tokens: Count = 2_000_000
-    """Tokens that may wait for the model; requests beyond that are told to come again (503)."""
+    """Tokens that may wait for the model; further requests are answered with 503 (come again)."""
     linger_ms: Milliseconds = 2.0
     """How long an idle model waits for more requests to share a batch, in milliseconds."""
     max_connections: Count = 1000
@@ -53,10 +62,6 @@ class ServeConfig(ModelOptions):
     dtype: StoredDtype = "float16"
     """How vectors of fields that this service makes are stored."""
 
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach the service."""
-        return is_loopback(self.host)
-
     def token(self) -> str | None:
         """The bearer token, from the file or the environment: a command line can be read by every user of a machine.
 
@@ -65,15 +70,14 @@ class ServeConfig(ModelOptions):
         """
         token = os.environ.get(TOKEN_VARIABLE, "")
         if self.token_file is not None:
+            named = f"the token file {str(self.token_file)!r}"
             try:
                 token = (self.token_file.read_text(encoding="utf-8").splitlines() or [""])[0]
             except OSError as error:
-                raise ConfigError(
-                    f"the token file {str(self.token_file)!r} cannot be read: {error.strerror}"
-                ) from error
+                raise ConfigError(f"{named} cannot be read: {error.strerror}") from error
             if not token.strip():
-                raise ConfigError(f"the token file {str(self.token_file)!r} is empty; write a secret on its first line")
-        if not token.strip() and not self.is_loopback():
+                raise ConfigError(f"{named} is empty; write a secret on its first line")
+        if not token.strip() and not is_loopback(self.host):
             raise ConfigError(
                 f"--host {self.host} lets other machines in, which needs a bearer token: "
                 f"set ${TOKEN_VARIABLE} or --token-file, or listen at 127.0.0.1"

@@ -1,19 +1,18 @@
 """Keyed captions into the store: idempotent by key and caption hash, answered when committed."""
 
 import asyncio
-import dataclasses
 import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 import store
-from embedder.models.encoder import Encoder
+from embedder.models.encoder import Encoder, Vectors, distinct
 from embedder.run.plan import Block, missing_block
 from embedder.run.report import FieldReport
-from embedder.run.targets import Target, open_target
+from embedder.run.targets import Target, find_field, open_target
 from embedder.service.batching import Batcher
-from store.common.errors import DuplicateKeyError, FieldNotFoundError
+from store.common.errors import DuplicateKeyError
 from store.core.spec import StoredDtype
 
 _SOURCE = "service"
@@ -39,42 +38,39 @@ class FieldWriter:
             OverloadedError: too much waits for the model.
         """
         report = FieldReport(field)
-        target = dataclasses.replace(await asyncio.to_thread(self._target, field), report=report)
-        rows = list(captions.items())
-        block = await asyncio.to_thread(missing_block, _SOURCE, rows, target)
+        target = await asyncio.to_thread(self._target, field)
+        block = await asyncio.to_thread(missing_block, _SOURCE, list(captions.items()), target, report)
         if block is not None:
-            unique = list(dict.fromkeys(block.captions))
-            tokens = await asyncio.to_thread(self._encoder.tokenize, unique)
+            different, rows = distinct(block.captions)
+            tokens = await asyncio.to_thread(self._encoder.tokenize, different)
             vectors = await asyncio.wrap_future(self._batcher.submit(tokens))
-            truncated = {caption for caption, t in zip(unique, tokens, strict=True) if t.truncated}
-            row_of = {caption: row for row, caption in enumerate(unique)}
-            written = await asyncio.to_thread(self._commit, block, vectors, row_of, target)
+            written = await asyncio.to_thread(self._commit, block, dict(zip(block.keys, vectors[rows], strict=True)))
+            truncated = {caption for caption, t in zip(different, tokens, strict=True) if t.truncated}
             report.embedded = len(written)
-            report.reused = len(rows) - len(written)
+            report.reused = len(captions) - len(written)
             report.deduplicated = len(written) - len(set(written))
             report.truncated = sum(caption in truncated for caption in written)
         return report
 
     def _target(self, field: str) -> Target:
-        """The field, made if there is none; its caption field and stored type are those it was made with."""
+        """The field, made if there is none; a field that is there keeps its caption field and stored type."""
         with self._lock:
             if field not in self._targets:
-                try:
-                    there = self._store.field(field).spec
-                    caption_field, dtype = there.caption_field, there.dtype
-                except FieldNotFoundError:
-                    caption_field, dtype = field.split("/", 1)[-1], self._dtype
+                caption_field, dtype = field.split("/", 1)[-1], self._dtype
+                if (there := find_field(self._store, field)) is not None:
+                    caption_field, dtype = there.spec.caption_field, there.spec.dtype
                 self._targets[field] = open_target(self._store, self._encoder, field, caption_field, dtype)
             return self._targets[field]
 
-    def _commit(self, block: Block, vectors: np.ndarray, row_of: Mapping[str, int], target: Target) -> Sequence[str]:
-        """Commit the block; what another request committed meanwhile is left out. Returns the captions written."""
+    def _commit(self, block: Block, vectors: Mapping[str, Vectors]) -> Sequence[str]:
+        """Commit the block, without what another request has committed since. Returns the captions written."""
         remaining: Block | None = block
         while remaining is not None:
-            rows = np.array([row_of[caption] for caption in remaining.captions])
+            rows = np.stack([vectors[key] for key in remaining.keys])
             try:
-                written = target.field.commit(remaining.name, remaining.keys, vectors[rows], remaining.hashes)
+                written = remaining.target.commit(remaining.name, remaining.keys, rows, remaining.hashes)
                 return remaining.captions if written else []
             except DuplicateKeyError:
-                remaining = missing_block(_SOURCE, list(zip(remaining.keys, remaining.captions, strict=True)), target)
+                rest = list(zip(remaining.keys, remaining.captions, strict=True))
+                remaining = missing_block(_SOURCE, rest, remaining.target, FieldReport(remaining.target.name))
         return []

@@ -1,4 +1,4 @@
-"""Runs a web application until it is told to stop; clients that dawdle, crowd or leave do not stop it from serving."""
+"""Runs a web application until SIGTERM or SIGINT, whatever slow, too many or leaving clients do."""
 
 import asyncio
 import errno
@@ -66,7 +66,7 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def _watch(self) -> None:
-        """Start the clock where a request is on its way; stop it where it has arrived."""
+        """Start the clock when a request is on its way; stop it when it has arrived."""
         if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
             self._unwatch()
         elif self._deadline is None:
@@ -80,12 +80,13 @@ class _Protocol(H11Protocol):
     def _too_late(self) -> None:
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or not cycle.response_started:
             head = f"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: {len(_TOO_LATE)}\r\n\r\n"
             self.transport.write(head.encode() + _TOO_LATE)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True  # the application hears that its client is gone, and writes nothing more
-            self.cycle.message_event.set()
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True  # tells the application that its client is gone, so that it writes nothing more
+            cycle.message_event.set()
         self.transport.close()
 
 

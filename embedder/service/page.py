@@ -12,24 +12,20 @@ _REFERENCE = re.compile(r"&quot;#/components/schemas/(\w+)&quot;")
 
 def api_page(document: dict[str, Any]) -> str:
     """HTML with every route, its body and its answer, and every schema."""
-    about = document["info"]
-    routes = [
-        _route(method, path, route)
-        for path, methods in sorted(document["paths"].items())
-        for method, route in methods.items()
+    about, components = document["info"], document.get("components", {})
+    parts = [
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(about["title"])}</title>',
+        f"<style>{_STYLE}</style></head><body><h1>{escape(about['title'])}</h1><p>{escape(about['description'])} ",
+        'The same as <a href="openapi.json">openapi.json</a>, for programs.</p>',
     ]
-    schemas = [
-        f'<h3 id="{escape(name)}">{escape(name)}</h3>{_json(schema)}'
-        for name, schema in document.get("components", {}).get("schemas", {}).items()
-    ]
-    token = "securitySchemes" in document.get("components", {})
-    needed = "<p>Requests bring a token: <code>Authorization: Bearer TOKEN</code>.</p>" if token else ""
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(about["title"])}</title>'
-        f"<style>{_STYLE}</style></head><body><h1>{escape(about['title'])}</h1><p>{escape(about['description'])} "
-        f'The same as <a href="openapi.json">openapi.json</a>, for programs.</p>{needed}'
-        f"{''.join(routes)}<h2>Schemas</h2>{''.join(schemas)}</body></html>"
-    )
+    if "securitySchemes" in components:
+        parts.append("<p>Requests bring a token: <code>Authorization: Bearer TOKEN</code>.</p>")
+    for path, methods in sorted(document["paths"].items()):
+        parts += [_route(method, path, route) for method, route in methods.items()]
+    parts.append("<h2>Schemas</h2>")
+    for name, schema in components.get("schemas", {}).items():
+        parts.append(f'<h3 id="{escape(name)}">{escape(name)}</h3>{_json(schema)}')
+    return "".join([*parts, "</body></html>"])
 
 
 def _route(method: str, path: str, route: dict[str, Any]) -> str:

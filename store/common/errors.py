@@ -110,3 +110,8 @@ class VectorFileError(KeyclipError, ValueError):
 
 class OutputExistsError(KeyclipError, FileExistsError):
     """An export would replace a file that it did not write."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's error, or the error's type where it has no text."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -15,7 +15,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_shard(tmp_path: Path) -> Callable[..., str]:
-    """``make_shard("00000", {"a": {"caption": "..."}})`` writes a shard, an image member beside each json."""
+    """``make_shard("00000", {"a": {"caption": "..."}})`` writes a shard with an image member for each json."""
     import io
     import json
     import tarfile

@@ -2,21 +2,34 @@
 
 import argparse
 import contextlib
+import gc
 import importlib
 import os
+import pkgutil
 import re
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
 # before torch is loaded: threads of OpenMP do not survive the fork of a case, which would wait for them for ever
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
+import embedder
+import store
+import tools
+import trainer
+from store.common.errors import ConfigError
+from store.common.settings import settings_of
 from tests.hostile.cases import command_of
 from tests.hostile.known import known
+from tests.hostile.running import run_cases
+from tools.__main__ import COMMANDS
+
+LATE = ("tests.hostile.world", "transformers.models.clip.modeling_clip", "deepspeed", "duckdb", "pyarrow.dataset")
+"""Libraries that commands import when they need them; lance is not among them, since it starts threads."""
 
 
 def main() -> int:
@@ -34,20 +47,15 @@ def main() -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         world = Path(place, "world")
-        modules = Path(place, "modules")
-        build = (
-            "import sys; from pathlib import Path; from tests.hostile.world import build; "
-            f"build(Path({str(world)!r})); Path({str(modules)!r}).write_text(' '.join(sys.modules))"
-        )
-        # a process of its own: what it starts (threads, open stores) must not be in the processes that fork
-        subprocess.run([sys.executable, "-c", build], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        _load_modules()
+        _build_in_child(world)
         numbers = [
             number
             for number in range(options.first, options.first + options.cases)
             if re.match(options.only, command_of(options.seed, number))
         ]
         shares = [numbers[worker :: options.workers] for worker in range(options.workers)]
-        failures = _run(world, Path(place), options.seed, shares, options.hang_seconds, modules.read_text().split())
+        failures = _run(world, Path(place), options.seed, shares, options.hang_seconds)
     new = [failure for failure in failures if not known(failure)]
     counts = Counter((" ".join(f.split("keyclip ", 1)[1].split()[:3]), f.splitlines()[2].strip()[:60]) for f in new)
     lines = [f"{failure}\n" for failure in new[: options.show]]
@@ -58,16 +66,42 @@ def main() -> int:
     return 1 if new else 0
 
 
-def _run(
-    world: Path, place: Path, seed: int, shares: list[list[int]], hang_seconds: float, modules: list[str]
-) -> list[str]:
-    """The failures as text, from one forked process for each share; ``modules`` are loaded before, for speed."""
-    from tests.hostile.running import run_cases
+def _load_modules() -> None:
+    """Import the product and the libraries that it imports late, before the forks, so that no case waits for them."""
+    names = [
+        module.name
+        for package in (store, embedder, trainer, tools)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    ]
+    for name in (*names, *LATE):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    for command, _ in COMMANDS.values():
+        for setting in settings_of(pkgutil.resolve_name(command).Config).values():
+            with contextlib.suppress(ConfigError):
+                setting.from_words([""])  # which makes what checks it
 
-    for module in modules:
-        if not module.startswith(("lance", "__main")):  # lance starts threads
-            with contextlib.suppress(ImportError):
-                importlib.import_module(module)
+
+def _build_in_child(world: Path) -> None:
+    """Make the world in a forked process: the threads that it starts must not be in the process that runs cases."""
+    if (child := os.fork()) == 0:
+        status = 1
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            importlib.import_module("tests.hostile.world").build(world)
+            status = 0
+        except BaseException:  # noqa: BLE001 - the process ends here
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    if os.waitpid(child, 0)[1]:
+        raise RuntimeError("the sound world cannot be made")
+
+
+def _run(world: Path, place: Path, seed: int, shares: list[list[int]], hang_seconds: float) -> list[str]:
+    """The failures as text, from one forked process for each share."""
+    gc.collect()
+    gc.freeze()  # a collection in a forked process would copy the memory of all objects
     children: list[tuple[int, int]] = []
     for number, share in enumerate(shares):
         reading, writing = os.pipe()

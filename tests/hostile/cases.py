@@ -1,10 +1,10 @@
 """Cases: a sound call with one or two things in it that are not, decided by a seed and a number alone."""
 
 import contextlib
-import importlib
 import inspect
 import json
 import os
+import pkgutil
 import re
 import shutil
 import stat
@@ -167,7 +167,7 @@ def _value(case: Case, call: Call, folder: Path, random: Random) -> None:
 
 def _flag(case: Case, call: Call, folder: Path, random: Random) -> None:
     """A further flag, or one again."""
-    config = importlib.import_module(COMMANDS[call.words][0]).Config
+    config = pkgutil.resolve_name(COMMANDS[call.words][0]).Config
     names = [name for name in inspect.signature(config).parameters if name not in ("workers", *_kept(call))]
     flag = "--" + random.choice(names).replace("_", "-")
     values = flag_values(random)
@@ -181,7 +181,7 @@ def _kept(call: Call) -> tuple[str, ...]:
 
 def _settings(case: Case, call: Call, folder: Path, random: Random) -> None:
     """A settings file."""
-    config = importlib.import_module(COMMANDS[call.words][0]).Config
+    config = pkgutil.resolve_name(COMMANDS[call.words][0]).Config
     names = [name for name in inspect.signature(config).parameters if name not in _kept(call)]
     if random.random() < 0.5:
         text = random.choice(YAML_TEXTS)

@@ -1,9 +1,9 @@
-"""Failures that are known and not mended yet: empty when all is well."""
+"""Known failures that are not fixed yet; normally none."""
 
 import re
 
 KNOWN: dict[str, str] = {}
-"""Pattern in the text of a failure -> what it is; each is mended on another branch, and leaves this list with it."""
+"""Pattern in the text of a failure -> its cause; the commit that fixes the cause removes the pattern."""
 
 
 def known(failure: str) -> bool:

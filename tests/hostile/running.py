@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import xxhash
 
@@ -23,6 +23,9 @@ MAX_BYTES = 2 * 10**9
 ESCAPED = ("Traceback (most recent call last)", "full traceback written to")
 LEFTOVERS = (".unfinished-", ".preparing-", ".removed-", ".tmp", ".part")
 UNHANDLED = 99
+LOCK = "lock.mdb"
+Snapshot = dict[str, tuple[int, object]]
+"""Mode and content of files and folders, by path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,32 +44,41 @@ class Failure:
 def run_cases(
     world: Path, place: Path, seed: int, numbers: Iterable[int], hang_seconds: float = HANG_SECONDS
 ) -> Iterator[Failure | None]:
-    """For each number the failure of its case, or None. ``place`` is an empty folder to work in."""
+    """For each number the failure of its case, or None. ``place`` is an empty folder to work in.
+
+    All cases use one copy of the world; what a case changed is copied again after it.
+    """
+    folder = place / "case"
+    shutil.copytree(world, folder / world.name)
+    sound = snapshot(folder, with_locks=True)
+    stdout, stderr = place / "stdout", place / "stderr"
     for number in numbers:
-        yield run_case(world, place, seed, number, hang_seconds)
+        case = make_case(seed, number, folder / "world")
+        before = snapshot(folder, with_locks=True)
+        what = _run(case, folder / "world", stdout, stderr, hang_seconds)
+        after = snapshot(folder, with_locks=True)
+        text = stderr.read_text(encoding="utf-8", errors="replace")
+        what = what or _escaped(text) or _changed(case, before, after)
+        yield Failure(case, what, text) if what else None
+        restore(world, folder, sound, after)
 
 
-def run_case(world: Path, place: Path, seed: int, number: int, hang_seconds: float = HANG_SECONDS) -> Failure | None:
-    """Run one case; its folder is removed."""
-    folder = place / str(number)
-    here = folder / "world"
-    try:
-        folder.mkdir()
-        shutil.copytree(world, here)
-        case = make_case(seed, number, here)
-        before = snapshot(folder)
-        files = [place / f"{number}.{name}" for name in ("stdout", "stderr")]
-        what = _run(case, here, *files, hang_seconds)
-        stderr = files[1].read_text(encoding="utf-8", errors="replace")
-        what = what or _escaped(stderr) or _changed(case, folder, before)
-        return Failure(case, what, stderr) if what else None
-    finally:
-        for file in place.glob(f"{number}.*"):
-            file.unlink()
-        for path in folder.rglob("*"):
-            if path.is_dir() and not path.is_symlink():
-                path.chmod(0o700)
-        shutil.rmtree(folder)
+def restore(world: Path, folder: Path, sound: Snapshot, now: Snapshot) -> None:
+    """Copy the entries of the sound world that a case has changed again, and remove what it has added."""
+    different = [name for name in now.keys() | sound.keys() if now.get(name) != sound.get(name)]
+    for parts in sorted({PurePath(name).parts[:2] for name in different}):
+        place, source = folder.joinpath(*parts), world.parent.joinpath(*parts)
+        if place.is_dir() and not place.is_symlink():
+            for path in (place, *place.rglob("*")):
+                if path.is_dir() and not path.is_symlink():
+                    path.chmod(0o700)
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, place)
+        elif source.is_file():
+            shutil.copy2(source, place)
 
 
 def _run(case: Case, here: Path, stdout: Path, stderr: Path, hang_seconds: float) -> str | None:
@@ -98,7 +110,7 @@ def _be_the_command(case: Case, here: Path, stdout: Path, stderr: Path) -> None:
         os.setsid()
         os.chdir(here)
         for number, file in ((0, Path(os.devnull)), (1, stdout), (2, stderr)):
-            handle = os.open(file, os.O_RDWR | os.O_CREAT)
+            handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, number)
         sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
@@ -132,34 +144,43 @@ def _escaped(stderr: str) -> str | None:
     return next((f"escaped: {text}" for text in ESCAPED if text in stderr), None)
 
 
-def snapshot(folder: Path) -> dict[str, object]:
-    """What is in a folder: kind and content of everything, by path. LMDB's lock files, which readers write, are not."""
-    found: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
-        status = path.lstat()
-        mode = status.st_mode
-        content: object = None
-        if stat.S_ISREG(mode):
-            if path.name == "lock.mdb":
-                continue
-            content = xxhash.xxh3_128_hexdigest(path.read_bytes()) if os.access(path, os.R_OK) else status.st_size
-        elif stat.S_ISLNK(mode):
-            content = os.readlink(path)  # noqa: PTH115
-        elif not stat.S_ISDIR(mode):
-            content = status.st_rdev
-        found[str(path.relative_to(folder))] = (stat.S_IFMT(mode), content)
+def snapshot(folder: Path, with_locks: bool = False) -> Snapshot:
+    """Mode and content of everything in a folder, by path; LMDB's lock files, which readers write, only if asked."""
+    found: Snapshot = {}
+    folders = [""]
+    while folders:
+        prefix = folders.pop()
+        with contextlib.suppress(OSError), os.scandir(folder / prefix) as entries:
+            for entry in entries:
+                name, status = prefix + entry.name, entry.stat(follow_symlinks=False)
+                if entry.name != LOCK or with_locks:
+                    found[name] = (status.st_mode, _content(entry, status))
+                if stat.S_ISDIR(status.st_mode):
+                    folders.append(f"{name}/")
     return found
 
 
-def _changed(case: Case, folder: Path, before: dict[str, object]) -> str | None:
-    if (folder / CANARY).exists():
+def _content(entry: os.DirEntry[str], status: os.stat_result) -> object:
+    if stat.S_ISDIR(status.st_mode):
+        return None
+    if stat.S_ISREG(status.st_mode):
+        try:
+            return xxhash.xxh3_128_digest(Path(entry.path).read_bytes())
+        except OSError:
+            return status.st_size
+    if stat.S_ISLNK(status.st_mode):
+        return str(Path(entry.path).readlink())
+    return status.st_rdev
+
+
+def _changed(case: Case, before: Snapshot, after: Snapshot) -> str | None:
+    if CANARY in after:
         return "executed: the canary is there"
-    after = snapshot(folder)
     allowed = [f"world/{name}" for name in case.changes]
     for name in sorted(before.keys() | after.keys()):
-        if before.get(name) == after.get(name) or name == "tmp":
-            continue
         base = name.rpartition("/")[2]
+        if before.get(name) == after.get(name) or name == "tmp" or base == LOCK:
+            continue
         if name not in before and any(mark in base for mark in LEFTOVERS):
             return f"left behind: {name}"
         if name in before and not any(name == one or name.startswith(f"{one}/") for one in allowed):

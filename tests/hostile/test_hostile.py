@@ -1,6 +1,7 @@
 """Nothing hostile makes a command crash, hang, take all memory, run anything or change what is not its output."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 from tests import ROOT
 from tests.hostile.cases import make_case
 from tests.hostile.commands import LEFT_OUT, calls
-from tests.hostile.running import snapshot
+from tests.hostile.running import restore, snapshot
 from tools.__main__ import COMMANDS, main
 
 
@@ -34,8 +35,6 @@ def test_the_sound_calls_do_what_they_should(world, call, capfd):
 
 
 def test_a_case_depends_on_its_seed_and_number_alone(world, tmp_path):
-    import shutil
-
     for name in ("a", "b"):
         shutil.copytree(world, tmp_path / name, ignore=shutil.ignore_patterns("null"))
     first, second = (
@@ -44,6 +43,26 @@ def test_a_case_depends_on_its_seed_and_number_alone(world, tmp_path):
     )
     assert first == second
     assert len({tuple(argv) for argv, _ in first}) > 20
+
+
+def test_a_world_that_a_case_has_changed_becomes_as_it_was(sound_world, tmp_path):
+    folder = tmp_path / "case"
+    shutil.copytree(sound_world, folder / "world")
+    sound = snapshot(folder, with_locks=True)
+    here = folder / "world"
+    (here / "keys.txt").write_text("other")
+    (here / "clip").chmod(0)
+    (here / "list.txt").unlink()
+    shutil.rmtree(here / "images")
+    (here / "images").symlink_to("nothing")
+    for name in ("a.store/fields/lock.mdb", "added", "../tmp/x/y"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text("new")
+    restore(sound_world, folder, sound, snapshot(folder, with_locks=True))
+    assert snapshot(folder, with_locks=True) == sound
+    shutil.rmtree(here)
+    restore(sound_world, folder, sound, snapshot(folder, with_locks=True))
+    assert snapshot(folder, with_locks=True) == sound
 
 
 def test_500_hostile_cases_end_in_a_sentence():

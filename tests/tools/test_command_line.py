@@ -1,7 +1,7 @@
 """The command line as a whole: groups, completion, training, and every flag of every command filled wrongly."""
 
-import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +77,7 @@ WRONG = [
 def test_no_value_of_a_flag_is_more_than_a_sentence(capsys, command):
     module, config = CONFIGS[command]
     main_of = main
-    for setting in settings_of(getattr(importlib.import_module(module), config)).values():
+    for setting in settings_of(getattr(pkgutil.resolve_name(module), config)).values():
         bounded = {int, float, bool} & set(setting.types) or setting.choices
         for wrong in WRONG if bounded else ():
             words = [*command.split(), f"{setting.flag}={wrong}"]
@@ -95,7 +95,7 @@ def test_no_value_of_a_flag_is_more_than_a_sentence(capsys, command):
 @pytest.mark.parametrize("command", CONFIGS)
 def test_a_command_without_its_settings_or_with_an_unknown_one_is_one_sentence(capsys, command):
     module, config = CONFIGS[command]
-    settings = settings_of(getattr(importlib.import_module(module), config)).values()
+    settings = settings_of(getattr(pkgutil.resolve_name(module), config)).values()
     cases = [["--no-such-flag", "1"], ["--config", "/dev/null/x"]]
     for words in cases:
         try:
@@ -132,7 +132,8 @@ def test_numbers_without_sense_are_refused_before_work(capsys, command, sentence
 
 
 def test_an_error_of_embed_is_printed_once():
-    code = "from embedder.run.logs import log; log.error('once')"  # the command prints the error; the log has no file
+    # the command prints the error; the log has no file
+    code = "import embedder, logging; logging.getLogger('keyclip.embedder').error('once')"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
     assert (result.returncode, result.stderr) == (0, b"")
 
@@ -192,7 +193,7 @@ def test_a_package_of_the_users_own_in_our_place_is_one_sentence(tmp_path, packa
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 1
-    assert result.stderr.startswith(f"keyclip: error: the Python package '{package}' is that of ")
+    assert result.stderr.startswith(f"keyclip: error: the Python package '{package}' comes from ")
     assert result.stderr.count("\n") == 1
 
 

@@ -1,11 +1,11 @@
 """``keyclip bench vectors``: imports and exports beside a plain copy of the same bytes."""
 
 import contextlib
-import importlib
 import importlib.util
 import io
 import json
 import os
+import pkgutil
 import shutil
 import statistics
 import tempfile
@@ -21,7 +21,7 @@ import store
 from store.common.command import parse_config
 from store.common.settings import Count, Few
 from tools.bench.store_contenders import BLOCK, bench_spec, key_of
-from tools.interop.tars import end_mark, header, padding
+from tools.interop.tars import end_mark, member_bytes
 
 FIELD = "m/caption"
 
@@ -108,7 +108,7 @@ def _prepare(config: Config, folder: Path) -> list[str]:
         with Path(shards[-1]).open("wb") as tar:
             for key, caption in zip(keys, captions, strict=True):
                 for extension, data in (("jpg", bytes(1000)), ("json", json.dumps({"caption": caption}).encode())):
-                    tar.write(header(f"{key}.{extension}", len(data)) + data + padding(len(data)))
+                    tar.write(member_bytes(f"{key}.{extension}", data))
             tar.write(end_mark(tar.tell()))
     return shards
 
@@ -145,7 +145,7 @@ def _measure_format(
 
 def _call(direction: str, name: str, *argv: str) -> None:
     """``keyclip vectors DIRECTION FORMAT ...`` without its report."""
-    command = importlib.import_module(f"tools.commands.vectors.{direction}_{name.replace('-', '_')}")
+    command = pkgutil.resolve_name(f"tools.commands.vectors.{direction}ing:{name.replace('-', '_').upper()}")
     config = parse_config(command.Config, argv, f"keyclip vectors {direction} {name}")
     with contextlib.redirect_stdout(io.StringIO()):
         command.run(config)

@@ -1,10 +1,10 @@
-"""What the pages show: fields, samples, neighbours, coverage, statistics. Knows nothing of HTTP; safe in threads."""
+"""The data of the pages: fields, samples, neighbours, coverage, statistics. No HTTP in here; safe to use in threads."""
 
 import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,8 @@ from store.common.errors import KeyclipError, MissingKeysError
 from tools.query.coverage import KeyCoverage, cover_keys
 from tools.query.encoding import choose_model, load_model
 from tools.query.gallery import Gallery, captions_in
-from tools.query.search import Hit, Search
+from tools.query.search import Search
 from tools.query.stats import Stats, measure
-
-if TYPE_CHECKING:
-    from embedder.models.encoder import Encoder
 
 T = TypeVar("T")
 
@@ -39,7 +36,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class FieldState:
-    """What a field knows of one sample."""
+    """A sample's vector in a field."""
 
     field: str
     has_vector: bool
@@ -59,7 +56,7 @@ class Sample:
 
 
 class Library:
-    """A store, opened for reading, and perhaps the shards that its keys stand for."""
+    """A store, opened for reading, and the shards with the images and captions of its keys, if they are named."""
 
     def __init__(
         self,
@@ -72,7 +69,7 @@ class Library:
         max_bytes: int = 0,
         show_progress: bool = False,
     ) -> None:
-        """Fields are kept in memory as long as ``max_bytes`` last, others read anew for every search.
+        """``max_bytes``: memory for vectors; a field that does not fit any more is read again for every search.
 
         Raises:
             StoreNotFoundError, ShardNotFoundError, DamagedShardError, ConfigError: store or shards cannot be opened.
@@ -90,31 +87,37 @@ class Library:
         """Every field, by name."""
         return self.store.fields()
 
-    def cards(self, first: int, count: int) -> list[Card]:
-        """Samples in the order of the shards; without shards, keys in the order of the first field."""
-        if self.gallery is not None:
-            keys = [self.gallery.samples.key(i) for i in range(first, min(first + count, len(self.gallery)))]
-        else:
-            keys = self._stored_keys(first, count)
-        return [self._card(key, None) for key in keys]
-
     def num_samples(self) -> int:
-        """How many samples :meth:`cards` can list."""
+        """The number of samples that :meth:`cards` can list."""
         if self.gallery is not None:
             return len(self.gallery)
         return next((info.num_vectors for info in self.fields().values()), 0)
+
+    def cards(self, first: int, count: int) -> list[Card]:
+        """Samples in the order of the shards; without shards, keys in the order of the first field."""
+        if self.gallery is None:
+            return [Card(key, None, has_image=False) for key in self._stored_keys(first, count)]
+        keys = [self.gallery.samples.key(i) for i in range(first, min(first + count, len(self.gallery)))]
+        captions = [captions_in(self.gallery.about(key)) for key in keys]
+        return [
+            Card(key, texts[0][1] if texts else None, has_image=True) for key, texts in zip(keys, captions, strict=True)
+        ]
 
     def near_text(self, name: str, text: str, k: int) -> list[Card]:
         """The nearest captions of a field to a text."""
         field = self.store.field(name)
         made_by = dataclasses.replace(field.spec, caption_field="", dtype="float32").to_json()
-        encoder: Encoder = self._once("model", made_by, lambda: self._load_model(field))
+
+        def load() -> Any:
+            return load_model(field, choose_model(field, self._models), self._adapters, self._device)
+
+        encoder = self._once("model", made_by, load)
         with self._encoding:
             vectors = encoder.encode([text])
         return self._near(field, vectors, k)
 
     def near_key(self, name: str, key: str, k: int) -> list[Card]:
-        """The nearest captions of a field to a key's; not itself."""
+        """The nearest captions of a field to a key's caption, without that key."""
         field = self.store.field(name)
         if key not in field:
             raise MissingKeysError(f"key {key!r:.100} has no vector in field {name!r}")
@@ -122,7 +125,7 @@ class Library:
         return [card for card in found if card.key != key][:k]
 
     def is_ready(self, name: str) -> bool:
-        """Whether searching a field needs no long preparation any more."""
+        """Whether a field can be searched without a long preparation."""
         return ("search", name) in self._made
 
     def holds(self, key: str) -> bool:
@@ -131,7 +134,7 @@ class Library:
             in_field = any(key in self.store.field(name) for name in self.fields())
         except KeyclipError:  # text that cannot be a key
             return False
-        return in_field or (self.gallery is not None and self.gallery.position(key) is not None)
+        return in_field or self._has_image(key)
 
     def sample(self, key: str) -> Sample:
         """Everything about a key.
@@ -158,13 +161,13 @@ class Library:
         return self._once("stats", name, lambda: measure(field))
 
     def coverage(self, name: str) -> KeyCoverage | None:
-        """Which samples have a vector, looked up at the first call; None without shards."""
+        """Which samples have a vector, found at the first call; None without shards."""
         field = self.store.field(name)
         keys = self.gallery.keys() if self.gallery else []
         return self._once("coverage", name, lambda: cover_keys(field, keys)) if keys else None
 
     def _stored_keys(self, first: int, count: int) -> list[str]:
-        """Keys of the first field, reading those blocks alone that hold them."""
+        """Keys of the first field; only the blocks that hold them are read."""
         keys: list[str] = []
         for name in list(self.fields())[:1]:
             with self.store.field(name).snapshot() as snapshot:
@@ -178,7 +181,7 @@ class Library:
     def _near(self, field: store.Field, vectors: NDArray[np.float32], k: int) -> list[Card]:
         search: Search = self._once("search", field.name, lambda: self._make_search(field))
         (hits,) = search.nearest(vectors, k)
-        return [self._card(hit.key, field, hit) for hit in hits]
+        return [Card(hit.key, self._caption(hit.key, field), self._has_image(hit.key), hit.similarity) for hit in hits]
 
     def _make_search(self, field: store.Field) -> Search:
         num_bytes = 4 * len(field) * field.spec.dim
@@ -187,31 +190,20 @@ class Library:
             self._free_bytes -= num_bytes * fits
         return Search(field, max_bytes=num_bytes if fits else 0)
 
-    def _card(self, key: str, field: store.Field | None, hit: Hit | None = None) -> Card:
-        caption = None
-        if self.gallery is not None:
-            if field is not None:
-                caption = self.gallery.caption(key, field.spec.caption_field)
-            else:
-                caption = next((text for _, text in captions_in(self.gallery.about(key))), None)
-        return Card(key, caption, self._has_image(key), hit.similarity if hit else None)
+    def _caption(self, key: str, field: store.Field) -> str | None:
+        return self.gallery.caption(key, field.spec.caption_field) if self.gallery is not None else None
 
     def _has_image(self, key: str) -> bool:
         return self.gallery is not None and self.gallery.position(key) is not None
 
     def _state(self, field: store.Field, key: str) -> FieldState:
         hashes, there = field.caption_hashes([key], missing="mask")
-        caption = self.gallery.caption(key, field.spec.caption_field) if self.gallery else None
-        changed = False
-        if there[0] and caption is not None:
-            changed = bool(store.captions_differ(hashes, store.caption_hashes([caption]))[0])
-        return FieldState(field.name, bool(there[0]), changed)
-
-    def _load_model(self, field: store.Field) -> "Encoder":
-        return load_model(field, choose_model(field, self._models), self._adapters, self._device)
+        caption = self._caption(key, field) if there[0] else None
+        changed = caption is not None and store.captions_differ(hashes, store.caption_hashes([caption]))[0]
+        return FieldState(field.name, bool(there[0]), bool(changed))
 
     def _once(self, kind: str, name: str, make: Callable[[], T]) -> T:
-        """What ``make`` made at the first call for this name; others wait meanwhile."""
+        """The result of ``make`` at the first call for this name; other threads wait for it."""
         with self._lock:
             lock = self._locks.setdefault((kind, name), threading.Lock())
         with lock:

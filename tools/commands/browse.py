@@ -11,8 +11,8 @@ from store.common.settings import Port, Positional
 class Config:
     """Look through a store and its images in a web browser on this machine.
 
-    Type a caption and see the nearest captions and images; open a key and see its image, captions and neighbours; view
-    coverage and statistics per field. The pages need no network and no mouse: ? shows the keys.
+    Type a caption to see the nearest captions and images; open a key to see its image, captions and neighbours; see
+    coverage and statistics of each field. The pages need no network and no mouse: ? shows the keys.
 
     Example:
         keyclip browse cc3m.store --shards 'cc3m/{00000..00331}.tar'
@@ -30,15 +30,13 @@ class Config:
     device: str = "auto"
     """Where the model runs: cuda, cuda:1, mps or cpu."""
     memory_gb: float = 4.0
-    """Memory for vectors, in GB; fields that do not fit are read anew for every search."""
+    """Memory for vectors, in GB; a field that does not fit is read again for every search."""
     host: str = "127.0.0.1"
     """Loopback address to listen at. From another machine: ssh -L 8008:localhost:8008 THIS_MACHINE."""
     port: Port = 8008
-    """Port to listen at; 0 takes a free one and prints it."""
+    """Port to listen at; 0 takes a free port and prints it."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ConfigError(f"--port must be 0 to 65535, not {self.port}")
         if not self.memory_gb >= 0:
             raise ConfigError(f"--memory-gb must be 0 or more, not {self.memory_gb}")
 
@@ -46,7 +44,7 @@ class Config:
 def run(config: Config) -> None:
     """Serve the pages until SIGTERM or Ctrl-C."""
     try:
-        from embedder.service.guard import is_loopback
+        from embedder.service.config import is_loopback
         from embedder.service.listening import run_app
         from tools.browse.app import create_app
     except ImportError as error:
@@ -67,11 +65,5 @@ def run(config: Config) -> None:
         max_bytes=int(config.memory_gb * 1e9),
         show_progress=sys.stderr.isatty(),
     )
-    grace_seconds = 3
-    run_app(
-        create_app(library, config.host),
-        config.host,
-        config.port,
-        grace_seconds,
-        lambda address: print(f"browse at {address}/", flush=True),
-    )
+    app, grace_seconds = create_app(library, config.host), 3
+    run_app(app, config.host, config.port, grace_seconds, lambda address: print(f"browse at {address}/", flush=True))

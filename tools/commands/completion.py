@@ -1,7 +1,7 @@
 """``keyclip completion SHELL``: a script that completes commands and flags in bash, zsh or fish."""
 
 import argparse
-import importlib
+import pkgutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +57,7 @@ def command_line(path_completion: object) -> argparse.ArgumentParser:
                     groups[words[: length - 1]].add_parser(words[length - 1], help=SHOWN).add_subparsers()
                 )
         parser = groups[words[:-1]].add_parser(words[-1], help=what)
-        make_parser(getattr(importlib.import_module(module), config), f"keyclip {' '.join(words)}", parser)
+        make_parser(getattr(pkgutil.resolve_name(module), config), f"keyclip {' '.join(words)}", parser)
         for action in parser._actions:
             if action.metavar in ("PATH", "FILE", "STORE"):
                 action.complete = path_completion  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ __all__ = ["Config", "run"]
 
 def run(config: Config) -> None:
     try:
-        from embedder.service.server import serve
+        from embedder.service.app import serve
     except ImportError as error:
         raise ConfigError(f"keyclip serve needs {error.name}; install keyclip[serve]") from error
     serve(config, lambda address: print(f"listening at {address} (API: {address}/docs)", flush=True))

@@ -1,4 +1,4 @@
-"""What every format is read as: files of columns, a column holding the keyed vectors of one caption field.
+"""What every format is read as: files of columns; a column holds the keyed vectors of one caption field.
 
 Opening a file checks its structure (names, order, sizes, types); reading gives rows of a column. So an import knows
 that a file is sound before it stores anything of it.
@@ -7,6 +7,7 @@ that a file is sound before it stores anything of it.
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,20 +34,9 @@ class Column:
     read: Callable[[Rows], Vectors]
     """Ascending row numbers (m,) to vectors (m, dim), float16, float32 or float64."""
     caption_hashes: NDArray[np.uint64]
-    """(n,); UNKNOWN_CAPTION where the file does not tell."""
+    """(n,); UNKNOWN_CAPTION where the file does not say."""
     made_by: store.FieldSpec | None = None
-    """How the vectors were made, where the file tells."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VectorFile:
-    """One file, open and found sound."""
-
-    path: str
-    """For messages."""
-    name: str
-    """What blocks are called after."""
-    columns: Sequence[Column]
+    """How the vectors were made, where the file says so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +44,16 @@ class Source:
     """A file, or the files that belong together, still closed."""
 
     path: str
-    num_bytes: int
-    open: Callable[[], AbstractContextManager[VectorFile]]
+    name: str
+    """First part of the names of its blocks."""
+    open: Callable[[], AbstractContextManager[Sequence[Column]]]
+    """Its columns, found sound, to be read while it is open."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the file, or of the files in the folder."""
+        path = Path(self.path)
+        return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
 
 
 def unknown_captions(count: int) -> NDArray[np.uint64]:

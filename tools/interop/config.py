@@ -1,20 +1,24 @@
 """Settings that imports, and that exports, have in common."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from store.common.errors import ConfigError
-from store.common.settings import Count, Few
+from store.common.settings import Count, Few, Positional
 from store.core.contract import Backend
 from store.core.spec import Kind, StoredDtype
+from tools.interop.columns import Source
+from tools.interop.report import ExportReport
 
-Missing = Literal["error", "skip"]
+Embeddings = Literal["text_emb", "img_emb"]
+FileDtype = Literal["float16", "float32"] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportConfig:
-    """Where vectors go, and how they were made: files of vectors do not tell."""
+    """Where vectors go, and how they were made, which most files of vectors do not say."""
 
     store: str
     """The store that receives the vectors; made where there is none."""
@@ -54,6 +58,10 @@ class ImportConfig:
         if self.model is not None and not self.model.strip("/"):
             raise ConfigError("--model names the model that made the vectors; it must not be empty")
 
+    def sources(self) -> Sequence[Source]:
+        """The files to import; each format's own."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionedImportConfig(ImportConfig):
@@ -66,18 +74,28 @@ class CaptionedImportConfig(ImportConfig):
     caption_key_column: str = "key"
     """The column of these files that holds the sample key."""
 
+    def captioned(self) -> list[str]:
+        """The caption fields whose captions are to be read."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportConfig:
     """Which vectors, and where to."""
 
+    store: Positional[str]
+    """Folder or URL of the store."""
     output: Path
     """Folder that receives the files; made where there is none."""
     keys: Path | None = None
     """Export only the sample keys listed in this file, one a line."""
-    missing: Missing = "error"
+    missing: Literal["error", "skip"] = "error"
     """What to do with a sample that has no vector in one of the fields: stop, or leave it out and count it."""
     overwrite: bool = False
     """Replace files that are there. Without it, files that the same command wrote are kept, others refused."""
     json: bool = False
     """Print the report as json."""
+
+    def export(self) -> ExportReport:
+        """Write the files; each format's own."""
+        raise NotImplementedError

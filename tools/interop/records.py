@@ -1,7 +1,7 @@
-"""Files of an export: each appears whole or not at all, is written once, and never replaces what others wrote.
+"""Files of an export: each appears whole or not at all, is written once, and never replaces a file of others.
 
-Beside the files, ``.keyclip-export/`` has a small record of each: from what it was made, its size and time. So the same
-command again knows its own finished files.
+``.keyclip-export/`` next to the files has a small record of each: from what it was made, its size and time. So the
+same command again knows its own finished files.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _KINDS = {
     ".txt": KEY_LIST,
 }
 LEFT_SECONDS = 86_400
-"""Age from which an unfinished file is taken for one whose writer was killed."""
+"""Age from which an unfinished file is taken for the remainder of a killed export."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,57 +40,69 @@ class Output:
 
     @property
     def record(self) -> Path:
-        """Where its record stands."""
+        """The place of its record."""
         return self.path.parent / RECORDS / f"{self.path.name}.json"
+
+    def is_written(self) -> bool:
+        """Whether it is there, unchanged since the same export wrote it."""
+        try:
+            return bool(json.loads(self.record.read_bytes()) == self.describe(self.path))
+        except (OSError, ValueError):
+            return False
+
+    def describe(self, path: Path) -> dict[str, Any]:
+        """The record of this output, whose bytes are at ``path``; moving them to their place changes none of this."""
+        status = [file.stat() for file in _files(path)]
+        return {
+            "made_from": digest(self.made_from),
+            "num_bytes": sum(each.st_size for each in status),
+            "modified_ns": max((each.st_mtime_ns for each in status), default=0),
+        }
+
+    def is_of_this_kind(self) -> bool:
+        """Whether an export has written what is there, or it is of the format that the export writes."""
+        if self.path.is_dir():
+            return (self.path / "_versions").is_dir() or self.record.is_file()
+        if self.path.is_file() and self.path.suffix in _KINDS:
+            return _KINDS[self.path.suffix].fits(self.path)
+        return self.path.is_file() and self.record.is_file()
 
 
 def unwritten(outputs: Sequence[Output], overwrite: bool, inputs: Iterable[Path | str | None] = ()) -> list[Output]:
-    """Those that must be written: not the ones that are there, unchanged since the same export wrote them.
+    """The outputs that must be written: all but those that are there as the same export wrote them.
 
     Raises:
         OutputExistsError: something else is in an output's place, and ``overwrite`` is not asked for; or one of the
             ``inputs`` of the export, or something of another kind, which is never replaced.
     """
     read = [str(place) for place in inputs if place is not None]
-    todo = []
-    for output in outputs:
-        there = output.path.exists() or output.path.is_symlink()
-        if there and _read_record(output.record) == _record(output, output.path):
+    todo = [output for output in outputs if not output.is_written()]
+    for output in todo:
+        if not (output.path.exists() or output.path.is_symlink()):
             continue
-        if there and (source := next((place for place in read if is_in(output.path, place)), None)):
+        named = repr(str(output.path))
+        if source := next((place for place in read if is_in(output.path, place)), None):
             raise OutputExistsError(
-                f"{str(output.path)!r} is an input of this export ({source!r}), which is never changed; choose another "
-                "--output"
+                f"{named} is an input of this export ({source!r}), which is never changed; choose another --output"
             )
-        if there and not overwrite:
+        if not overwrite:
             raise OutputExistsError(
-                f"{str(output.path)!r} is there, and not as this export wrote it; choose another --output, or replace "
-                "it by --overwrite True"
+                f"{named} is there, and not as this export wrote it; choose another --output, or replace it by "
+                "--overwrite True"
             )
-        if there and not _is_of_this_kind(output):
+        if not output.is_of_this_kind():
             raise OutputExistsError(
-                f"{str(output.path)!r} is there and no file of this format; --overwrite replaces none but such: choose "
-                "another --output"
+                f"{named} is there and is not of the format of this export; --overwrite replaces only files of that "
+                "format: choose another --output"
             )
-        todo.append(output)
     return todo
-
-
-def _is_of_this_kind(output: Output) -> bool:
-    """Whether an export has written what is there, or it is of the format that the export writes."""
-    path = output.path
-    if path.is_dir():
-        return (path / "_versions").is_dir() or output.record.is_file()
-    if not path.is_file():
-        return False
-    if (kind := _KINDS.get(path.suffix)) is not None:
-        return kind.fits(path)
-    return output.record.is_file()
 
 
 @contextlib.contextmanager
 def writing(output: Output) -> Iterator[Path]:
-    """A path beside the output to write a file or folder to; moved into place, durably, if nothing was raised.
+    """A path next to the output to write a file or folder to; moved into place, durably, if nothing was raised.
+
+    The record is in place first: an output without a record would be taken for a file of others.
 
     Raises:
         StoreFullError: no space left.
@@ -102,20 +114,15 @@ def writing(output: Output) -> Iterator[Path]:
         try:
             unfinished = folder / output.path.name
             yield unfinished
-            _flush_all(unfinished)
-            _move_record(output, unfinished)
+            for file in _files(unfinished):
+                flush(file)
+            write_whole(output.record, json.dumps(output.describe(unfinished)).encode())
             if output.path.is_dir() and not output.path.is_symlink():
                 remove_durably(output.path)
             unfinished.replace(output.path)
             flush(output.path.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_bytes(output: Output, data: bytes) -> None:
-    """A small file at once."""
-    with writing(output) as path:
-        path.write_bytes(data)
 
 
 def digest(values: Any) -> str:
@@ -133,30 +140,3 @@ def _remove_leftovers(folder: Path) -> None:
 
 def _files(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-
-
-def _flush_all(path: Path) -> None:
-    for file in _files(path):
-        flush(file)
-
-
-def _record(output: Output, path: Path) -> dict[str, Any]:
-    """What is recorded of an output whose bytes are at ``path``: moving it there changes none of this."""
-    status = [file.stat() for file in _files(path)] if path.exists() else []
-    return {
-        "made_from": digest(output.made_from),
-        "num_bytes": sum(each.st_size for each in status),
-        "modified_ns": max((each.st_mtime_ns for each in status), default=0),
-    }
-
-
-def _read_record(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return None
-
-
-def _move_record(output: Output, unfinished: Path) -> None:
-    """The record is in place before the output: an output without one would be taken for somebody else's."""
-    write_whole(output.record, json.dumps(_record(output, unfinished)).encode())

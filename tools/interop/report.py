@@ -1,12 +1,11 @@
-"""What imports and exports did, for people and for programs."""
+"""What an import and an export did."""
 
-import json
 from dataclasses import asdict, dataclass, field
 
 
 @dataclass(slots=True)
 class FieldCounts:
-    """What became of a field's vectors."""
+    """What became of the vectors of a field."""
 
     imported: int = 0
     """Stored by this run."""
@@ -15,12 +14,7 @@ class FieldCounts:
     not_listed: int = 0
     """Left out, since the key list does not have their keys."""
     unknown_captions: int = 0
-    """Of the imported: those whose caption is not known."""
-
-    def add(self, more: "FieldCounts") -> None:
-        """Count these too."""
-        for what, count in asdict(more).items():
-            setattr(self, what, getattr(self, what) + count)
+    """Imported vectors whose caption is not known."""
 
 
 @dataclass(slots=True)
@@ -38,9 +32,6 @@ class ImportReport:
     """What a person should know of the fields."""
     seconds: float = 0.0
 
-    def as_json(self) -> str:
-        return json.dumps(asdict(self), indent=2)
-
     def __str__(self) -> str:
         lines = [
             f"{name}: " + ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in asdict(counts).items() if n)
@@ -50,10 +41,8 @@ class ImportReport:
         lines.append(
             f"{imported} vectors imported from {self.num_files} file(s) into {self.store} in {self.seconds:.1f} s"
         )
-        if self.not_found:
-            lines.append(f"{self.not_found} keys of the key list are in none of the files")
-        if self.note:
-            lines.append(f"note: {self.note}")
+        lines += [f"{self.not_found} keys of the key list are in none of the files"] * bool(self.not_found)
+        lines += [f"note: {self.note}"] * bool(self.note)
         return "\n".join(lines)
 
 
@@ -71,9 +60,6 @@ class ExportReport:
     left_out: int = 0
     """Samples left out, since a field has no vector for them."""
     seconds: float = 0.0
-
-    def as_json(self) -> str:
-        return json.dumps(asdict(self), indent=2)
 
     def __str__(self) -> str:
         before = f", {self.num_files_before} were there already" if self.num_files_before else ""

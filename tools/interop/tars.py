@@ -1,4 +1,4 @@
-"""Tars of samples, addressed by member: read without extracting anything, and with suspicion."""
+"""Tars of samples, addressed by member: read without extracting anything, and distrusted."""
 
 import tarfile
 from collections.abc import Iterator
@@ -42,22 +42,20 @@ def tar_samples(path: str) -> list[Sample]:
         DamagedShardError: it is no such tar, is cut short, has members that are links or devices or whose names lead
             elsewhere or are not UTF-8, or a sample or member comes twice.
     """
-    samples: list[Sample] = []
-    seen: set[str] = set()
+    samples: dict[str, Sample] = {}
+    last = None
     for key, member in _members(path):
-        if not samples or samples[-1].key != key:
-            if key in seen:
-                raise DamagedShardError(
-                    f"sample key {key!r} comes twice in {path!r}; keys must be unique and the members of a sample must "
-                    "stand together"
-                )
-            seen.add(key)
-            samples.append(Sample(key, {}))
-        members = samples[-1].members
-        if member.extension.lower() in members:
-            raise DamagedShardError(f"sample {key!r} has two members .{member.extension.lower()} in {path!r}")
-        members[member.extension.lower()] = member
-    return samples
+        if key != last and key in samples:
+            raise DamagedShardError(
+                f"sample key {key!r} comes twice in {path!r}; keys must be unique and the members of a sample must "
+                "follow each other"
+            )
+        last, extension = key, member.extension.lower()
+        members = samples.setdefault(key, Sample(key, {})).members
+        if extension in members:
+            raise DamagedShardError(f"sample {key!r} has two members .{extension} in {path!r}")
+        members[extension] = member
+    return list(samples.values())
 
 
 def _members(path: str) -> Iterator[tuple[str, Member]]:
@@ -67,14 +65,11 @@ def _members(path: str) -> Iterator[tuple[str, Member]]:
         with tarfile.open(path, "r:", tarinfo=CheckedTarInfo, encoding="utf-8", errors="surrogateescape") as tar:
             for info in tar:
                 _require_harmless(info, path)
-                parts = split_member(info.name) if info.isfile() else None
-                if parts is None:
+                if not info.isfile() or (parts := split_member(info.name)) is None:
                     continue
-                key = parts[0]
-                written = info.name.removeprefix("./")[len(key) + 1 :]
-                member = Member(written, info.offset, info.offset_data, info.size)
+                written = info.name.removeprefix("./")[len(parts[0]) + 1 :]
                 require_whole(tar, info)
-                yield key, member
+                yield parts[0], Member(written, info.offset, info.offset_data, info.size)
     except FileNotFoundError:
         raise ShardNotFoundError(f"no such file: {path!r}") from None
     except KeyclipError:
@@ -84,45 +79,38 @@ def _members(path: str) -> Iterator[tuple[str, Member]]:
 
 
 def _require_harmless(info: tarfile.TarInfo, path: str) -> None:
+    named = f"{path!r} has a member {info.name!r:.100}"
     if any("\udc80" <= c <= "\udcff" for c in info.name):
-        raise DamagedShardError(f"{path!r} has a member {info.name!r:.100}, whose name is not UTF-8; rename it")
-    if info.name.startswith("/") or ".." in info.name.split("/"):
-        raise DamagedShardError(
-            f"{path!r} has a member {info.name!r:.100}, whose name leads out of its folder; nothing of it was read"
-        )
+        raise DamagedShardError(f"{named}, whose name is not UTF-8; rename it")
+    if _leads_out(info.name):
+        raise DamagedShardError(f"{named}, whose name leads out of its folder; nothing of it was read")
     if not (info.isfile() or info.isdir()) or info.issparse():
-        raise DamagedShardError(
-            f"{path!r} has a member {info.name!r:.100} that is a link, a device or a sparse file; "
-            "expected plain files only"
-        )
+        raise DamagedShardError(f"{named} that is a link, a device or a sparse file; expected plain files only")
 
 
-def check_member_name(key: str, extension: str) -> str:
-    """The name of a member that webdataset reads back as this key and extension.
+def _leads_out(name: str) -> bool:
+    return name.startswith("/") or ".." in name.split("/")
+
+
+def check_member_name(key: str, extension: str) -> None:
+    """Require that webdataset reads a member ``KEY.EXTENSION`` back as this key and extension.
 
     Raises:
-        InvalidKeysError: there is none: the key has a dot in its last part, or leads elsewhere.
+        InvalidKeysError: it does not: the key has a dot in its last part, or leads elsewhere.
     """
     name = f"{key}.{extension}"
-    leads_out = name.startswith("/") or ".." in key.split("/")
-    if split_member(name) != (key, extension.lower()) or leads_out:
+    if split_member(name) != (key, extension.lower()) or _leads_out(key):
         raise InvalidKeysError(
             f"no member of a tar can be named {name!r:.100} and be read as sample key {key!r:.100}; such keys cannot "
             "be exported to tars"
         )
-    return name
 
 
-def header(name: str, size: int) -> bytes:
-    """The header of a file in a tar, in the form that is shortest for its name."""
+def member_bytes(name: str, data: bytes | memoryview) -> bytes:
+    """A file in a tar: its header, in the form that is shortest for its name, its bytes, and zeros up to a block."""
     info = tarfile.TarInfo(name)
-    info.size = size
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
-
-
-def padding(size: int) -> bytes:
-    """Zeros up to the next header."""
-    return bytes(-size % tarfile.BLOCKSIZE)
+    info.size = len(data)
+    return b"".join([info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict"), data, bytes(-len(data) % tarfile.BLOCKSIZE)])
 
 
 def end_mark(position: int) -> bytes:

@@ -1,6 +1,6 @@
-"""Which captions have their vector: fields of a store beside shards or keyed caption files.
+"""Which captions have their vector: fields of a store compared with shards or keyed caption files.
 
-Samples are read once, in their order. Memory is for 50 bytes per sample and the keys that are listed.
+Samples are read once, in their order. Memory: 50 bytes per sample, and the listed keys.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,23 +16,24 @@ from store.core.batch import hash_keys
 from store.core.contract import Progress
 from store.index.keytable import ABSENT as NO_PLACE
 from store.index.keytable import KeyTable
+from tools.query.pieces import block_keys
 
 MAX_LISTED = 24
 
 
 @dataclass(kw_only=True, slots=True)
 class Coverage:
-    """What was found for one field."""
+    """Coverage of one field."""
 
     field: str
     caption_field: str
     num_vectors: int
     num_samples: int = 0
-    """Samples that were read."""
+    """Samples read."""
     num_covered: int = 0
-    """Captions that have the vector made from them, as far as is known."""
+    """Captions that have their vector; the vector's caption may be unknown."""
     num_unknown: int = 0
-    """Of these: vectors of which nobody knows from which caption they were made."""
+    """Covered captions whose vector was made from an unknown caption."""
     num_empty: int = 0
     """Samples whose caption is empty; they need no vector."""
     num_absent: int = 0
@@ -42,7 +43,7 @@ class Coverage:
     changed: list[str] = default(default_factory=list)
     """Keys whose vector was made from another caption."""
     orphans: list[str] = default(default_factory=list)
-    """Keys of vectors that have no sample here."""
+    """Keys of vectors without a sample."""
 
     @property
     def complete(self) -> bool:
@@ -57,7 +58,7 @@ class KeyCoverage:
     num_samples: int
     num_covered: int
     num_without_sample: int
-    """Vectors of other keys."""
+    """Vectors whose key is no sample's."""
     uncovered: list[str]
     """The first keys without a vector."""
 
@@ -70,24 +71,31 @@ def cover_keys(field: store.Field, keys: Sequence[str]) -> KeyCoverage:
     return KeyCoverage(len(keys), found, len(field) - found, uncovered)
 
 
-def cover(fields: Sequence[store.Field], chunks: Iterable[Chunk], progress: Progress | None = None) -> list[Coverage]:
+def cover(
+    fields: Sequence[store.Field],
+    chunks: Iterable[Chunk],
+    caption_fields: Sequence[str],
+    progress: Progress | None = None,
+) -> list[Coverage]:
     """Compare fields with samples.
 
     Args:
         fields: any fields of one store.
-        chunks: rows of keys with one caption per field, in the order of ``fields``.
-        progress: called with (field, blocks done, blocks in all) while vectors without samples are looked for.
+        chunks: rows of a key and its captions.
+        caption_fields: the caption fields of the captions in a row.
+        progress: called with (field, blocks done, blocks in all) during the search for vectors without a sample.
     """
+    columns = [caption_fields.index(field.spec.caption_field) for field in fields]
     found = [Coverage(field=f.name, caption_field=f.spec.caption_field, num_vectors=len(f)) for f in fields]
     hashes = [np.zeros((0, 2), np.uint64)]
     for chunk in chunks:
         hashes.append(hash_keys([key for key, _ in chunk.rows]))
-        for column, (one, coverage) in enumerate(zip(fields, found, strict=True)):
-            _compare(one, [(key, captions[column]) for key, captions in chunk.rows], coverage)
+        for column, field, coverage in zip(columns, fields, found, strict=True):
+            _compare(field, [(key, captions[column]) for key, captions in chunk.rows], coverage)
     samples = np.concatenate(hashes)
     table = KeyTable.build(samples, np.arange(len(samples)))
-    for one, coverage in zip(fields, found, strict=True):
-        coverage.orphans = _without_sample(one, table, progress)
+    for field, coverage in zip(fields, found, strict=True):
+        coverage.orphans = _without_sample(field, table, progress)
     return found
 
 
@@ -113,8 +121,7 @@ def _without_sample(field: store.Field, samples: KeyTable, progress: Progress | 
     orphans: list[str] = []
     blocks = field.blocks()
     for done, block in enumerate(blocks, start=1):
-        with field.snapshot() as snapshot:
-            keys = snapshot.block_keys(block)
+        keys = block_keys(field, block)
         orphans += compress(keys, samples.locate(hash_keys(keys)) == NO_PLACE)
         if progress:
             progress(field.name, done, len(blocks))

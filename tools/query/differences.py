@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import store
 from store.core.contract import Field, Progress
-from tools.query.pieces import pieces
+from tools.query.pieces import Pieces, block_keys
 
 Matrix = NDArray[np.float32]
 
@@ -39,9 +39,9 @@ class FieldDifference:
     spec: list[str] = default(default_factory=list)
     """One clause per setting that differs, A first."""
     num_shared: int = 0
-    """Keys that both have."""
+    """Keys in both."""
     num_identical: int = 0
-    """Of these: vectors that are equal to the last bit, as float32."""
+    """Shared keys whose vectors are equal to the last bit, as float32."""
     only_in_a: Keys = default(default_factory=Keys)
     only_in_b: Keys = default(default_factory=Keys)
     captions: Keys = default(default_factory=Keys)
@@ -49,7 +49,7 @@ class FieldDifference:
     vectors: Keys = default(default_factory=Keys)
     """Shared keys whose vectors are farther apart than allowed."""
     least_cosine: float | None = None
-    """Of the shared keys' vectors; None without any, or if the widths differ."""
+    """The least cosine between the two vectors of a shared key; None without shared keys, or if the widths differ."""
 
     @property
     def same(self) -> bool:
@@ -66,30 +66,20 @@ def compare(a: Field, b: Field, cosine: float, progress: Progress | None = None)
         progress: called with (field, blocks done, blocks in all).
     """
     found = FieldDifference(field=a.name, spec=a.spec.differences(b.spec))
-    block, keys = "", list[str]()
-    for piece in pieces(a, progress):
-        if piece.block != block:
-            block = piece.block
-            with a.snapshot() as snapshot:
-                keys = snapshot.block_keys(block)
+    keys: list[str] = []
+    for piece in Pieces(a, progress):
+        if piece.start == 0:
+            keys = block_keys(a, piece.block)
         part = keys[piece.start : piece.start + len(piece.vectors)]
         _compare_shared(b, part, piece.vectors, piece.caption_hashes, cosine, found)
     for block in b.blocks():
-        with b.snapshot() as snapshot:
-            keys = snapshot.block_keys(block)
-        if keys:
-            there = a.contains(keys)
-            found.only_in_b.add(list(compress(keys, ~there)))
+        keys = block_keys(b, block)
+        found.only_in_b.add(list(compress(keys, ~a.contains(keys))))
     return found
 
 
 def _compare_shared(
-    b: Field,
-    keys: Sequence[str],
-    vectors: Matrix,
-    hashes: NDArray[np.uint64],
-    cosine: float,
-    found: FieldDifference,
+    b: Field, keys: Sequence[str], vectors: Matrix, hashes: NDArray[np.uint64], cosine: float, found: FieldDifference
 ) -> None:
     there = b.contains(keys)
     found.only_in_a.add(list(compress(keys, ~there)))

@@ -1,4 +1,4 @@
-"""The model that a field's vectors come from, loaded again for new texts."""
+"""The model that made a field, loaded again for new texts."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast, get_args
@@ -14,21 +14,20 @@ _CAUSAL = ", causal"
 
 
 def load_model(field: store.Field, model: str | None, adapters: Sequence[str] = (), device: str = "auto") -> "Encoder":
-    """An encoder that makes vectors as the field's were made.
+    """The encoder that makes vectors like the field's.
 
     Args:
-        field: its spec says which model, and how it was used.
-        model: folder or hub id; None: the hub id in the spec. Of a model that came from a folder the store knows the
-            name and the fingerprint, but not the place.
-        adapters: folders or hub ids of the adapters of a decoder LLM; by default those in the spec.
+        field: its spec names the model, its pooling, template and length.
+        model: folder or hub id; by default the hub id in the spec. A store does not know the path of a model that came
+            from a folder, only its name and fingerprint.
+        adapters: folders or hub ids of the adapters of a decoder LLM; by default the ids in the spec.
         device: ``auto``, ``cpu``, ``cuda`` ...
 
     Raises:
-        ConfigError: the model is not at hand, or is another one.
+        ConfigError: the model is not available, or is not the one that made the field.
     """
     from embedder.models.load import load_encoder  # loads torch
-    from embedder.models.options import ModelOptions
-    from embedder.models.text import CAPTION
+    from embedder.models.options import CAPTION, ModelOptions
 
     spec = field.spec
     name, *own_adapters = spec.model.split("+")
@@ -60,7 +59,7 @@ def load_model(field: store.Field, model: str | None, adapters: Sequence[str] = 
 
 
 def choose_model(field: store.Field, models: Sequence[str]) -> str | None:
-    """Of several models (folders or hub ids) the one that made the field; the first if none can be told apart."""
+    """The one of several models (folders or hub ids) that made the field; the first if no revision matches."""
     from embedder.models.folder import find_model
 
     if len(models) > 1:
@@ -72,7 +71,7 @@ def choose_model(field: store.Field, models: Sequence[str]) -> str | None:
 
 
 def _require_same(field: store.Field, encoder: "Encoder", place: str) -> None:
-    """Refuse another model; a folder's fingerprint cannot be compared with a hub's commit, all else can."""
+    """Refuse another model. Revisions are compared unless one is a folder's fingerprint and one a hub's commit."""
     made, spec = encoder.provenance, field.spec
     comparable = ("xxh3:" in made.revision) == ("xxh3:" in spec.revision)
     pairs = [(n, getattr(made, n), getattr(spec, n)) for n in ("revision", "dim", "pooling")[not comparable :]]
@@ -85,7 +84,7 @@ def _require_same(field: store.Field, encoder: "Encoder", place: str) -> None:
 
 
 def _pooling(field: store.Field) -> Pooling:
-    """How the field's model pools; an imported field may name a way that is not known here."""
+    """The pooling of the field's model; an imported field may name an unknown one."""
     name = field.spec.pooling.removesuffix(_CAUSAL)
     if name not in get_args(Pooling):
         raise ConfigError(

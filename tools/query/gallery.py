@@ -1,4 +1,4 @@
-"""Samples of image shards by sample key: captions and pictures beside the hits of a search."""
+"""Samples of image shards by sample key: captions and pictures for the hits of a search."""
 
 import threading
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from trainer.data.samples import ShardSamples
 
 
 class Gallery:
-    """The samples of some local shards that hold an image. Safe to use from threads."""
+    """The samples with an image in some local shards. Safe to use from threads."""
 
     def __init__(self, shards: Sequence[str], show_progress: bool = False) -> None:
         """Raises: ShardNotFoundError, DamagedShardError, ConfigError: from ``ShardSamples``."""
@@ -29,7 +29,7 @@ class Gallery:
         return [key.decode() for key in self.samples.keys]
 
     def position(self, key: str) -> int | None:
-        """Where a key's sample stands, or None if it is not here."""
+        """The number of a key's sample, or None if there is none."""
         sought = key.encode("utf-8", "surrogatepass")
         place = int(np.searchsorted(self._sorted, np.bytes_(sought)))
         if place < len(self._sorted) and self._sorted[place] == sought:
@@ -45,14 +45,14 @@ class Gallery:
             return self.samples.json(position)
 
     def caption(self, key: str, caption_field: str) -> str | None:
-        """The caption that a field was made from, as it is today; None if it is empty, or not there."""
+        """Today's text of a caption field; None if it is empty or absent."""
         try:
             return caption_at(self.about(key), caption_field)
         except CaptionFieldError:
             return None
 
     def image(self, key: str) -> bytes | None:
-        """The image's bytes, as they stand in the shard."""
+        """The image's bytes as in the shard."""
         position = self.position(key)
         if position is None:
             return None

@@ -26,9 +26,9 @@ class Histogram:
 
     @classmethod
     def of(cls, name: str, values: NDArray[Any], bins: int = 20) -> Self:
-        """Of finite values; equal ones get bins around them."""
+        """A histogram of finite values; if all are equal, the bins are around them."""
         low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-        least = 1e-6 * max(abs(low), abs(high), 1e-30)  # apart enough that edges differ
+        least = 1e-6 * max(abs(low), abs(high), 1e-30)  # so that edges differ
         if high - low < least:
             low, high = low - bins * least, high + bins * least
         counts, edges = np.histogram(values.astype(np.float64), bins, (low, high))

@@ -1,4 +1,4 @@
-"""A whole field in pieces of bounded size, however large its blocks are.
+"""A pass over a whole field in pieces of bounded size, however large its blocks are.
 
 Legend: n rows of a piece, D numbers per vector.
 """
@@ -19,70 +19,69 @@ PIECE_NUMBERS = 2**22
 class Piece:
     """Neighbouring rows of one block."""
 
+    first: int
+    """Number of the first row in the pass."""
     block: str
     start: int
-    """Row in the block of the first one."""
+    """Number of the first row in the block."""
     vectors: NDArray[np.float32]
-    """(n, D), valid until the next piece is asked for; may be changed in place."""
+    """(n, D), valid until the next piece is read; may be changed in place."""
     caption_hashes: NDArray[np.uint64]
     """(n,)"""
 
 
-def pieces(field: Field, progress: Progress | None = None) -> Iterator[Piece]:
-    """The vectors of a field, block after block in the order of commits.
+def block_keys(field: Field, block: str) -> list[str]:
+    """The keys of a block, in the order of its rows. Raises BlockNotFoundError."""
+    with field.snapshot() as snapshot:
+        return snapshot.block_keys(block)
+
+
+class Pieces:
+    """The vectors of a field, block after block in the order of commits; rows are numbered over all blocks.
 
     Raises:
         DamagedBlockError: stored bytes do not match their checksum.
     """
-    rows_at_once = max(1, PIECE_NUMBERS // field.spec.dim)
-    buffer = np.empty((rows_at_once, field.spec.dim), np.float32)
-    blocks = field.blocks()
-    for done, block in enumerate(blocks, start=1):
-        with field.snapshot() as snapshot:
-            places = snapshot.block_places(block)
-            for start in range(0, len(places), rows_at_once):
-                part = places[start : start + rows_at_once]
-                vectors = field.fill(snapshot, part, buffer[: len(part)])
-                yield Piece(block, start, vectors, snapshot.take_caption_hashes(part))
-        if progress:
-            progress(field.name, done, len(blocks))
 
-
-class Rows:
-    """Numbers the rows of a field over all its blocks, and leads from a row's number back to its key."""
-
-    def __init__(self, field: Field) -> None:
+    def __init__(self, field: Field, progress: Progress | None = None) -> None:
+        """``progress``: called with (field, blocks done, blocks in all)."""
         self._field = field
-        self._blocks: list[str] = []
-        self._starts: list[int] = []
-        """Per piece: its first row's place in the block."""
-        self._firsts: list[int] = []
-        """Per piece: its first row's number."""
-        self.count = 0
+        self._progress = progress
+        self._read: list[tuple[int, str, int]] = []
+        """First row, block and row in the block of each piece so far."""
+        self.num_rows = 0
+        """Rows that were read so far."""
 
-    def add(self, piece: Piece) -> int:
-        """Number the rows of the next piece; returns the number of its first."""
-        first = self.count
-        self._blocks.append(piece.block)
-        self._starts.append(piece.start)
-        self._firsts.append(first)
-        self.count += len(piece.vectors)
-        return first
+    def __iter__(self) -> Iterator[Piece]:
+        rows_at_once = max(1, PIECE_NUMBERS // self._field.spec.dim)
+        buffer = np.empty((rows_at_once, self._field.spec.dim), np.float32)
+        blocks = self._field.blocks()
+        for done, block in enumerate(blocks, start=1):
+            with self._field.snapshot() as snapshot:
+                places = snapshot.block_places(block)
+                for start in range(0, len(places), rows_at_once):
+                    part = places[start : start + rows_at_once]
+                    vectors = self._field.fill(snapshot, part, buffer[: len(part)])
+                    first = self.num_rows
+                    self._read.append((first, block, start))
+                    self.num_rows += len(part)
+                    yield Piece(first, block, start, vectors, snapshot.take_caption_hashes(part))
+            if self._progress:
+                self._progress(self._field.name, done, len(blocks))
 
     def keys(self, rows: NDArray[np.int64]) -> dict[int, str]:
         """The keys of some rows, by the rows' numbers.
 
         Raises:
-            BlockNotFoundError: the block was dropped meanwhile.
+            BlockNotFoundError: the block was dropped since it was read.
         """
         found: dict[int, str] = {}
         rows = np.unique(rows)
-        parts = np.searchsorted(self._firsts, rows, side="right") - 1
-        block, block_keys = "", list[str]()
-        with self._field.snapshot() as snapshot:
-            for row, part in zip(rows.tolist(), parts.tolist(), strict=True):
-                if self._blocks[part] != block:
-                    block = self._blocks[part]
-                    block_keys = snapshot.block_keys(block)
-                found[row] = block_keys[row - self._firsts[part] + self._starts[part]]
+        pieces = np.searchsorted([first for first, *_ in self._read], rows, side="right") - 1
+        current, keys = "", list[str]()
+        for row, piece in zip(rows.tolist(), pieces.tolist(), strict=True):
+            first, block, start = self._read[piece]
+            if block != current:
+                current, keys = block, block_keys(self._field, block)
+            found[row] = keys[row - first + start]
         return found

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from store.common.errors import ConfigError
 from store.core.contract import Field, Progress
-from tools.query.pieces import PIECE_NUMBERS, Rows, pieces
+from tools.query.pieces import PIECE_NUMBERS, Pieces
 
 Engine = Literal["numpy", "faiss"]
 Matrix = NDArray[np.float32]
@@ -39,11 +39,11 @@ def scale_to_unit(vectors: Matrix) -> Matrix:
 class Search:
     """Neighbours in one field, compared with every vector of it.
 
-    If the vectors take at most ``max_bytes`` as float32, they are read once and stay in memory; answers are as of that
-    moment. Else every search reads the field anew, piece by piece. (Keeping them as float16 would not pay: converting
-    them takes as long as reading them again through the page cache.)
+    If the vectors take at most ``max_bytes`` as float32, they are read once and stay in memory: vectors committed later
+    are not found. Else every search reads the field again, piece by piece. (Keeping them as float16 saves no time:
+    converting takes as long as reading them again through the page cache.)
 
-    Of equal similarities the row that was committed first comes first (with faiss: any).
+    Among equal similarities the row that was committed first comes first (with faiss: any).
 
     Raises:
         ConfigError: the engine is not installed.
@@ -56,13 +56,12 @@ class Search:
         self.field = field
         self._engine = _faiss() if engine == "faiss" else None
         self._progress = progress
-        self._rows = Rows(field)
-        fits = 4 * len(field) * field.spec.dim <= max_bytes
-        self._memory = self._load(len(field)) if fits else None
+        self._kept = Pieces(field, progress)
+        self._memory = self._load(len(field)) if 4 * len(field) * field.spec.dim <= max_bytes else None
 
     @property
     def in_memory(self) -> bool:
-        """Whether the vectors are kept."""
+        """Whether the vectors are kept in memory."""
         return self._memory is not None
 
     def nearest(self, queries: NDArray[Any], k: int) -> list[list[Hit]]:
@@ -79,15 +78,15 @@ class Search:
         if not k:
             return [[] for _ in units]
         best = _Best(len(units), k)
-        rows = self._rows if self.in_memory else Rows(self.field)
-        for first, vectors in self._kept() if self.in_memory else self._streamed(rows):
+        pieces = self._kept if self._memory is not None else Pieces(self.field, self._progress)
+        for first, vectors in self._units(pieces):
             if self._engine is None:
                 best.offer_all(units @ vectors.T, first)
             else:
                 metric = self._engine.METRIC_INNER_PRODUCT
                 similarity, column = self._engine.knn(units, vectors, min(k, len(vectors)), metric)
                 best.offer(similarity, column, first)
-        keys = rows.keys(best.row[best.row >= 0])
+        keys = pieces.keys(best.row[best.row >= 0])
         return [
             [Hit(keys[row], float(s)) for row, s in zip(*pair, strict=True) if row >= 0]
             for pair in zip(best.row.tolist(), best.similarity.tolist(), strict=True)
@@ -95,18 +94,17 @@ class Search:
 
     def _load(self, count: int) -> Matrix:
         memory = np.empty((count, self.field.spec.dim), np.float32)
-        for first, vectors in self._streamed(self._rows):
-            if first + len(vectors) > count:
-                break  # committed since it was counted
-            memory[first : first + len(vectors)] = vectors
+        for piece in self._kept:
+            if piece.first + len(piece.vectors) > count:
+                break  # committed after the count
+            memory[piece.first : piece.first + len(piece.vectors)] = scale_to_unit(piece.vectors)
         return memory
 
-    def _streamed(self, rows: Rows) -> Iterator[tuple[int, Matrix]]:
-        for piece in pieces(self.field, self._progress):
-            yield rows.add(piece), scale_to_unit(piece.vectors)
-
-    def _kept(self) -> Iterator[tuple[int, Matrix]]:
-        assert self._memory is not None
+    def _units(self, pieces: Pieces) -> Iterator[tuple[int, Matrix]]:
+        """Unit vectors in pieces, each with the number of its first row; from memory if they are there."""
+        if self._memory is None:
+            yield from ((piece.first, scale_to_unit(piece.vectors)) for piece in pieces)
+            return
         step = max(1, PIECE_NUMBERS // self.field.spec.dim)
         for first in range(0, len(self._memory), step):
             yield first, self._memory[first : first + step]

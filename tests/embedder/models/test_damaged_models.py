@@ -1,4 +1,4 @@
-"""A damaged model folder is told in one sentence that names it, whatever is wrong; never by a traceback."""
+"""A damaged model folder gives one sentence that names it, whatever is wrong; never a traceback."""
 
 import json
 import random
@@ -70,7 +70,7 @@ def outcome(folder):
 @pytest.mark.parametrize(
     "num_cases", [CASES_PER_MODEL, pytest.param(SLOW_CASES_PER_MODEL, marks=pytest.mark.slow)], ids=["some", "many"]
 )
-def test_damaged_files_are_told_in_one_sentence(sound, tmp_path, num_cases):
+def test_damaged_files_give_one_sentence(sound, tmp_path, num_cases):
     assert outcome(sound) is None
     draw = random.Random(f"{sound.name} {num_cases}")
     folder = shutil.copytree(sound, tmp_path / sound.name)
@@ -88,7 +88,7 @@ def test_damaged_files_are_told_in_one_sentence(sound, tmp_path, num_cases):
             if said is not None:
                 refused += 1
                 assert "\n" not in said
-                # a limit that leaves no room for the template is told as the flag that sets it
+                # for a limit that leaves no room for the template, the sentence names the flag that sets it
                 assert sound.name in said or "--max-length" in said, (damaged.name, what, said)
         shutil.copyfile(file, damaged)
     assert refused > num_cases // 3

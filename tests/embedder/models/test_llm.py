@@ -85,7 +85,7 @@ def test_the_spec_of_a_llama_records_template_pooling_and_length(llama):
     assert (made.max_length, made.normalize, made.dim) == (512, False, 32)
 
 
-def test_an_instruction_stands_before_the_caption_and_is_not_pooled(llama):
+def test_an_instruction_comes_before_the_caption_and_is_not_pooled(llama):
     instruction = "Describe: "
     encoder = load_encoder(options(llama, instruction=instruction))
     template = LLAMA3_TEMPLATE.replace("{caption}", instruction + "{caption}")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from embedder.models.packing import pack
 
 
-def test_short_captions_share_a_batch_and_a_long_one_stands_alone():
+def test_short_captions_share_a_batch_and_a_long_one_is_alone():
     assert [batch.tolist() for batch in pack([2, 9, 3, 3], budget=9)] == [[1], [3, 2], [0]]
 
 

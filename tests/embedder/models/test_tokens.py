@@ -5,8 +5,7 @@ import pytest
 import tokenizers
 import transformers
 
-from embedder.models.text import Template, clean
-from embedder.models.tokens import CaptionTokenizer
+from embedder.models.tokens import CaptionTokenizer, Template, clean
 from store.common.errors import ConfigError
 from tests.embedder.small_models import MINILM, clip_tokenizer, llama3_tokenizer
 
@@ -100,7 +99,7 @@ def test_control_characters_and_invalid_unicode_are_tokenised(bert):
         assert 2 <= len(tokens.ids) <= 32
 
 
-def test_a_caption_does_not_depend_on_those_tokenised_beside_it():
+def test_a_caption_does_not_depend_on_other_captions_of_its_batch():
     tokenizer = CaptionTokenizer(llama3_tokenizer(), LLAMA3, 64)
     alone = tokenizer("a red cube")
     beside = tokenizer.batch(["<|eot_id|>", "a red cube", "x" * 10_000])[1]

@@ -32,7 +32,7 @@ def test_a_missing_field_names_the_shard_the_key_and_what_is_there(make_shard):
         list(shard_rows(shard, ["short"], "error"))
 
 
-def test_missing_fields_can_be_skipped_and_are_told_from_empty_ones(make_shard):
+def test_missing_fields_can_be_skipped_and_are_distinguished_from_empty_ones(make_shard):
     shard = make_shard("00000", {"k0": {"caption": "one"}, "k1": {}, "k2": {"caption": None}, "k3": {"caption": 7}})
     rows = list(shard_rows(shard, ["caption"], "skip"))
     assert rows == [("k0", ["one"]), ("k1", [ABSENT]), ("k2", [None]), ("k3", [ABSENT])]

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from embedder.run.pipeline import Worker, ahead
+from embedder.run.pipeline import ahead, behind
 
 
 def threads():
@@ -42,25 +42,25 @@ def test_the_producer_is_only_a_few_items_ahead():
         assert len(produced) <= 1 + 2 + 1
 
 
-def test_a_worker_finishes_what_it_accepted_before_the_context_ends():
+def test_work_behind_finishes_what_it_accepted_before_the_context_ends():
     done = []
-    with Worker(done.append) as worker:
+    with behind(done.append) as submit:
         for i in range(20):
-            worker.submit(i)
+            submit(i)
     assert done == list(range(20))
     assert not threads()
 
 
-def test_an_error_of_the_worker_comes_out_at_the_end():
+def test_an_error_of_work_behind_comes_out_at_the_end():
     def work(item):
         raise OSError(f"disk full at {item}")
 
-    with pytest.raises(OSError, match="disk full at 0"), Worker(work) as worker:
-        worker.submit(0)
+    with pytest.raises(OSError, match="disk full at 0"), behind(work) as submit:
+        submit(0)
     assert not threads()
 
 
-def test_a_workers_error_does_not_hide_the_callers():
-    with pytest.raises(KeyError), Worker(lambda item: 1 / 0) as worker:  # noqa: PT012
-        worker.submit(0)
+def test_an_error_of_work_behind_does_not_hide_the_callers():
+    with pytest.raises(KeyError), behind(lambda item: 1 / 0) as submit:  # noqa: PT012
+        submit(0)
         raise KeyError("mine")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from embedder.run.recent import Recent
+from embedder.run.window import Recent
 
 
 def test_what_was_not_asked_for_the_longest_is_forgotten_first():

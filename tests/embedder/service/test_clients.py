@@ -1,4 +1,4 @@
-"""Clients that dawdle, crowd, leave or cannot be accepted: real sockets against a real server."""
+"""Clients that are slow, too many, leave or cannot be accepted: real sockets against a real server."""
 
 import asyncio
 import contextlib

@@ -53,7 +53,7 @@ def test_a_field_of_another_model_is_a_conflict(service, store_path, encoder):
     import dataclasses
 
     opened = store.open(str(store_path), mode="a")
-    spec = open_target(opened, encoder, "mine/c", "c", "float16").field.spec
+    spec = open_target(opened, encoder, "mine/c", "c", "float16").spec
     opened.writer("other/c", dataclasses.replace(spec, revision="another"))
     status, answer = service.post(path_of("other/c"), keyed({"a": "one"}))
     assert status == 409

@@ -7,6 +7,7 @@ import sys
 import urllib.parse
 import urllib.request
 
+import markupsafe
 import pytest
 
 import store
@@ -29,7 +30,8 @@ def get(browse, path, **parameters):
 def keys_of(page):
     """The keys of the cards, in their order."""
     return [
-        html.unescape(key) for key in re.findall(r'<a href="/sample[^>]*class="card".*?class="key">(.*?)</span>', page)
+        html.unescape(key)
+        for key in re.findall(r'<a href="/sample[^>]*class="card".*?class="key">(.*?)</span>', page, re.DOTALL)
     ]
 
 
@@ -101,7 +103,7 @@ def test_what_is_hostile_in_keys_and_captions_stays_text(browse):
         assert status in (200, 404)
         assert page.count("<script") == 1  # our own, in the head
         assert "<img src=x" not in page
-    assert html.escape(HOSTILE_CAPTION, quote=False) in get(browse, "/sample", key=HOSTILE)[1]
+    assert f"<dd>{markupsafe.escape(HOSTILE_CAPTION)}</dd>" in get(browse, "/sample", key=HOSTILE)[1]
 
 
 def test_fields_show_coverage_and_how_vectors_were_made(browse):

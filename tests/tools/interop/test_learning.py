@@ -1,4 +1,4 @@
-"""Imported vectors and those of keyclip embed meet in one field, since the import asks the model how it makes them."""
+"""Imported and embedded vectors share one field, since the import asks the model how it makes them."""
 
 import shutil
 

@@ -1,1 +1,1 @@
-"""keyclip store: one module a command."""
+"""``keyclip store``: commands that query, check and copy stores."""

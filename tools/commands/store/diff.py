@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 import store
 from store.common.errors import FieldNotFoundError
 from store.common.settings import Cosine, Positional
-from tools.query.differences import FieldDifference, Keys, compare
+from tools.commands.store.base import first_of
+from tools.query.differences import MAX_EXAMPLES, FieldDifference, compare
 from tools.query.printing import printable, progress_bar
 
 
@@ -69,8 +70,4 @@ def _show(one: FieldDifference) -> None:
         (one.vectors, "vectors differ"),
     ):
         if keys.count:
-            print(f"  {keys.count:,} {what}: {_named(keys)}")
-
-
-def _named(keys: Keys) -> str:
-    return ", ".join(map(printable, keys.examples)) + (", ..." if keys.count > len(keys.examples) else "")
+            print(f"  {keys.count:,} {what}: {first_of(keys.examples, MAX_EXAMPLES, keys.count)}")

@@ -5,29 +5,24 @@ from dataclasses import dataclass
 
 import store
 from store.common.errors import DamagedFieldError
-from store.common.settings import Positional
+from tools.commands.store.base import StoreConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
-    """Remove a field from a store and give its space back; or with --blocks only some of its blocks.
+class Config(StoreConfig):
+    """Remove a field from a store and free its space; or with --blocks only some of its blocks.
 
-    The space of dropped blocks is used again by the next ones; `keyclip store compact` gives it back.
-
-    A field goes whatever is damaged in it.
+    New blocks use the space of dropped blocks; `keyclip store compact` frees it.
+    A damaged field can be removed, too; --json prints null as its number of vectors.
 
     Example:
         keyclip store drop cc3m.store --field minilm/captions.0
     """
 
-    store: Positional[str]
-    """Folder or URL of the store."""
     field: str
     """Name of the field."""
     blocks: tuple[str, ...] = ()
-    """Names of blocks; without any the whole field goes."""
-    json: bool = False
-    """Print the counts as json; the number of vectors of a damaged field is null."""
+    """Names of blocks; without them the whole field is removed."""
 
 
 def run(config: Config) -> None:

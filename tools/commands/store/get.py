@@ -11,7 +11,8 @@ from store.common.errors import ConfigError, MissingKeysError
 from store.common.outputs import Kind, Outputs
 from store.common.settings import Positional
 from store.sources.keylist import iter_key_list
-from tools.query.printing import choose_field, printable, progress_bar
+from tools.commands.store.base import FieldConfig
+from tools.query.printing import printable, progress_bar
 
 SHOWN = 8
 ROWS_AT_ONCE = 4096
@@ -19,7 +20,7 @@ NPY = Kind(name="an npy file", start=b"\x93NUMPY")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
+class Config(FieldConfig):
     """Print vectors, or save them: row i belongs to key i.
 
     Exit status 1 if a key has no vector; then nothing is written.
@@ -29,20 +30,14 @@ class Config:
         keyclip store get cc3m.store --keys keys.txt --npy vectors.npy
     """
 
-    store: Positional[str]
-    """Folder or URL of the store."""
     key: Positional[tuple[str, ...]] = ()
     """Sample keys."""
     keys: Path | None = None
-    """Get the keys listed in this file, one a line, after those named."""
-    field: str = ""
-    """Name of the field; may be left out where there is only one."""
+    """Get the keys listed in this file, one per line, after the keys on the command line."""
     npy: Path | None = None
     """Save the vectors (keys, width) into this npy file, as float16 where that is stored, else float32."""
     overwrite: bool = False
-    """Replace an npy file that is there."""
-    json: bool = False
-    """Print json with all numbers."""
+    """Replace an existing npy file."""
 
 
 def run(config: Config) -> None:
@@ -50,7 +45,7 @@ def run(config: Config) -> None:
     keys = [*config.key, *(iter_key_list(config.keys) if config.keys else [])]
     if not keys:
         raise ConfigError("no key is named; give sample keys, or a list of them with --keys")
-    field = choose_field(store.open(config.store), config.field)
+    field = config.open_field()
     found = field.contains(keys)
     if not found.all():
         absent = [keys[row] for row in np.flatnonzero(~found)]
@@ -67,13 +62,13 @@ def run(config: Config) -> None:
 
 
 def _save(field: store.Field, keys: list[str], file: Path, outputs: Outputs, quiet: bool) -> None:
-    """Write the file piece by piece, so that any number of vectors fits; an older one stays until it is whole."""
+    """Write the file piece by piece, so that any number of vectors fits; an older file stays until the end."""
     shape = (len(keys), field.spec.dim)
     dtype = field.get(keys[:1]).dtype
     progress = progress_bar(quiet)
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     part = outputs.claim(file, NPY, shape[0] * shape[1] * dtype.itemsize)
-    with part.open("r+b") as stream:  # not mapped: a disk that fills up would end the process
+    with part.open("r+b") as stream:  # not memory-mapped: a full disk would end the process
         np.lib.format.write_array_header_1_0(stream, header)
         for start in range(0, len(keys), ROWS_AT_ONCE):
             stream.write(field.get(keys[start : start + ROWS_AT_ONCE]).data)

@@ -1,34 +1,28 @@
 """``keyclip store info``: what a store holds."""
 
 import json
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import store
-from store.common.settings import Positional
+from tools.commands.store.base import StoreConfig, open_gallery
 from tools.query.coverage import KeyCoverage, cover_keys
 from tools.query.printing import gigabytes, printable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
-    """Show the fields of a store: how many vectors, how they were made, how they are kept.
+class Config(StoreConfig):
+    """Show the fields of a store: how many vectors, how they were made, how they are stored.
 
-    A field that is damaged is named with the reason; then the exit status is 1.
-    With --shards also how many of the samples with an image have a vector; `keyclip store coverage` compares captions.
+    Damaged fields are listed with the reason; then the exit status is 1.
+    With --shards also how many samples with an image have a vector; `keyclip store coverage` compares captions.
 
     Example:
         keyclip store info cc3m.store
     """
 
-    store: Positional[str]
-    """Folder or URL of the store."""
     shards: tuple[str, ...] = ()
-    """Local shards whose samples to look up: paths, globs, brace ranges, or @FILE."""
-    json: bool = False
-    """Print json."""
+    """Local shards with the samples to look up: paths, globs, brace ranges, or @FILE."""
 
 
 def run(config: Config) -> int:
@@ -37,7 +31,8 @@ def run(config: Config) -> int:
     found = opened.survey()
     fields = {name: about for name, about in found.items() if isinstance(about, store.FieldInfo)}
     damaged = {name: str(about) for name, about in found.items() if name not in fields}
-    keys = _sample_keys(config) if config.shards else None
+    gallery = open_gallery(config.shards, config.json)
+    keys = None if gallery is None else gallery.keys()
     coverage = {name: None if keys is None else cover_keys(opened.field(name), keys) for name in fields}
     if config.json:
         values = {name: _values(info, coverage[name]) for name, info in fields.items()}
@@ -50,12 +45,6 @@ def run(config: Config) -> int:
     for name, why in damaged.items():
         print(f"\n{printable(name)}\n  damaged: {printable(why)}")
     return 1 if damaged else 0
-
-
-def _sample_keys(config: Config) -> Sequence[str]:
-    from tools.query.gallery import Gallery  # loads torch
-
-    return Gallery(config.shards, show_progress=not config.json and sys.stderr.isatty()).keys()
 
 
 def _show(name: str, info: store.FieldInfo, coverage: KeyCoverage | None) -> None:

@@ -4,45 +4,34 @@ import json
 import sys
 from dataclasses import dataclass
 
-import store
-from store.common.settings import Positional
 from store.sources.keylist import line_of
-from tools.query.printing import choose_field, printable
+from tools.commands.store.base import FieldConfig
+from tools.query.pieces import block_keys
+from tools.query.printing import printable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
-    """Print the sample keys of a field, one a line, block after block in the order of commits.
+class Config(FieldConfig):
+    """Print the sample keys of a field, one per line, block after block in the order of commits.
 
-    The output is a key list, as --keys of embed, train, eval and export takes it. On a terminal, control characters in
+    The output is a key list for --keys of embed, train, eval and export. On a terminal, control characters in
     a key are shown as escapes.
 
     Example:
         keyclip store keys cc3m.store --field minilm/captions.0 > keys.txt
     """
 
-    store: Positional[str]
-    """Folder or URL of the store."""
-    field: str = ""
-    """Name of the field; may be left out where there is only one."""
     blocks: tuple[str, ...] = ()
     """Names of blocks whose keys to print; all by default."""
-    json: bool = False
-    """Print a json list."""
 
 
 def run(config: Config) -> None:
     """Print the keys."""
-    field = choose_field(store.open(config.store), config.field)
+    field = config.open_field()
     if config.json:
-        print(json.dumps([key for block in config.blocks or field.blocks() for key in _keys(field, block)]))
+        print(json.dumps([key for block in config.blocks or field.blocks() for key in block_keys(field, block)]))
         return
     shown = printable if sys.stdout.isatty() else str
     for block in config.blocks or field.blocks():
-        for key in _keys(field, block):
+        for key in block_keys(field, block):
             print(shown(line_of(key)))
-
-
-def _keys(field: store.Field, block: str) -> list[str]:
-    with field.snapshot() as snapshot:
-        return snapshot.block_keys(block)

@@ -1,50 +1,43 @@
 """``keyclip store search``: the captions nearest to a text or a key."""
 
 import json
-import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import store
 from store.common.errors import ConfigError, MissingKeysError
-from store.common.settings import AtLeastOne, Positional
+from store.common.settings import AtLeastOne
+from tools.commands.store.base import FieldConfig, open_gallery
 from tools.query.encoding import load_model
-from tools.query.printing import choose_field, printable, progress_bar
-from tools.query.search import Engine, Hit, Search
-
-if TYPE_CHECKING:
-    from tools.query.gallery import Gallery
+from tools.query.printing import printable, progress_bar
+from tools.query.search import Engine, Search
 
 SHOWN = 160
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
+class Config(FieldConfig):
     """Find the vectors nearest to a text or to a stored vector, by cosine, exactly: every vector is compared.
 
-    The field is read once, piece by piece, for all queries together: memory stays bounded at any size. A text goes
-    through the model that made the field. Captions are shown if --shards tells where they are.
+    The field is read once, piece by piece, for all queries together, so that memory stays bounded. The model that made
+    the field encodes the texts. With --shards the captions of the neighbours are shown.
 
     Example:
         keyclip store search cc3m.store --field minilm/captions.0 --text "a dog on a beach" --shards 'cc3m/*.tar'
         keyclip store search cc3m.store --field minilm/captions.0 --key 000000003 --k 20
     """
 
-    store: Positional[str]
-    """Folder or URL of the store."""
     text: tuple[str, ...] = ()
     """Texts to search for."""
     key: tuple[str, ...] = ()
     """Sample keys whose vectors to search for; a key is not its own neighbour."""
-    field: str = ""
-    """Name of the field; may be left out where there is only one."""
     k: AtLeastOne = 10
     """How many neighbours."""
     shards: tuple[str, ...] = ()
-    """Local shards in which the captions stand: paths, globs, brace ranges, or @FILE."""
+    """Local shards with the captions: paths, globs, brace ranges, or @FILE."""
     model: str | None = None
     """Folder or hub id of the field's model, for --text; needed if the model came from a folder."""
     adapters: tuple[str, ...] = ()
@@ -53,8 +46,6 @@ class Config:
     """Where the model runs: cuda, cuda:1, mps or cpu."""
     engine: Engine = "numpy"
     """What compares vectors; faiss (keyclip[faiss]) is quicker with many queries on many cores."""
-    json: bool = False
-    """Print json."""
 
     def __post_init__(self) -> None:
         if not self.text and not self.key:
@@ -65,45 +56,37 @@ class Config:
 
 def run(config: Config) -> None:
     """Search and print the hits."""
-    field = choose_field(store.open(config.store), config.field)
+    field = config.open_field()
     search = Search(field, engine=config.engine, progress=progress_bar(config.json))
-    gallery = _gallery(config) if config.shards else None
+    gallery = open_gallery(config.shards, config.json)
     queries = [{"text": text} for text in config.text] + [{"key": key} for key in config.key]
     found = search.nearest(_vectors(config, field), config.k + bool(config.key))
-    answers = []
+    answers: list[dict[str, Any]] = []
     for query, hits in zip(queries, found, strict=True):
-        others = [hit for hit in hits if hit.key != query.get("key")][: config.k]
-        answers.append(query | {"hits": [_described(hit, field, gallery) for hit in others]})
+        described = [
+            {"key": hit.key, "similarity": round(hit.similarity, 6)}
+            | ({"caption": gallery.caption(hit.key, field.spec.caption_field)} if gallery is not None else {})
+            for hit in hits
+            if hit.key != query.get("key")
+        ]
+        answers.append(query | {"hits": described[: config.k]})
     if config.json:
         print(json.dumps({"field": field.name, "queries": answers}))
-    else:
-        for answer in answers:
-            _show(answer)
-
-
-def _gallery(config: Config) -> "Gallery":
-    from tools.query.gallery import Gallery  # loads torch, which searches without captions need not wait for
-
-    return Gallery(config.shards, show_progress=not config.json and sys.stderr.isatty())
+        return
+    for answer in answers:
+        _show(answer)
 
 
 def _vectors(config: Config, field: store.Field) -> NDArray[np.float32]:
     """The queries' vectors (Q, D): texts first."""
-    vectors = [np.zeros((0, field.spec.dim), np.float32)]
-    if config.key:
-        found = field.contains(config.key)
-        if not found.all():
-            absent = config.key[int(np.argmin(found))]
-            raise MissingKeysError(f"key {absent[:100]!r} has no vector in field {field.name!r}")
-    if config.text:
-        vectors.append(load_model(field, config.model, config.adapters, config.device).encode(config.text))
-    vectors.append(field.get(config.key, dtype="float32"))
-    return np.concatenate(vectors)
-
-
-def _described(hit: Hit, field: store.Field, gallery: "Gallery | None") -> dict[str, Any]:
-    about = {"key": hit.key, "similarity": round(hit.similarity, 6)}
-    return about if gallery is None else about | {"caption": gallery.caption(hit.key, field.spec.caption_field)}
+    found = field.contains(config.key)
+    if not found.all():
+        absent = config.key[int(np.argmin(found))]
+        raise MissingKeysError(f"key {absent[:100]!r} has no vector in field {field.name!r}")
+    by_key = field.get(config.key, dtype="float32")
+    if not config.text:
+        return by_key
+    return np.concatenate([load_model(field, config.model, config.adapters, config.device).encode(config.text), by_key])
 
 
 def _show(answer: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""``keyclip store stats``: what the vectors of a field look like as a whole."""
+"""``keyclip store stats``: lengths, cosines, near-duplicates and dead dimensions of a field."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -7,43 +7,38 @@ from pathlib import Path
 import store
 from store.common.errors import ConfigError
 from store.common.outputs import Kind, Outputs
-from store.common.settings import Cosine, Few, Positional, Seed
+from store.common.settings import Cosine, Few, Seed
+from tools.commands.store.base import FieldConfig
 from tools.query.histogram import save_png
-from tools.query.printing import choose_field, printable, progress_bar
+from tools.query.printing import printable, progress_bar
 from tools.query.stats import Stats, measure
 
 MAX_DRAWN = 4096
-"""More would take much memory, and tell little more."""
+"""A larger draw takes much memory and adds little."""
 PNG = Kind(name="a PNG picture", start=b"\x89PNG")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
+class Config(FieldConfig):
     """Measure the vectors of a field: lengths, mean cosine, near-duplicates, repeated captions, dead dimensions.
 
-    All is exact but near-duplicates and the histogram of cosines, which come from vectors drawn at random.
-    It measures and judges nothing: exit status 1 is for errors.
+    All numbers are exact but near-duplicates and the histogram of cosines, which come from vectors drawn at random.
+    Exit status 1 is for errors only: no measured value is a fault.
 
     Example:
         keyclip store stats cc3m.store --field minilm/captions.0 --png minilm.png
     """
 
-    store: Positional[str]
-    """Folder or URL of the store."""
-    field: str = ""
-    """Name of the field; may be left out where there is only one."""
     draw: Few = 256
     """Vectors drawn at random, each compared with all others; 4096 at most."""
     near: Cosine = 0.98
     """Cosine from which two vectors count as near-duplicates, above -1 and up to 1."""
     seed: Seed = 0
-    """Of the draw."""
+    """Seed of the draw."""
     png: Path | None = None
     """Draw the histograms into this file."""
     overwrite: bool = False
-    """Replace a picture that is there."""
-    json: bool = False
-    """Print json."""
+    """Replace an existing picture."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.draw <= MAX_DRAWN:
@@ -54,7 +49,7 @@ class Config:
 
 def run(config: Config) -> None:
     """Print the figures."""
-    field = choose_field(store.open(config.store), config.field)
+    field = config.open_field()
     progress = progress_bar(config.json)
     with Outputs([config.store], config.overwrite) as outputs:
         part = outputs.claim(config.png, PNG) if config.png else None

@@ -1,1 +1,1 @@
-"""``keyclip vectors import FORMAT`` and ``keyclip vectors export FORMAT``: one module a command."""
+"""``keyclip vectors import FORMAT`` and ``keyclip vectors export FORMAT``: the settings of each format."""

@@ -5,40 +5,38 @@ text_emb/text_emb_0.npy  metadata/metadata_0.parquet  (and img_emb/img_emb_0.npy
 
 import contextlib
 import re
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from store.common.errors import ConfigError, MisalignedError, VectorFileError
+from store.common.errors import MisalignedError, VectorFileError, first_line
+from store.core.batch import join_keys
+from tools.interop.arrow import KEY, with_made_by
 from tools.interop.captions import hash_rows
-from tools.interop.columns import Column, Rows, Source, VectorFile, Vectors, stored_as
-from tools.interop.config import ExportConfig
-from tools.interop.exporting import KeyPart, Selection, bar, exported_dtype, key_parts
-from tools.interop.formats.parquet import batches_of, open_parquet
-from tools.interop.records import Output, unwritten, writing
+from tools.interop.columns import Column, Rows, Source, Vectors, stored_as
+from tools.interop.config import Embeddings, ExportConfig, FileDtype
+from tools.interop.exporting import Export
+from tools.interop.formats.parquet import open_parquet
+from tools.interop.records import Output, digest, writing
 from tools.interop.report import ExportReport
-from tools.interop.tables import KEY, caption_hashes, key_column, read_made_by, text_column, with_made_by
 
-Embeddings = Literal["text_emb", "img_emb"]
 METADATA = "metadata"
 CAPTION_HASH = "caption_hash"
 """Column of the metadata that the export writes, and the import understands."""
 
 
 def clip_retrieval_sources(
-    folder: Path, embeddings: Embeddings, caption_field: str, key_name: str, caption_name: str | None
+    folder: Path, embeddings: Embeddings, caption_field: str, key_column: str, caption_column: str | None
 ) -> list[Source]:
     """The numbered pairs of a folder.
 
     Args:
-        key_name: column of the metadata with the keys.
-        caption_name: column with the captions that were embedded; None: they are not known.
+        key_column: column of the metadata with the keys.
+        caption_column: column with the captions that were embedded; None: they are not known.
 
     Raises:
         VectorFileError: the folder has no such matrices.
@@ -53,11 +51,11 @@ def clip_retrieval_sources(
     if odd := sorted(matrices.keys() ^ metadata.keys()):
         lacks = METADATA if odd[0] in matrices else embeddings
         raise MisalignedError(f"{str(folder)!r} has no {lacks} number {odd[0]}, though its counterpart is there")
-    sources = []
-    for number, matrix in sorted(matrices.items()):
-        opener = partial(_open, matrix, metadata[number], caption_field, key_name, caption_name)
-        sources.append(Source(path=str(matrix), num_bytes=matrix.stat().st_size, open=opener))
-    return sources
+    columns = (caption_field, key_column, caption_column)
+    return [
+        Source(path=str(matrix), name=matrix.stem, open=partial(_open, matrix, str(metadata[number]), *columns))
+        for number, matrix in sorted(matrices.items())
+    ]
 
 
 def _numbered(folder: Path, start: str, end: str) -> dict[int, Path]:
@@ -67,32 +65,31 @@ def _numbered(folder: Path, start: str, end: str) -> dict[int, Path]:
 
 @contextlib.contextmanager
 def _open(
-    matrix: Path, metadata: Path, caption_field: str, key_name: str, caption_name: str | None
-) -> Iterator[VectorFile]:
+    matrix: Path, metadata: str, caption_field: str, key_column: str, caption_column: str | None
+) -> Iterator[Sequence[Column]]:
     vectors = _load(matrix)
-    with open_parquet(str(metadata)) as file:
-        read = batches_of(str(metadata), file)
-        keys = key_column(str(metadata), key_name, file.schema_arrow, read)
-        hashes = caption_hashes(file.schema_arrow, read, CAPTION_HASH, len(keys))
-        if caption_name is not None:
-            captions = text_column(str(metadata), caption_name, file.schema_arrow, read)
-            hashes = hash_rows([[caption] for caption in captions], 1)[:, 0]
-        made_by = next(iter(read_made_by(str(metadata), file.schema_arrow).values()), None)
+    with open_parquet(metadata) as table:
+        keys = table.keys(key_column)
+        hashes = table.caption_hashes(CAPTION_HASH, len(keys))
+        if caption_column is not None:
+            hashes = hash_rows([[caption] for caption in table.texts(caption_column)], 1)[:, 0]
+        made_by = next(iter(table.made_by().values()), None)
     if len(keys) != len(vectors):
         raise MisalignedError(
-            f"{str(matrix)!r} has {len(vectors)} rows, its metadata {str(metadata)!r} {len(keys)}; expected a row for "
-            "each vector"
+            f"{str(matrix)!r} has {len(vectors)} rows, its metadata {metadata!r} {len(keys)}; expected a row for each "
+            "vector"
         )
-    column = Column(
-        caption_field=caption_field,
-        keys=keys,
-        dim=vectors.shape[1],
-        dtype=stored_as(vectors.dtype),
-        read=partial(_read, vectors),
-        caption_hashes=hashes,
-        made_by=made_by,
-    )
-    yield VectorFile(path=str(matrix), name=matrix.stem, columns=[column])
+    yield [
+        Column(
+            caption_field=caption_field,
+            keys=keys,
+            dim=vectors.shape[1],
+            dtype=stored_as(vectors.dtype),
+            read=partial(_read, vectors),
+            caption_hashes=hashes,
+            made_by=made_by,
+        )
+    ]
 
 
 def _load(matrix: Path) -> Vectors:
@@ -102,8 +99,9 @@ def _load(matrix: Path) -> Vectors:
     try:
         vectors = np.lib.format.open_memmap(matrix, mode="r")
     except (ValueError, OverflowError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise VectorFileError(f"{str(matrix)!r} cannot be read as a matrix of numbers: {reason:.200}") from error
+        raise VectorFileError(
+            f"{str(matrix)!r} cannot be read as a matrix of numbers: {first_line(error):.200}"
+        ) from error
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         raise VectorFileError(
             f"{str(matrix)!r} holds {vectors.dtype} of shape {vectors.shape}; expected a matrix (n, d) of float "
@@ -117,44 +115,33 @@ def _read(vectors: Vectors, rows: Rows) -> Vectors:
 
 
 def export_clip_retrieval(
-    config: ExportConfig, selection: Selection, dtype: str | None, rows_per_file: int, embeddings: Embeddings
+    config: ExportConfig, field: str, dtype: FileDtype, rows_per_file: int, embeddings: Embeddings
 ) -> ExportReport:
     """Write one field as numbered pairs of matrix and metadata (keys and caption hashes), in the store's order.
 
     Raises:
-        KeyclipError: more than one field, a missing vector, or a file in the way; the files finished before stay.
+        KeyclipError: a missing vector, or a file in the way; the files finished before stay.
     """
-    if len(selection.fields) != 1:
-        raise ConfigError(f"a clip-retrieval folder holds one field, but {len(selection.fields)} are named")
-    (field,) = selection.fields.values()
-    report = ExportReport(str(config.output))
-    started = time.perf_counter()
-    number = exported_dtype(selection, dtype)
-    with bar(config, None, " keys") as progress:
-        for part in key_parts(selection, config, rows_per_file, report):
-            made_from = {"field": selection.made_from, "dtype": number.name, "keys": part.made_from}
-            metadata = Output(config.output / METADATA / f"{METADATA}_{part.number}.parquet", made_from)
-            matrix = Output(config.output / embeddings / f"{embeddings}_{part.number}.npy", made_from)
-            todo = unwritten([metadata, matrix], config.overwrite, [selection.path, config.keys])
+    with Export(config, [field], dtype) as export:
+        (exported,) = export.fields.values()
+        for number, keys in enumerate(export.key_parts(rows_per_file)):
+            made_from = {"field": export.made_from, "dtype": export.dtype, "keys": digest(join_keys(keys))}
+            metadata = Output(config.output / METADATA / f"{METADATA}_{number}.parquet", made_from)
+            matrix = Output(config.output / embeddings / f"{embeddings}_{number}.npy", made_from)
+            todo = export.unwritten([metadata, matrix])
             if metadata in todo:
                 with writing(metadata) as path:
-                    hashes = field.caption_hashes(part.keys)
-                    table = pa.table({KEY: part.keys, CAPTION_HASH: hashes})
-                    pq.write_table(table.cast(with_made_by(table.schema, selection)), path)
+                    table = pa.table({KEY: keys, CAPTION_HASH: exported.caption_hashes(keys)})
+                    pq.write_table(table.cast(with_made_by(table.schema, export.fields)), path)
             if matrix in todo:
                 with writing(matrix) as path:
-                    _write(path, selection, part, number, field.spec.dim)
-                report.num_vectors += len(part.keys)
-            report.num_files += len(todo)
-            report.num_files_before += 2 - len(todo)
-            progress.update(len(part.keys))
-    report.seconds = time.perf_counter() - started
-    return report
+                    _write(path, export, keys, (len(keys), exported.spec.dim))
+    return export.report
 
 
-def _write(path: Path, selection: Selection, part: KeyPart, number: np.dtype[Any], dim: int) -> None:
-    header = {"descr": np.lib.format.dtype_to_descr(number), "fortran_order": False, "shape": (len(part.keys), dim)}
+def _write(path: Path, export: Export, keys: list[str], shape: tuple[int, int]) -> None:
+    descr = np.lib.format.dtype_to_descr(np.dtype(export.dtype))
     with path.open("wb", buffering=2**20) as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for _, (vectors,) in selection.vectors(part.keys, number.name):
+        np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+        for _, (vectors,) in export.vectors(keys):
             file.write(vectors.data)

@@ -1,10 +1,9 @@
 """Evaluation features: ``torch.save`` of one float tensor [images, captions of each, d] or [n, d].
 
-The tensor has no keys. They stand in a text file, one a line in the order of the rows, or are those of image shards.
+The tensor has no keys. A text file holds them, one a line in the order of the rows, or image shards give them.
 """
 
 import contextlib
-import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,18 +13,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import store
 from embedder.reading.captions import shard_rows
-from store.common.errors import ConfigError, InvalidKeysError, MisalignedError, VectorFileError
+from store.common.errors import ConfigError, InvalidKeysError, MisalignedError, VectorFileError, first_line
 from store.common.files import reserve
 from store.core.spec import StoredDtype
-from store.sources.keylist import is_listable
+from store.sources.keylist import is_listable, iter_key_list
 from store.sources.shards import expand_shards
 from tools.interop.captions import hash_rows
-from tools.interop.columns import Column, Rows, Source, VectorFile, Vectors, unknown_captions
-from tools.interop.config import ExportConfig
-from tools.interop.exporting import Selection, bar, exported_dtype, key_parts
-from tools.interop.records import Output, digest, unwritten, write_bytes, writing
+from tools.interop.columns import Column, Rows, Source, Vectors
+from tools.interop.config import ExportConfig, FileDtype
+from tools.interop.exporting import Export
+from tools.interop.records import Output, digest, writing
 from tools.interop.report import ExportReport
+from tools.prepare.downloaded import files_of
 
 _STORED: dict[torch.dtype, StoredDtype] = {
     torch.float16: "float16",
@@ -40,26 +41,28 @@ def keys_file(features: Path) -> Path:
     return features.with_suffix(".keys.txt")
 
 
-def shard_row_keys(shards: Sequence[str], caption_fields: Sequence[str]) -> tuple[list[str], NDArray[np.uint64]]:
+def _shard_rows(shards: Sequence[str], caption_fields: Sequence[str]) -> tuple[list[str], NDArray[np.uint64]]:
     """Keys (n,) of the samples of shards, in order, and hashes of their captions (n, caption fields)."""
     rows = [row for shard in expand_shards(shards) for row in shard_rows(shard, caption_fields, "skip")]
     return [key for key, _ in rows], hash_rows([captions for _, captions in rows], len(caption_fields))
 
 
-def dpt_source(
-    file: Path, caption_fields: Sequence[str], keys: Sequence[str], hashes: NDArray[np.uint64] | None
-) -> Source:
-    """A features file; ``keys`` (n,) name its rows, and ``caption_fields`` the captions of each."""
+def dpt_source(file: Path, caption_fields: Sequence[str], shards: Sequence[str], row_keys: Path | None) -> Source:
+    """A features file, whose rows are the samples of ``shards`` or have the keys listed in a file."""
+    if shards:
+        keys, hashes = _shard_rows(shards, caption_fields)
+    else:
+        keys = list(iter_key_list(row_keys or keys_file(file)))
+        hashes = np.full((len(keys), len(caption_fields)), store.UNKNOWN_CAPTION, np.uint64)
     if not file.is_file():
         raise VectorFileError(f"no such file: {str(file)!r}")
-    opener = partial(_open, file, caption_fields, keys, hashes)
-    return Source(path=str(file), num_bytes=file.stat().st_size, open=opener)
+    return Source(path=str(file), name=file.stem, open=partial(_open, file, caption_fields, keys, hashes))
 
 
 @contextlib.contextmanager
 def _open(
-    file: Path, caption_fields: Sequence[str], keys: Sequence[str], hashes: NDArray[np.uint64] | None
-) -> Iterator[VectorFile]:
+    file: Path, caption_fields: Sequence[str], keys: Sequence[str], hashes: NDArray[np.uint64]
+) -> Iterator[Sequence[Column]]:
     features = _load(file)
     if features.ndim == 2:
         features = features[:, None]
@@ -75,18 +78,17 @@ def _open(
             f"{str(file)!r} has {features.shape[1]} captions for each image, but {len(caption_fields)} caption fields "
             "are named; give --caption-fields one name for each, in order"
         )
-    columns = [
+    yield [
         Column(
             caption_field=caption_field,
             keys=keys,
             dim=features.shape[2],
             dtype=_STORED[features.dtype],
             read=partial(_read, features, number),
-            caption_hashes=unknown_captions(len(keys)) if hashes is None else hashes[:, number],
+            caption_hashes=hashes[:, number],
         )
         for number, caption_field in enumerate(caption_fields)
     ]
-    yield VectorFile(path=str(file), name=file.stem, columns=columns)
 
 
 def _load(file: Path) -> torch.Tensor:
@@ -94,7 +96,7 @@ def _load(file: Path) -> torch.Tensor:
     try:
         features = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if "weights only" in reason.lower():
             reason = "it holds pickled objects of other kinds, which are never loaded"
         raise VectorFileError(
@@ -102,15 +104,13 @@ def _load(file: Path) -> torch.Tensor:
         ) from error
     if not isinstance(features, torch.Tensor):
         raise VectorFileError(f"{str(file)!r} holds a {type(features).__name__}; expected one float tensor")
+    named = f"{str(file)!r} holds a tensor of"
     if features.is_nested or features.is_meta or features.layout != torch.strided or features.dtype not in _STORED:
         kind = "nested" if features.is_nested else "meta" if features.is_meta else str(features.layout)
-        raise VectorFileError(
-            f"{str(file)!r} holds a tensor of {features.dtype}, {kind}; expected a dense float tensor"
-        )
+        raise VectorFileError(f"{named} {features.dtype}, {kind}; expected a dense float tensor")
     if features.numel() * features.element_size() > features.untyped_storage().nbytes():
         raise VectorFileError(
-            f"{str(file)!r} holds a tensor of shape {tuple(features.shape)} with fewer numbers than that; expected a "
-            "dense float tensor"
+            f"{named} shape {tuple(features.shape)} with fewer numbers than that; expected a dense float tensor"
         )
     return features.detach()
 
@@ -121,60 +121,53 @@ def _read(features: torch.Tensor, number: int, rows: Rows) -> Vectors:
 
 
 def export_dpt(
-    config: ExportConfig,
-    selection: Selection,
-    keys: Sequence[str] | None,
-    dtype: str | None,
-    inputs: Sequence[Path | str | None] = (),
+    config: ExportConfig, fields: Sequence[str], dtype: FileDtype, shards: Sequence[str], row_keys: Path | None
 ) -> ExportReport:
-    """Write the fields' vectors as one tensor, [n, d] for a single field, and their keys beside it.
+    """Write the fields' vectors as one tensor, [n, d] for a single field, and their keys next to it.
 
     Args:
-        keys: the rows' keys, in order; by default those of the first field.
-        inputs: files that the keys were read from, which are never replaced.
+        shards, row_keys: image shards, or a list of keys, that give the order of the rows; by default the store's.
 
     Raises:
         KeyclipError: fields of different widths, a missing vector, or a file in the way.
     """
-    report = ExportReport(str(config.output))
-    started = time.perf_counter()
-    dims = {name: field.spec.dim for name, field in selection.fields.items()}
-    if len(set(dims.values())) > 1:
-        raise ConfigError(f"fields of one tensor must have one width, but they differ: {dims}")
-    number = exported_dtype(selection, dtype)
-    rows = [key for part in key_parts(selection, config, 100_000, report, keys) for key in part.keys]
-    if odd := next((key for key in rows if not is_listable(key)), None):
-        raise InvalidKeysError(f"key {odd!r} does not fit on a line of {str(keys_file(config.output))!r}")
-    lines = "".join(f"{key}\n" for key in rows).encode()
-    made_from = {"layout": "dpt", "fields": selection.made_from, "dtype": number.name, "keys": digest(lines)}
-    names, features = Output(keys_file(config.output), made_from), Output(config.output, made_from)
-    todo = unwritten([names, features], config.overwrite, [selection.path, config.keys, *inputs])
-    if names in todo:
-        write_bytes(names, lines)
-    if features in todo:
-        with writing(features) as path:
-            _save(path, selection, rows, number, config)
-        report.num_files, report.num_vectors = 1, len(rows) * len(selection.fields)
-    report.num_files_before = 1 - report.num_files
-    report.seconds = time.perf_counter() - started
-    return report
+    with Export(config, fields, dtype, [row_keys, *files_of(shards)]) as export:
+        wanted = list(iter_key_list(row_keys)) if row_keys else None
+        if shards:
+            wanted, _ = _shard_rows(shards, ())
+        dims = {name: field.spec.dim for name, field in export.fields.items()}
+        if len(set(dims.values())) > 1:
+            raise ConfigError(f"fields of one tensor must have one width, but they differ: {dims}")
+        keys = [key for part in export.key_parts(keys=wanted) for key in part]
+        if odd := next((key for key in keys if not is_listable(key)), None):
+            raise InvalidKeysError(f"key {odd!r} does not fit on a line of {str(keys_file(config.output))!r}")
+        lines = "".join(f"{key}\n" for key in keys).encode()
+        made_from = {"layout": "dpt", "fields": export.made_from, "dtype": export.dtype, "keys": digest(lines)}
+        names, features = Output(keys_file(config.output), made_from), Output(config.output, made_from)
+        todo = export.unwritten([names, features])
+        if names in todo:
+            with writing(names) as path:
+                path.write_bytes(lines)
+        if features in todo:
+            with writing(features) as path:
+                _save(path, export, keys, (len(keys), len(dims), next(iter(dims.values()))))
+        export.report.num_files = int(features in todo)  # the file of keys is not counted
+        export.report.num_files_before = int(features not in todo)
+    return export.report
 
 
-def _save(path: Path, selection: Selection, keys: Sequence[str], number: np.dtype, config: ExportConfig) -> None:
+def _save(path: Path, export: Export, keys: Sequence[str], shape: tuple[int, int, int]) -> None:
     """The tensor is gathered in a file, so that it may be larger than memory."""
-    shape = (len(keys), len(selection.fields), next(iter(selection.fields.values())).spec.dim)
     if not len(keys):
         raise ConfigError("there is no key to export; the fields are empty, or the key list has none of their keys")
-    gathered = np.memmap(path.with_name("gathered"), number, "w+", shape=shape)
+    gathered = np.memmap(path.with_name("gathered"), export.dtype, "w+", shape=shape)
     reserve(path.with_name("gathered"), gathered.nbytes)  # a disk that fills up under a mapping would end the process
     path.touch()
     reserve(path, gathered.nbytes)
     done = 0
-    with bar(config, len(keys), " keys") as progress:
-        for some, columns in selection.vectors(keys, number.name):
-            for place, vectors in enumerate(columns):
-                gathered[done : done + len(some), place] = vectors
-            done += len(some)
-            progress.update(len(some))
+    for some, columns in export.vectors(keys):
+        for place, vectors in enumerate(columns):
+            gathered[done : done + len(some), place] = vectors
+        done += len(some)
     tensor = torch.from_numpy(gathered)
     torch.save(tensor[:, 0] if shape[1] == 1 else tensor, path)

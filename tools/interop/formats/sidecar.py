@@ -17,12 +17,17 @@ from numpy.typing import NDArray
 
 import store
 from store.common.errors import CaptionFieldError, ConfigError, MisalignedError, ShardNotFoundError, VectorFileError
-from store.sources.shards import caption_at, load_json, shard_name
-from tools.interop.columns import Column, Rows, Source, VectorFile, Vectors, unknown_captions
-from tools.interop.tars import Member, Sample, tar_samples
+from store.sources.shards import caption_at, expand_shards, load_json, shard_name
+from tools.interop.columns import Column, Rows, Source, Vectors, unknown_captions
+from tools.interop.config import ExportConfig
+from tools.interop.exporting import Export
+from tools.interop.records import Output, digest, writing
+from tools.interop.report import ExportReport
+from tools.interop.tars import Member, Sample, check_member_name, end_mark, member_bytes, tar_samples
 
 SUFFIX = "_text_embeddings"
 NUMBER = np.dtype("<f4")
+_BUFFER_BYTES = 2**20
 
 
 def sidecar_sources(
@@ -32,7 +37,7 @@ def sidecar_sources(
 
     Args:
         sidecars: files named ``X_text_embeddings.tar``.
-        shards: image tars to find ``X.tar`` in; by default it stands beside the sidecar.
+        shards: image tars to find ``X.tar`` in; by default it is next to the sidecar.
         names: caption field -> extension in the sidecar; all of them by default.
         check: whether keys and order are compared with the image tars (and captions taken from them).
 
@@ -55,23 +60,22 @@ def sidecar_sources(
                 f"there is no image tar {name}.tar {where} for {sidecar!r}; name it with --shards, or import without "
                 "comparing keys and order by --check False"
             )
-        size = Path(sidecar).stat().st_size
-        opener = partial(_open, sidecar, image if check else None, name, names)
-        sources.append(Source(path=sidecar, num_bytes=size, open=opener))
+        sources.append(_source(sidecar, image if check else None, name, names))
     return sources
 
 
 def merged_sources(shards: Sequence[str], names: Mapping[str, str]) -> list[Source]:
     """Image tars that hold the vectors too; ``names`` as caption field -> extension."""
-    openers = [partial(_open, shard, shard, shard_name(shard), names) for shard in shards]
-    sizes = [Path(shard).stat().st_size for shard in shards]
-    return [Source(path=p, num_bytes=n, open=o) for p, n, o in zip(shards, sizes, openers, strict=True)]
+    return [_source(shard, shard, shard_name(shard), names) for shard in shards]
+
+
+def _source(tar: str, image: str | None, name: str, names: Mapping[str, str]) -> Source:
+    return Source(path=tar, name=name, open=partial(_open, tar, image, names))
 
 
 @contextlib.contextmanager
-def _open(tar: str, image: str | None, name: str, names: Mapping[str, str]) -> Iterator[VectorFile]:
-    samples = tar_samples(tar)
-    images = samples
+def _open(tar: str, image: str | None, names: Mapping[str, str]) -> Iterator[Sequence[Column]]:
+    samples = images = tar_samples(tar)
     if image is not None and image != tar:
         images = tar_samples(image)
         _require_lock_step(tar, samples, image, images)
@@ -79,11 +83,10 @@ def _open(tar: str, image: str | None, name: str, names: Mapping[str, str]) -> I
         raise VectorFileError(f"{tar!r} holds no vectors; it has no sample at all")
     names = names or {member.extension: member.extension for member in samples[0].members.values()}
     keys = [sample.key for sample in samples]
-    with Path(tar).open("rb") as stream, contextlib.ExitStack() as stack:
-        hashes = {field: unknown_captions(len(keys)) for field in names}
-        if image is not None:
-            photos = stack.enter_context(Path(image).open("rb"))
-            hashes = _caption_hashes(photos, image, images, list(names))
+    hashes = {field: unknown_captions(len(keys)) for field in names}
+    if image is not None:
+        _fill_caption_hashes(hashes, image, images)
+    with Path(tar).open("rb") as stream:
         columns = []
         for field, extension in names.items():
             members = _vector_members(tar, samples, extension)
@@ -99,17 +102,16 @@ def _open(tar: str, image: str | None, name: str, names: Mapping[str, str]) -> I
                     caption_hashes=hashes[field],
                 )
             )
-        yield VectorFile(path=tar, name=name, columns=columns)
+        yield columns
 
 
 def _require_lock_step(tar: str, samples: Sequence[Sample], image: str, images: Sequence[Sample]) -> None:
     for position, (expected, found) in enumerate(zip_longest(images, samples)):
         if expected is None or found is None or expected.key != found.key:
-            expects = f"key {expected.key!r}" if expected else "its end"
-            has = f"key {found.key!r}" if found else "its end"
+            expects, has = (f"key {sample.key!r}" if sample else "its end" for sample in (expected, found))
             raise MisalignedError(
                 f"{tar!r} does not go with {image!r}: at position {position} (counted from 0) {expects} was expected, "
-                f"{has} found; make the sidecar anew from this image tar, or import without comparing by --check False"
+                f"{has} found; make the sidecar again from this image tar, or import without comparing by --check False"
             )
 
 
@@ -141,19 +143,77 @@ def _read(stream: BinaryIO, tar: str, offsets: NDArray[np.int64], dim: int, rows
     return out
 
 
-def _caption_hashes(
-    photos: BinaryIO, image: str, images: Sequence[Sample], caption_fields: Sequence[str]
-) -> dict[str, NDArray[np.uint64]]:
-    """Of the captions in the samples' json; unknown where there is none at the caption field."""
-    hashes = {field: unknown_captions(len(images)) for field in caption_fields}
-    for row, sample in enumerate(images):
-        member = sample.members.get("json")
-        if member is None:
-            continue
-        values = load_json(os.pread(photos.fileno(), member.size, member.offset), sample.key, image)
-        for field in caption_fields:
-            with contextlib.suppress(CaptionFieldError):
-                caption = caption_at(values, field)
-                if caption is not None:
-                    hashes[field][row] = store.caption_hash(caption)
-    return hashes
+def _fill_caption_hashes(hashes: Mapping[str, NDArray[np.uint64]], image: str, samples: Sequence[Sample]) -> None:
+    """Of the captions in the samples' json; where there is none at the caption field, the hash stays unknown."""
+    with Path(image).open("rb") as stream:
+        for row, sample in enumerate(samples):
+            if (member := sample.members.get("json")) is None:
+                continue
+            values = load_json(os.pread(stream.fileno(), member.size, member.offset), sample.key, image)
+            for field, column in hashes.items():
+                with contextlib.suppress(CaptionFieldError):
+                    if (caption := caption_at(values, field)) is not None:
+                        column[row] = store.caption_hash(caption)
+
+
+def export_tars(config: ExportConfig, fields: Sequence[str], shards: Sequence[str], merged: bool) -> ExportReport:
+    """Write a sidecar for each image tar, or with ``merged`` a copy of each with the vectors added to every sample.
+
+    Samples come in the image tar's order. The image tars are only read.
+
+    Raises:
+        KeyclipError: a tar, key or vector is not as it must be; the files finished before stay.
+    """
+    shards = expand_shards(shards)
+    with Export(config, fields, "float32", shards) as export:
+        outputs = {shard: _output(export, shard, merged) for shard in shards}
+        if len({output.path for output in outputs.values()}) < len(shards):
+            raise ConfigError("two shards have the same file name; export them to a folder each")
+        todo = export.unwritten(list(outputs.values()))
+        for shard, output in outputs.items():
+            if output not in todo:
+                continue
+            samples = [s for s in tar_samples(shard) if export.listed is None or s.key in export.listed]
+            samples = [samples[row] for row in export.covered([sample.key for sample in samples], repr(shard))]
+            _require_free_names(export, samples, shard if merged else None)
+            with writing(output) as path, path.open("wb", buffering=_BUFFER_BYTES) as file:
+                for data in _members(export, samples, shard if merged else None):
+                    file.write(data)
+                file.write(end_mark(file.tell()))
+    return export.report
+
+
+def _output(export: Export, shard: str, merged: bool) -> Output:
+    status, config = Path(shard).stat(), export.config
+    made_from = {
+        "layout": "merged" if merged else "sidecar",
+        "fields": export.made_from,
+        "shard": [status.st_size, status.st_mtime_ns],
+        "missing": config.missing,
+        "keys": digest(config.keys.read_bytes()) if config.keys else None,
+    }
+    return Output(config.output / f"{shard_name(shard)}{'' if merged else SUFFIX}.tar", made_from)
+
+
+def _require_free_names(export: Export, samples: Sequence[Sample], image: str | None) -> None:
+    """Raises InvalidKeysError: a key cannot be a member's name; ConfigError: the image tar has the member already."""
+    for sample in samples:
+        for name, field in export.fields.items():
+            check_member_name(sample.key, name)
+            if image is not None and name.lower() in sample.members:
+                raise ConfigError(
+                    f"sample {sample.key!r} of {image!r} has a member .{name.lower()} already; give the field another "
+                    f"name: --fields {field.name}=ANOTHER_NAME"
+                )
+
+
+def _members(export: Export, samples: Sequence[Sample], image: str | None) -> Iterator[bytes]:
+    """For every sample its members as they are in the image tar, headers and padding included; then its vectors."""
+    with Path(image or os.devnull).open("rb") as stream:
+        places = iter(samples)
+        for keys, columns in export.vectors([sample.key for sample in samples]):
+            for row, key in enumerate(keys):
+                for m in next(places).members.values() if image else ():
+                    yield os.pread(stream.fileno(), m.end - m.start, m.start)
+                for name, vectors in zip(export.fields, columns, strict=True):
+                    yield member_bytes(f"{key}.{name}", vectors[row].astype(NUMBER, copy=False).tobytes())

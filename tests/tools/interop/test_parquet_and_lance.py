@@ -22,7 +22,7 @@ from tests.tools.interop.examples import (
     run,
     write_images,
 )
-from tools.interop import tables
+from tools.interop import arrow
 from tools.interop.columns import column_names
 
 KEYS = keys_of(0, 40)
@@ -158,7 +158,7 @@ def test_how_vectors_were_made_travels_with_them_and_flags_overrule_it(tmp_path,
 
 @pytest.mark.parametrize("record", [b"{", b"[]", b'{"v": {"model": 3}}', b'{"v": 1}'])
 def test_a_record_of_the_making_that_cannot_be_read_is_one_sentence(tmp_path, capsys, record):
-    table = pa.table({"key": ABC, "v": lists(GOOD)}).replace_schema_metadata({tables.MADE_BY: record})
+    table = pa.table({"key": ABC, "v": lists(GOOD)}).replace_schema_metadata({arrow.MADE_BY: record})
     path = write("parquet", tmp_path / "x.parquet", table)
     fails(capsys, do_import(tmp_path, "parquet", path), "the record in", "of how its vectors were made cannot be read")
     assert not (tmp_path / "s.store").exists()
@@ -297,4 +297,4 @@ def test_files_larger_than_memory_are_read_twice_and_pieces_in_any_order_fit(tmp
 
 def test_names_in_the_file_are_given_after_an_equals_sign():
     assert column_names(["a", "b=c", "captions.0=x=y"]) == {"a": "a", "b": "c", "captions.0": "x=y"}
-    assert tables.HASH.format("a") == "a_caption_hash"
+    assert arrow.HASH.format("a") == "a_caption_hash"
