@@ -10,7 +10,6 @@ import pytest
 
 import store
 from store.common import errors
-from store.common.checked import InvalidDataError
 from store.lmdb_backend import layout
 from store.lmdb_backend.pages import Pages, read_metas
 from tests.store.damage import cases, damage_document, damage_file, make_store
@@ -163,7 +162,7 @@ def test_what_is_no_regular_file_is_refused_and_nobody_waits_for_it(tmp_path, ba
             assert list(store.open(path).damaged_fields()) == ["f"]
             assert [damage.field for damage in store.open(path).verify()] == ["f"]
         else:
-            with pytest.raises((errors.StoreNotFoundError, InvalidDataError), match=r"some.store"):
+            with pytest.raises((errors.StoreNotFoundError, errors.DamagedFieldError), match=r"some.store"):
                 store.open(path)
 
 
