@@ -318,11 +318,12 @@ class Store(ABC):
         return {name: about for name, about in self.survey().items() if isinstance(about, DamagedFieldError)}
 
     def __repr__(self) -> str:
+        about = f"{self.path!r} ({self.backend}, mode {self.mode!r})"
         try:
-            about = [f"\n  {name!r}: {info}" for name, info in self.survey().items()]
+            fields = [f"\n  {name!r}: {info}" for name, info in self.survey().items()]
         except KeyclipError as error:
-            about = [f"\n  {error}"]
-        return f"<Store {self.path!r} ({self.backend}, mode {self.mode!r}): {len(about)} fields>{''.join(about)}"
+            return f"<Store {about}: {error}>"
+        return f"<Store {about}: {len(fields)} field{'s' * (len(fields) != 1)}>{''.join(fields)}"
 
     def _repr_html_(self) -> str:
         rows: list[tuple[object, ...]] = [("field", "vectors", "dim", "dtype", "size", "captions", "embedded by")]

@@ -197,12 +197,13 @@ class CatalogCache:
 
     def __init__(self, folder: Path, name: str, store_path: str, check: bool) -> None:
         """Raises FieldNotFoundError if the field is gone."""
-        self._gone = dropped(name, store_path)
+        self._name = name
+        self._store_path = store_path
         self._check = check
         try:
             self.env = environment(folder)
         except FileNotFoundError:
-            raise self._gone from None
+            raise dropped(name, store_path) from None
         self.lock = threading.RLock()
         self._packed = b""
         self._seen: tuple[int, Catalog | None] = (-1, None)
@@ -224,7 +225,7 @@ class CatalogCache:
             return earlier
         catalog = Catalog(self.env, unpack_record(packed, self.env.folder), self._check)
         if catalog.record.dropped:
-            raise self._gone
+            raise dropped(self._name, self._store_path)
         catalog.load(transaction, self.env, earlier)
         self._packed = packed
         return catalog
