@@ -41,7 +41,7 @@ def copy(
         destination: a store opened with mode ``a``.
         fields: names of fields; all of them by default.
         dtype: how to store the numbers; as in the source by default.
-        progress: called after each block with (field, blocks done, blocks in all) of the source at hand.
+        progress: called after each block with (field, blocks done, blocks in all) of the present source.
 
     Raises:
         ConfigError: the destination is one of the sources.

@@ -160,7 +160,7 @@ def reserve(path: Path, size: int) -> None:
     """Take ``size`` bytes of the disk for a file, so that a full disk is noticed now and not in the middle of the work.
 
     Raises:
-        OSError: no space left; nothing is raised where the file system cannot tell.
+        OSError: no space left; nothing is raised where the file system cannot reserve.
     """
     with path.open("r+b") as file:
         try:

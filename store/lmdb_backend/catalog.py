@@ -40,16 +40,16 @@ class Catalog:
         self.blocks: dict[int, BlockRecord] = {}
         self.numbers: dict[str, int] = {}
         self.first_chunk = _NONE
-        """Per block number: its first chunk; _NO_CHUNK for dropped blocks."""
-        self.head_page = _NONE
-        self.head_known = np.zeros(0, np.bool_)
-        self.chunk_block = _NONE
-        self.chunk_page = _NONE
-        self.chunk_unit = _NONE
-        """Where its rows begin in the file, in units."""
-        self.chunk_rows = _NONE
-        self.chunk_known = np.zeros(0, np.bool_)
-        """Per chunk: whether its page was confirmed (and its checksum compared)."""
+        """Per block number: its first chunk among all values, right after its head; _NO_CHUNK for dropped blocks."""
+        self.value_block = _NONE
+        """Per value (head or chunk): the number of its block."""
+        self.value_page = _NONE
+        self.value_unit = _NONE
+        """Per value: where its payload begins in the file, in units."""
+        self.value_rows = _NONE
+        """Per chunk: its rows; 0 for a head."""
+        self.value_known = np.zeros(0, np.bool_)
+        """Per value: whether its page was confirmed (and its checksum compared)."""
         self.tables: list[KeyTable] = []
         self.row_bytes = row_bytes(record.spec.dtype, record.spec.dim)
         self.unit = math.gcd(values.page_bytes, self.row_bytes)
@@ -78,27 +78,24 @@ class Catalog:
         before = earlier or self
         known = earlier.record.next_block if earlier else 0
         new = self.record.next_block - known
-        first_chunk, head_page = np.full(new, _NO_CHUNK, np.int64), np.zeros(new, np.int64)
+        first_chunk = np.full(new, _NO_CHUNK, np.int64)
         block: list[int] = []
         page: list[int] = []
         rows: list[int] = []
         size = self.record.rows_per_chunk
         for number, record in records.items():
-            first_chunk[number - known] = len(before.chunk_page) + len(page)
-            head_page[number - known] = record.pages[0]
-            page += record.pages[1:]
-            block += [number] * (len(record.pages) - 1)
-            rows += [min(size, record.count - at) for at in range(0, record.count, size)]
+            first_chunk[number - known] = len(before.value_page) + len(page) + 1
+            page += record.pages
+            block += [number] * len(record.pages)
+            rows += [0, *(min(size, record.count - at) for at in range(0, record.count, size))]
         self.blocks = before.blocks | records
         self.numbers = before.numbers | {record.name: number for number, record in records.items()}
         self.first_chunk = np.concatenate([before.first_chunk, first_chunk])
-        self.head_page = np.concatenate([before.head_page, head_page])
-        self.head_known = np.concatenate([before.head_known, np.zeros(new, np.bool_)])
-        self.chunk_block = np.concatenate([before.chunk_block, np.array(block, np.int64)])
-        self.chunk_page = np.concatenate([before.chunk_page, np.array(page, np.int64)])
-        self.chunk_rows = np.concatenate([before.chunk_rows, np.array(rows, np.int64)])
-        self.chunk_unit = (self.chunk_page + 1) * (self.values.page_bytes // self.unit)
-        self.chunk_known = np.concatenate([before.chunk_known, np.zeros(len(page), np.bool_)])
+        self.value_block = np.concatenate([before.value_block, np.array(block, np.int64)])
+        self.value_page = np.concatenate([before.value_page, np.array(page, np.int64)])
+        self.value_unit = (self.value_page + 1) * (self.values.page_bytes // self.unit)
+        self.value_rows = np.concatenate([before.value_rows, np.array(rows, np.int64)])
+        self.value_known = np.concatenate([before.value_known, np.zeros(len(page), np.bool_)])
 
     def load_index(self, transaction: Any, earlier: "Catalog | None" = None) -> None:
         """Open the segments of the index; takes over those of ``earlier``."""
@@ -115,49 +112,39 @@ class Catalog:
             raise self._damaged(f"in segment {segment.number} of its index {error}") from error
         return KeyTable.from_bytes(self.values.payload_at(page, header), segment.count)
 
-    def require_chunks(self, transaction: Any, chunks: NDArray[np.int64]) -> None:
-        """Confirm chunks before their first use.
+    def require(self, transaction: Any, values: NDArray[np.int64]) -> None:
+        """Confirm heads or chunks before their first use.
 
         Raises:
-            DamagedBlockError: a chunk differs from its block's record; names the block.
+            DamagedBlockError: one differs from its block's record; names the block.
         """
         try:
-            known = self.chunk_known.take(chunks)
+            known = self.value_known.take(values)
         except IndexError:
             raise self._leads_nowhere() from None
         if known.all():
             return
-        new = np.unique(chunks[~known]).tolist()
-        headers = [self._chunk_header(chunk) for chunk in new]
+        new = np.unique(values[~known]).tolist()
+        headers = [self._header(value) for value in new]
         if self.check:
-            for chunk, header in zip(new, headers, strict=True):
-                self.values.fetch(int(self.chunk_page[chunk]), header)
-        for chunk, header in zip(new, headers, strict=True):
-            page = self._find(transaction, header, int(self.chunk_page[chunk]))
-            self.chunk_page[chunk] = page
-            self.chunk_unit[chunk] = (page + 1) * (self.values.page_bytes // self.unit)
-            self.chunk_known[chunk] = True
-
-    def require_heads(self, transaction: Any, blocks: NDArray[np.int64]) -> None:
-        """Confirm the heads of blocks before their first use; raises as :meth:`require_chunks` does."""
-        known = self.head_known.take(blocks)
-        if known.all():
-            return
-        for block in np.unique(blocks[~known]).tolist():
-            if block not in self.blocks:
-                raise self._leads_nowhere()
-            header = self.blocks[block].head(block)
-            self.head_page[block] = self._find(transaction, header, int(self.head_page[block]))
-            self.head_known[block] = True
+            for value, header in zip(new, headers, strict=True):
+                self.values.fetch(int(self.value_page[value]), header)
+        for value, header in zip(new, headers, strict=True):
+            page = self._find(transaction, header, int(self.value_page[value]))
+            self.value_page[value] = page
+            self.value_unit[value] = (page + 1) * (self.values.page_bytes // self.unit)
+            self.value_known[value] = True
 
     def _leads_nowhere(self) -> DamagedFieldError:
         return self._damaged("its index leads to a block that is not there")
 
-    def _chunk_header(self, chunk: int) -> ValueHeader:
-        """The header that a chunk must have."""
-        block = int(self.chunk_block[chunk])
-        part = chunk - int(self.first_chunk[block]) + 1
-        return layout.chunk_header(self.record.spec, block, part, int(self.chunk_rows[chunk]))
+    def _header(self, value: int) -> ValueHeader:
+        """The header that a value must have."""
+        block = int(self.value_block[value])
+        part = value - int(self.first_chunk[block]) + 1
+        if part == layout.HEAD:
+            return self.blocks[block].head(block)
+        return layout.chunk_header(self.record.spec, block, part, int(self.value_rows[value]))
 
     def _find(self, transaction: Any, header: ValueHeader, page: int) -> int:
         key = layout.value_key(header.number, header.part)
@@ -170,11 +157,16 @@ class Catalog:
                 f"{error}; run `keyclip store repair`, then embed its captions again"
             ) from error
 
+    def values_of(self, block: int) -> NDArray[np.int64]:
+        """Head and chunks of a block by its number."""
+        return int(self.first_chunk[block]) - 1 + np.arange(len(self.blocks[block].pages))
+
     def keys_of(self, transaction: Any, block: int) -> list[str]:
-        """Keys of a block by its number; raises as :meth:`require_chunks` does."""
-        self.require_heads(transaction, np.array([block]))
-        head = self.values.payload_at(int(self.head_page[block]), self.blocks[block].head(block))
-        return split_keys(head[8 * self.blocks[block].count :].tobytes())
+        """Keys of a block by its number. Raises DamagedBlockError."""
+        head = self.values_of(block)[:1]
+        self.require(transaction, head)
+        payload = self.values.payload_at(int(self.value_page[head[0]]), self.blocks[block].head(block))
+        return split_keys(payload[8 * self.blocks[block].count :].tobytes())
 
     def places_of(self, block: int) -> Places:
         """Places of all rows of a block by its number."""
@@ -184,12 +176,19 @@ class Catalog:
         """Chunk and row within it of every place."""
         size = self.record.rows_per_chunk  # a power of two
         row = places & ROW_MASK
-        try:
-            chunk = self.first_chunk.take(places >> 32)
-        except IndexError:
-            raise self._leads_nowhere() from None
+        chunk = self._first_chunks(places)
         chunk += row >> (size.bit_length() - 1)
         return chunk, row & (size - 1)
+
+    def heads_of(self, places: Places) -> NDArray[np.int64]:
+        """Head of the block of every place."""
+        return self._first_chunks(places) - 1
+
+    def _first_chunks(self, places: Places) -> NDArray[np.int64]:
+        try:
+            return self.first_chunk.take(places >> 32)
+        except IndexError:
+            raise self._leads_nowhere() from None
 
 
 class CatalogCache:

@@ -110,7 +110,7 @@ class Environment(ValueFile):
         if not (self.folder / "data.mdb").stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
             return False
         raise ReadOnlyError(
-            f"readers of {str(self.folder)!r} must be able to write its lock.mdb, as somebody may write to the data: "
+            f"readers of {str(self.folder)!r} must be able to write its lock.mdb, as others may write to the data: "
             "ask the owner for `chmod a+w` on lock.mdb, or for `chmod -R a-w` on a finished store"
         )
 
@@ -154,7 +154,7 @@ class Environment(ValueFile):
         return DamagedFieldError(f"LMDB cannot use {file!r} ({error}); run `keyclip store repair`, or drop the field")
 
     def close(self) -> None:
-        """Close the environment; only for one that nobody else uses."""
+        """Close the environment; only for one with no other user."""
         self._lmdb.close()
 
     def database(self, name: bytes) -> Any:

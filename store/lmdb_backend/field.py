@@ -60,9 +60,9 @@ class CatalogSnapshot(Snapshot):
             return
         catalog = self._catalog
         chunk, row = catalog.chunks_of(places)
-        catalog.require_chunks(self._transaction, chunk)
+        catalog.require(self._transaction, chunk)
         size, unit = catalog.row_bytes, catalog.unit
-        at = catalog.chunk_unit.take(chunk) + row * (size // unit)
+        at = catalog.value_unit.take(chunk) + row * (size // unit)
         data = catalog.values.file(0)
         if unit >= TAKE_UNIT:
             if size > unit:
@@ -77,14 +77,14 @@ class CatalogSnapshot(Snapshot):
     def take_scales(self, places: Places) -> NDArray[np.float32]:
         catalog = self._catalog
         chunk, row = catalog.chunks_of(places)
-        catalog.require_chunks(self._transaction, chunk)
-        after_rows = -(-catalog.chunk_rows[chunk] * catalog.row_bytes // 4)
-        return self._numbers(np.float32, catalog.chunk_page[chunk], after_rows + row)
+        catalog.require(self._transaction, chunk)
+        after_rows = -(-catalog.value_rows[chunk] * catalog.row_bytes // 4)
+        return self._numbers(np.float32, catalog.value_page[chunk], after_rows + row)
 
     def take_caption_hashes(self, places: Places) -> NDArray[np.uint64]:
-        block = places >> 32
-        self._catalog.require_heads(self._transaction, block)
-        return self._numbers(np.uint64, self._catalog.head_page[block], places & ROW_MASK)
+        head = self._catalog.heads_of(places)
+        self._catalog.require(self._transaction, head)
+        return self._numbers(np.uint64, self._catalog.value_page[head], places & ROW_MASK)
 
     def _numbers(self, dtype: type[N], page: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[N]:
         """Numbers by their index in the payloads that begin after ``page``."""

@@ -1,4 +1,4 @@
-"""Keeps forks and LMDB operations apart.
+"""A gate that keeps a process from forking in the middle of an LMDB operation.
 
 A forked child must close the environments that it inherits before it can open its own, and can do so safely only if no
 other thread was inside LMDB at the moment of the fork. So operations pass a gate that a fork shuts for its duration.

@@ -13,7 +13,7 @@ _lock = threading.Lock()
 
 
 def environment(folder: Path) -> Environment:
-    """This process's environment in ``folder``, opened if need be; closed when nobody holds it any more.
+    """This process's environment in ``folder``, opened if need be; closed when its last user is gone.
 
     Raises:
         FileNotFoundError: there is none.

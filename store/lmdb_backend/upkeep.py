@@ -124,8 +124,7 @@ def _block_damage(transaction: Any, catalog: Catalog, number: int, tables: list[
     """What is wrong with a block, or nothing."""
     try:
         keys = catalog.keys_of(transaction, number)
-        first = int(catalog.first_chunk[number])
-        catalog.require_chunks(transaction, np.arange(first, first + len(catalog.blocks[number].pages) - 1))
+        catalog.require(transaction, catalog.values_of(number))
     except DamagedBlockError as error:
         return str(error)
     if tables is not None and not np.array_equal(locate_in(tables, hash_keys(keys)), catalog.places_of(number)):

@@ -71,7 +71,7 @@ class ValueFile(ABC):
     def find(self, transaction: Any, database: bytes, key: bytes, header: ValueHeader, page: int, check: bool) -> int:
         """The page at which a large value begins: ``page`` if the value is there, else where the tree says.
 
-        Copying an environment with compaction moves values; the header at the place tells.
+        Copying an environment with compaction moves values: the header at ``page`` is then another.
 
         Args:
             check: also compare the payload with its checksum.

@@ -67,7 +67,7 @@ class RemoteBucket(PerProcess[tuple[Any, str]], Bucket):
             with self._filesystem() as (filesystem, root):
                 filesystem.pipe_file(f"{root}/{key}", data, mode="create")
         except FileExistsError:
-            # Ours, if the storage had taken it and only the answer was lost, so that it was sent again.
+            # It is ours if the storage took it and only the answer was lost, so that fsspec sent it again.
             there = self.read([key])[0]
             return there is not None and there.tobytes() == data
         return True

@@ -1,6 +1,6 @@
 """Writing a field of a Zarr store from any number of hosts, without a lock.
 
-A block's arrays are written under a name that nobody else uses, then the block's record under the block's own name, on
+A block's arrays are written under a unique name, then the block's record under the block's own name, on
 the condition that nothing is there: of several writers of one block, one wins. The keys are compared with the blocks
 known before, and afterwards with blocks that came meanwhile: of two blocks that share a key and are committed at the
 same moment, one or both are withdrawn again with an error.
@@ -38,7 +38,7 @@ class ZarrWriter(PerProcess[Catalog], Writer):
         self._folder = folder
         self._path = path
         self._place = f"fields/{folder}"
-        self._require_group("fields")  # whoever makes the store may not have come to it yet
+        self._require_group("fields")  # the process that makes the store may not have written it yet
         if not bucket.write_new(f"{self._place}/{DOCUMENT}", FieldRecord(name, spec).pack()):
             self._read_spec().require_same(spec, name)
         for part in ("blocks", "data"):
