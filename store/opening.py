@@ -142,7 +142,9 @@ def _nothing_at(place: Path | str) -> str:
         return f"there is no store at {place!r}; make one with store.create(..., backend='zarr')"
     found = [name for name in _DOCUMENTS if (place / name).exists()]
     if found and (place / "fields").is_dir():
-        return f"{str(place / found[0])!r} is not what keyclip wrote; restore it from a copy, as store/FORMAT.md describes"
+        return (
+            f"{str(place / found[0])!r} is not what keyclip wrote; restore it from a copy, as store/FORMAT.md describes"
+        )
     if place.exists():
         return f"{str(place)!r} is not a store: it holds neither a store.json nor a zarr.json of keyclip"
     near = {file.parent.name for name in _DOCUMENTS for file in place.parent.glob(f"*/{name}")}

@@ -38,6 +38,7 @@ Mode = Literal["r", "a"]
 Missing = Literal["error", "mask"]
 Found = NDArray[np.bool_]
 Vectors = NDArray[Any]
+Dtype = DTypeLike | None
 Progress = Callable[[str, int, int], None]
 
 
@@ -55,31 +56,16 @@ class Field(ABC):
 
     @overload
     def get(
-        self,
-        keys: Sequence[str],
-        *,
-        missing: Literal["error"] = ...,
-        out: Vectors | None = ...,
-        dtype: DTypeLike | None = ...,
+        self, keys: Sequence[str], *, missing: Literal["error"] = ..., out: Vectors | None = ..., dtype: Dtype = ...
     ) -> Vectors: ...
 
     @overload
     def get(
-        self,
-        keys: Sequence[str],
-        *,
-        missing: Literal["mask"],
-        out: Vectors | None = ...,
-        dtype: DTypeLike | None = ...,
+        self, keys: Sequence[str], *, missing: Literal["mask"], out: Vectors | None = ..., dtype: Dtype = ...
     ) -> tuple[Vectors, Found]: ...
 
     def get(
-        self,
-        keys: Sequence[str],
-        *,
-        missing: Missing = "error",
-        out: Vectors | None = None,
-        dtype: DTypeLike | None = None,
+        self, keys: Sequence[str], *, missing: Missing = "error", out: Vectors | None = None, dtype: Dtype = None
     ) -> Vectors | tuple[Vectors, Found]:
         """Vectors of ``keys``, row ``i`` for key ``i``; a key may come more than once.
 
@@ -178,7 +164,7 @@ class Field(ABC):
         with self.snapshot() as snapshot:
             return [key for block in snapshot.block_names() for key in snapshot.block_keys(block)]
 
-    def read_block(self, block: str, *, dtype: DTypeLike | None = None) -> tuple[list[str], Vectors]:
+    def read_block(self, block: str, *, dtype: Dtype = None) -> tuple[list[str], Vectors]:
         """Keys and vectors (n, dim) of a block, in its own order.
 
         Raises:
@@ -199,7 +185,7 @@ class Field(ABC):
         with self.snapshot() as snapshot:
             return snapshot.block_digest(block)
 
-    def _output(self, count: int, out: Vectors | None, dtype: DTypeLike | None) -> Vectors:
+    def _output(self, count: int, out: Vectors | None, dtype: Dtype) -> Vectors:
         shape = (count, self.spec.dim)
         wanted = np.dtype(dtype) if dtype is not None else out.dtype if out is not None else None
         wanted = default_output(self.spec.dtype) if wanted is None else wanted
@@ -301,7 +287,7 @@ class Store(ABC):
         found: dict[str, FieldInfo | DamagedFieldError] = {}
         for folder in self._folders():
             try:
-                found |= self._look(folder)
+                found |= self._upkeep(folder).look()
             except DamagedFieldError as error:
                 found[shown_name(folder)] = error
         return dict(sorted(found.items()))
@@ -360,7 +346,7 @@ class Store(ABC):
         Args:
             progress: called after each block with (field, blocks done, blocks in all).
         """
-        return self._of_all_fields(self._verify, progress)
+        return self._of_all_fields(lambda field: field.verify(progress))
 
     def repair(self, progress: Progress | None = None) -> list[Damage]:
         """Drop the damaged blocks, so that the embedder's next run fills exactly them, and mend what can be.
@@ -369,18 +355,18 @@ class Store(ABC):
             What was damaged before. Raises ReadOnlyError if the store was opened for reading.
         """
         self.require_writable()
-        return self._of_all_fields(self._repair, progress)
+        return self._of_all_fields(lambda field: field.repair(progress))
 
     def drop_blocks(self, name: str, blocks: Sequence[str]) -> None:
         """Remove blocks from a field: all or, if one is absent, none (BlockNotFoundError)."""
         self.require_writable()
-        self._drop_blocks(self._existing(name), name, blocks)
+        self._upkeep(self._existing(name)).drop_blocks(name, blocks)
 
     def drop_field(self, name: str) -> None:
         """Remove a field and give its space back at once. Raises FieldNotFoundError, ReadOnlyError."""
         self.require_writable()
         shown = [folder for folder in self._folders() if shown_name(folder) == name]  # also if it is damaged
-        self._drop_field(shown[0] if shown else self._existing(name))
+        self._upkeep(shown[0] if shown else self._existing(name)).drop()
 
     def require_writable(self) -> None:
         """Raises ReadOnlyError if the store was opened for reading."""
@@ -393,18 +379,16 @@ class Store(ABC):
             folder = folder_name(check_name(name, "field"))
         except InvalidKeysError:
             folder = ""
-        if not folder or not self._holds(folder):
+        if not folder or not self._upkeep(folder).exists():
             there = named(map(shown_name, self._folders()))
             raise FieldNotFoundError(f"the store {self.path!r} has no field {name!r:.200}; {there}")
         return folder
 
-    def _of_all_fields(
-        self, work: Callable[[str, Progress | None], list[Damage]], progress: Progress | None
-    ) -> list[Damage]:
+    def _of_all_fields(self, work: Callable[["Upkeep"], list[Damage]]) -> list[Damage]:
         damages: list[Damage] = []
         for folder in self._folders():
             try:
-                damages += work(folder, progress)
+                damages += work(self._upkeep(folder))
             except DamagedFieldError as error:
                 damages.append(Damage(field=shown_name(folder), block=None, what=str(error)))
         return damages
@@ -414,26 +398,39 @@ class Store(ABC):
         """Folders of all fields, sorted, of damaged ones too."""
 
     @abstractmethod
-    def _holds(self, folder: str) -> bool:
-        """Whether there is a field in this folder. Raises DamagedFieldError."""
+    def _upkeep(self, folder: str) -> "Upkeep":
+        """The field in this folder, if there is one."""
+
+
+class Upkeep(ABC):
+    """One field by its folder: looked at, verified, mended and dropped, whatever its state.
+
+    Every method raises DamagedFieldError if nothing of the field can be read.
+    """
 
     @abstractmethod
-    def _look(self, folder: str) -> dict[str, FieldInfo]:
-        """The field in a folder, by its name; nothing if it is being dropped. Raises DamagedFieldError."""
+    def exists(self) -> bool:
+        """Whether there is a field."""
 
     @abstractmethod
-    def _verify(self, folder: str, progress: Progress | None) -> list[Damage]:
-        """Everything in a field that differs from what was written. Raises DamagedFieldError if nothing is readable."""
+    def look(self) -> dict[str, FieldInfo]:
+        """The field by its name; nothing if it is being dropped."""
 
     @abstractmethod
-    def _repair(self, folder: str, progress: Progress | None) -> list[Damage]:
-        """Mend a field; returns the damage. Raises as :meth:`_verify`."""
+    def verify(self, progress: Progress | None = None) -> list[Damage]:
+        """Everything that differs from what was written."""
 
     @abstractmethod
-    def _drop_blocks(self, folder: str, name: str, blocks: Sequence[str]) -> None: ...
+    def repair(self, progress: Progress | None = None) -> list[Damage]:
+        """Drop what is damaged and mend the rest; returns the damage."""
 
     @abstractmethod
-    def _drop_field(self, folder: str) -> None: ...
+    def drop_blocks(self, name: str, blocks: Sequence[str]) -> None:
+        """Remove blocks by name: all or none. Raises BlockNotFoundError."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Remove the field, damaged or not."""
 
 
 def named(fields: Iterable[str]) -> str:

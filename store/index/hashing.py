@@ -30,7 +30,7 @@ def captions_differ(ours: NDArray[np.uint64], theirs: NDArray[np.uint64]) -> NDA
 def key_hashes(encoded_keys: Iterable[bytes]) -> NDArray[np.uint64]:
     """XXH3-128 of every key: (n, 2) uint64, the 16 bytes of the digest read as two little-endian numbers.
 
-    With 30 million keys the chance that any two share a hash is about 1e-24, so keys are compared by their hashes alone.
+    With 30 million keys the chance that any two share a hash is about 1e-24, so only hashes are compared.
     """
     digests = b"".join(map(xxhash.xxh3_128_digest, encoded_keys))
     return np.frombuffer(digests, dtype="<u8").reshape(-1, 2)

@@ -4,18 +4,15 @@ With an environment each, fields are written at the same time, and a dropped fie
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
-from store.common.files import remove_durably, write_flushed
-from store.core.contract import Backend, Damage, Progress, Store
-from store.core.info import FieldInfo
+from store.common.files import write_flushed
+from store.core.contract import Backend, Store
 from store.core.naming import check_name, folder_name
 from store.core.spec import FieldSpec
-from store.lmdb_backend import layout, upkeep
-from store.lmdb_backend.catalog import lost_record, read_record
+from store.lmdb_backend import layout
 from store.lmdb_backend.field import LmdbField
-from store.lmdb_backend.registry import environment
+from store.lmdb_backend.upkeep import LmdbUpkeep
 from store.lmdb_backend.writer import LmdbWriter
 
 
@@ -37,38 +34,8 @@ class LmdbStore(Store):
     def _folders(self) -> list[str]:
         return sorted(folder.name for folder in Path(self.path, "fields").glob("[!.]*") if folder.is_dir())
 
-    def _holds(self, folder: str) -> bool:
-        place = self._place(folder)
-        if place.exists() and not (place / "data.mdb").exists():
-            raise lost_record(place, "its data.mdb is not there")
-        return place.exists()
-
-    def _look(self, folder: str) -> dict[str, FieldInfo]:
-        place = self._place(folder)
-        try:
-            env = environment(place)
-        except FileNotFoundError:
-            if place.exists():
-                raise lost_record(place, "its data.mdb is not there") from None
-            return {}  # dropped meanwhile
-        with env.read() as transaction:
-            record = read_record(transaction, env)
-        if record.dropped:
-            return {}
-        return {record.name: FieldInfo(spec=record.spec, num_vectors=record.num_vectors, num_blocks=record.num_blocks)}
-
-    def _verify(self, folder: str, progress: Progress | None) -> list[Damage]:
-        return upkeep.verify(self._place(folder), progress)
-
-    def _repair(self, folder: str, progress: Progress | None) -> list[Damage]:
-        return upkeep.repair(self._place(folder), progress)
-
-    def _drop_blocks(self, folder: str, name: str, blocks: Sequence[str]) -> None:
-        upkeep.drop_blocks(self._place(folder), blocks)
-
-    def _drop_field(self, folder: str) -> None:
-        upkeep.mark_dropped(self._place(folder))
-        remove_durably(self._place(folder))
+    def _upkeep(self, folder: str) -> LmdbUpkeep:
+        return LmdbUpkeep(self._place(folder))
 
 
 def fill(folder: Path) -> None:

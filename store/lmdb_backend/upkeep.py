@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from store.common.errors import DamagedBlockError, DamagedFieldError
+from store.common.files import remove_durably
 from store.core.batch import hash_keys
-from store.core.contract import Damage, Progress, no_block
+from store.core.contract import Damage, Progress, Upkeep, no_block
+from store.core.info import FieldInfo
 from store.index.keytable import MAX_ROWS, KeyTable, locate_in
 from store.lmdb_backend import layout, salvage
 from store.lmdb_backend.catalog import Catalog, lost_record, read_blocks, read_record
@@ -19,41 +21,74 @@ from store.lmdb_backend.registry import environment
 from store.lmdb_backend.writer import add_to_index, write_record
 
 
-def verify(folder: Path, progress: Progress | None = None) -> list[Damage]:
-    """Everything in a field that differs from what was written. Raises DamagedFieldError if nothing can be read."""
-    env = _openable(folder)
-    if env is None or not _is_sound(env):
-        return salvage.look(folder, progress)
-    with env.read() as transaction:
-        return [damage for damage, _ in _check(transaction, env, progress)]
+class LmdbUpkeep(Upkeep):
+    """A field of an LMDB store. What LMDB must not touch is read by :mod:`store.lmdb_backend.salvage`."""
 
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
-def repair(folder: Path, progress: Progress | None = None) -> list[Damage]:
-    """Drop what is damaged and make the index anew if need be; returns the damage. Raises as :func:`verify`."""
-    env = _openable(folder)
-    if env is not None and _is_sound(env):
-        return env.write(lambda transaction: _repair(transaction, env, progress))
-    damages = salvage.mend(folder, progress)
-    if env is not None:
-        _mark(env)  # for everybody who has the old file open
-    return damages
+    def exists(self) -> bool:
+        if self._folder.exists() and not (self._folder / "data.mdb").exists():
+            raise lost_record(self._folder, "its data.mdb is not there")
+        return self._folder.exists()
 
+    def look(self) -> dict[str, FieldInfo]:
+        try:
+            env = environment(self._folder)
+        except FileNotFoundError:
+            if self._folder.exists():
+                raise lost_record(self._folder, "its data.mdb is not there") from None
+            return {}  # dropped meanwhile
+        with env.read() as transaction:
+            record = read_record(transaction, env)
+        if record.dropped:
+            return {}
+        return {record.name: FieldInfo(spec=record.spec, num_vectors=record.num_vectors, num_blocks=record.num_blocks)}
 
-def _repair(transaction: Any, env: Environment, progress: Progress | None) -> list[Damage]:
-    found = list(_check(transaction, env, progress))
-    if found:
-        _rebuild(transaction, env, {number for _, number in found if number is not None})
-    return [damage for damage, _ in found]
+    def verify(self, progress: Progress | None = None) -> list[Damage]:
+        env = self._environment()
+        if env is None or not _is_sound(env):
+            return salvage.look(self._folder, progress)
+        with env.read() as transaction:
+            return [damage for damage, _ in _check(transaction, env, progress)]
 
+    def repair(self, progress: Progress | None = None) -> list[Damage]:
+        env = self._environment()
+        if env is not None and _is_sound(env):
+            return env.write(lambda transaction: _repair(transaction, env, progress))
+        damages = salvage.mend(self._folder, progress)
+        if env is not None:
+            _mark_dropped(env)  # for everybody who has the old file open
+        return damages
 
-def _openable(folder: Path) -> Environment | None:
-    """The environment; None if LMDB must not touch it. Raises DamagedFieldError if there is none."""
-    try:
-        return environment(folder)
-    except DamagedFieldError:
-        return None
-    except FileNotFoundError as error:
-        raise lost_record(folder, "its data.mdb is not there") from error
+    def drop_blocks(self, name: str, blocks: Sequence[str]) -> None:
+        env = environment(self._folder)
+        if not _is_sound(env):
+            raise DamagedFieldError(f"{str(self._folder / 'data.mdb')!r} is damaged; run `keyclip store repair` first")
+
+        def work(transaction: Any) -> None:
+            records = read_blocks(transaction, env, read_record(transaction, env))
+            numbers = {block.name: number for number, block in records.items() if block}
+            if absent := [block for block in blocks if block not in numbers]:
+                raise no_block(name, absent[0], len(numbers))
+            _rebuild(transaction, env, {numbers[block] for block in blocks})
+
+        env.write(work)
+
+    def drop(self) -> None:
+        with contextlib.suppress(DamagedFieldError):
+            if env := self._environment():
+                _mark_dropped(env)
+        remove_durably(self._folder)
+
+    def _environment(self) -> Environment | None:
+        """The environment; None if LMDB must not touch it. Raises DamagedFieldError if there is none."""
+        try:
+            return environment(self._folder)
+        except DamagedFieldError:
+            return None
+        except FileNotFoundError as error:
+            raise lost_record(self._folder, "its data.mdb is not there") from error
 
 
 def _is_sound(env: Environment) -> bool:
@@ -64,32 +99,17 @@ def _is_sound(env: Environment) -> bool:
         return False
 
 
-def drop_blocks(folder: Path, names: Sequence[str]) -> None:
-    """Remove blocks by name; all or none. Raises BlockNotFoundError."""
-    env = environment(folder)
-    if not _is_sound(env):
-        raise DamagedFieldError(f"{str(folder / 'data.mdb')!r} is damaged; run `keyclip store repair` first")
-
-    def work(transaction: Any) -> None:
-        record = read_record(transaction, env)
-        numbers = {block.name: number for number, block in read_blocks(transaction, env, record).items() if block}
-        if absent := [name for name in names if name not in numbers]:
-            raise no_block(record.name, absent[0], len(numbers))
-        _rebuild(transaction, env, {numbers[name] for name in names})
-
-    env.write(work)
-
-
-def mark_dropped(folder: Path) -> None:
-    """Make every reader and writer of a field see that it is being dropped, if it is sound enough for it."""
-    with contextlib.suppress(DamagedFieldError):
-        if env := _openable(folder):
-            _mark(env)
-
-
-def _mark(env: Environment) -> None:
+def _mark_dropped(env: Environment) -> None:
+    """Make every reader and writer of a field see that it is gone, if it is sound enough for it."""
     with contextlib.suppress(DamagedFieldError):
         env.write(lambda t: write_record(t, env, replace(read_record(t, env), dropped=True)))
+
+
+def _repair(transaction: Any, env: Environment, progress: Progress | None) -> list[Damage]:
+    found = list(_check(transaction, env, progress))
+    if found:
+        _rebuild(transaction, env, {number for _, number in found if number is not None})
+    return [damage for damage, _ in found]
 
 
 def _check(transaction: Any, env: Environment, progress: Progress | None) -> Iterator[tuple[Damage, int | None]]:

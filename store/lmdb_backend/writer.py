@@ -81,10 +81,7 @@ class LmdbWriter(PerProcess[CatalogCache], Writer):
         block = BlockRecord(batch.block, len(batch), len(batch.joined_keys), batch.content_digest, tuple(pages))
         transaction.put(layout.number_key(number), block.pack(), db=env.database(layout.BLOCKS))
         record = replace(
-            record,
-            num_vectors=record.num_vectors + len(batch),
-            num_blocks=record.num_blocks + 1,
-            next_block=number + 1,
+            record, num_vectors=record.num_vectors + len(batch), num_blocks=record.num_blocks + 1, next_block=number + 1
         )
         if len(batch):
             table = KeyTable.build(batch.hashes, places_of(number, len(batch)))

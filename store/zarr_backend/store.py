@@ -1,17 +1,13 @@
 """A Zarr store: a hierarchy of groups and arrays in a folder or behind a URL."""
 
-from collections.abc import Sequence
-
-from store.core.contract import Backend, Damage, Mode, Progress, Store
-from store.core.info import FieldInfo
+from store.core.contract import Backend, Mode, Store
 from store.core.naming import check_name, folder_name
 from store.core.spec import FieldSpec
 from store.zarr_backend import documents
 from store.zarr_backend.bucket import Bucket
-from store.zarr_backend.catalog import Catalog
-from store.zarr_backend.documents import DOCUMENT, FieldRecord
+from store.zarr_backend.documents import DOCUMENT
 from store.zarr_backend.field import ZarrField
-from store.zarr_backend.upkeep import Upkeep
+from store.zarr_backend.upkeep import ZarrUpkeep
 from store.zarr_backend.writer import ZarrWriter
 
 
@@ -34,25 +30,8 @@ class ZarrStore(Store):
     def _folders(self) -> list[str]:
         return self._bucket.folders("fields")
 
-    def _holds(self, folder: str) -> bool:
-        return self._bucket.read([f"fields/{folder}/{DOCUMENT}"])[0] is not None
-
-    def _look(self, folder: str) -> dict[str, FieldInfo]:
-        record = FieldRecord.unpack(self._bucket.read([f"fields/{folder}/{DOCUMENT}"])[0], folder)
-        counts = [block.count for block in Catalog(self._bucket, folder, record.name, check=False).look()]
-        return {record.name: FieldInfo(spec=record.spec, num_vectors=sum(counts), num_blocks=len(counts))}
-
-    def _verify(self, folder: str, progress: Progress | None) -> list[Damage]:
-        return Upkeep(self._bucket, folder).verify(progress)
-
-    def _repair(self, folder: str, progress: Progress | None) -> list[Damage]:
-        return Upkeep(self._bucket, folder).repair(progress)
-
-    def _drop_blocks(self, folder: str, name: str, blocks: Sequence[str]) -> None:
-        Upkeep(self._bucket, folder).drop_blocks(name, blocks)
-
-    def _drop_field(self, folder: str) -> None:
-        self._bucket.remove(f"fields/{folder}", DOCUMENT)
+    def _upkeep(self, folder: str) -> ZarrUpkeep:
+        return ZarrUpkeep(self._bucket, folder)
 
 
 def root_document() -> bytes:

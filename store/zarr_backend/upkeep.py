@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from store.common.errors import DamagedBlockError
-from store.core.contract import Damage, Progress, no_block
+from store.core.contract import Damage, Progress, Upkeep, no_block
+from store.core.info import FieldInfo
 from store.core.naming import folder_name, shown_name
 from store.core.spec import FieldSpec
 from store.index.hashing import key_hashes
 from store.index.keytable import KeyTable
 from store.zarr_backend.bucket import Bucket
+from store.zarr_backend.catalog import Catalog
 from store.zarr_backend.chunks import Chunks
 from store.zarr_backend.documents import DOCUMENT, BlockRecord, FieldRecord
 
@@ -19,39 +21,50 @@ ABANDONED_SECONDS = 24 * 3600
 """Arrays that no block claims after so long were left by a writer that died."""
 
 
-class Upkeep:
-    """One field of a store, as it is in its bucket."""
+class ZarrUpkeep(Upkeep):
+    """A field of a Zarr store."""
 
     def __init__(self, bucket: Bucket, folder: str) -> None:
         self._bucket = bucket
         self._folder = folder
         self._place = f"fields/{folder}"
 
+    def exists(self) -> bool:
+        return self._bucket.read([f"{self._place}/{DOCUMENT}"])[0] is not None
+
+    def look(self) -> dict[str, FieldInfo]:
+        field = self._field()
+        counts = [block.count for block in Catalog(self._bucket, self._folder, field.name, check=False).look()]
+        return {field.name: FieldInfo(spec=field.spec, num_vectors=sum(counts), num_blocks=len(counts))}
+
     def verify(self, progress: Progress | None = None) -> list[Damage]:
-        """Everything that differs from what was written. Raises DamagedFieldError if its record is damaged."""
         return [damage for _, damage in self._check(progress)]
 
     def repair(self, progress: Progress | None = None) -> list[Damage]:
-        """Drop the damaged blocks and what dead writers left behind; returns the damage. Raises as :meth:`verify`."""
         found = list(self._check(progress))
         for block, _ in found:
-            self._drop(block)
+            self._drop_block(block)
         self._remove_abandoned()
         return [damage for _, damage in found]
 
     def drop_blocks(self, name: str, blocks: Sequence[str]) -> None:
-        """Remove blocks by name. Raises BlockNotFoundError, before anything is removed."""
         there = self._blocks()
         if absent := [block for block in blocks if folder_name(block) not in there]:
             raise no_block(name, absent[0], len(there))
         for block in blocks:
-            self._drop(folder_name(block))
+            self._drop_block(folder_name(block))
+
+    def drop(self) -> None:
+        self._bucket.remove(self._place, DOCUMENT)
+
+    def _field(self) -> FieldRecord:
+        return FieldRecord.unpack(self._bucket.read([f"{self._place}/{DOCUMENT}"])[0], self._folder)
 
     def _blocks(self) -> list[str]:
         """Folder names of the blocks."""
         return sorted(self._bucket.children(f"{self._place}/blocks", DOCUMENT).versions)
 
-    def _drop(self, block: str) -> None:
+    def _drop_block(self, block: str) -> None:
         try:
             record = self._record(block)
         except DamagedBlockError:
@@ -74,7 +87,7 @@ class Upkeep:
 
     def _check(self, progress: Progress | None) -> Iterator[tuple[str, Damage]]:
         """Folder name of every damaged block, and what is wrong."""
-        field = FieldRecord.unpack(self._bucket.read([f"{self._place}/{DOCUMENT}"])[0], self._folder)
+        field = self._field()
         blocks = self._blocks()
         chunks = Chunks(self._bucket, self._folder, field.name, check=True)
         tables: list[tuple[str, KeyTable]] = []
