@@ -75,14 +75,19 @@ class FieldSpec:
             raise ConfigError(f"a field spec holds exactly {', '.join(sorted(names))}; absent or unknown: {wrong}")
         return cls(**values)
 
+    def differences(self, other: "FieldSpec") -> list[str]:
+        """One clause per field that differs, such as ``pooling is 'mean', not 'cls'``: the own value first."""
+        ours, theirs = self.to_dict(), other.to_dict()
+        return [f"{name} is {ours[name]!r}, not {theirs[name]!r}" for name in ours if ours[name] != theirs[name]]
+
     def require_same(self, other: "FieldSpec", name: str) -> None:
         """Raises SpecMismatchError, naming every difference, unless ``other`` is the spec of the field ``name``."""
-        ours, theirs = self.to_dict(), other.to_dict()
-        if differing := [name for name in ours if ours[name] != theirs[name]]:
+        if clauses := self.differences(other):
             remedy = "write these vectors to a field of another name"
             if UNKNOWN in (self.revision, other.revision):
                 remedy = UNKNOWN_REMEDY
-            elif differing == ["dtype"]:
+            elif self.dtype != other.dtype and len(clauses) == 1:
                 remedy = f"store them as the field does (--dtype {self.dtype})"
-            clauses = "; ".join(f"{each} is {ours[each]!r}, not {theirs[each]!r}" for each in differing)
-            raise SpecMismatchError(f"field {name!r} exists with another spec: in the store {clauses}; {remedy}")
+            raise SpecMismatchError(
+                f"field {name!r} exists with another spec: in the store {'; '.join(clauses)}; {remedy}"
+            )
