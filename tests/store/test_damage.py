@@ -49,7 +49,7 @@ def look_at(path, repair):
 
 
 def look_at_all(template, folder, backend, seed, count):
-    """One process for all cases, so that a crash is seen from outside; the file ``case`` tells the last one."""
+    """One process for all cases, so that a crash is seen from outside; the file ``case`` names the last one."""
     for number, (path, rng) in enumerate(cases(template, folder, seed, count)):
         if backend == "pages":
             way = damage_file(path / "fields" / "f" / "data.mdb", rng)
