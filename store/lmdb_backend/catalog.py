@@ -159,7 +159,7 @@ class Catalog:
 
     def values_of(self, block: int) -> NDArray[np.int64]:
         """Head and chunks of a block by its number."""
-        return int(self.first_chunk[block]) - 1 + np.arange(len(self.blocks[block].pages))
+        return self.first_chunk[block] - 1 + np.arange(len(self.blocks[block].pages), dtype=np.int64)
 
     def keys_of(self, transaction: Any, block: int) -> list[str]:
         """Keys of a block by its number. Raises DamagedBlockError."""

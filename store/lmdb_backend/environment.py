@@ -78,12 +78,12 @@ class Environment(ValueFile):
                     **engine,  # type: ignore[arg-type]
                 )
             except (MemoryError, lmdb.Error) as error:
-                limited = isinstance(error, MemoryError) or error.code == errno.ENOMEM
-                if isinstance(error, lmdb.Error) and (not limited or size < 2**27):
+                if size >= 2**27 and (isinstance(error, MemoryError) or error.code == errno.ENOMEM):
+                    size //= 2  # address space is limited here
+                elif isinstance(error, lmdb.Error):
                     raise self.translated(error) from error
-                if size < 2**27:
+                else:
                     raise
-                size //= 2  # address space is limited here
 
     def _can_lock(self) -> bool:
         file = self.folder / "lock.mdb"
