@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 ABSENT = -1
+ROW_MASK = 0xFFFFFFFF
+"""A place is a block's number times 2^32 plus a row."""
 MERGE_RATIO = 8
 MAX_ROWS = 2**24
 """Tables are not merged beyond this size (about 0.5 GB), so that no merge needs much memory."""
@@ -21,6 +23,11 @@ _NEXT = np.arange(1, 5)
 
 Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
+
+
+def places_of(block: int, count: int) -> Places:
+    """Places of the rows of a block."""
+    return (block << 32) + np.arange(count, dtype=np.int64)
 
 
 def directory_bits(count: int) -> int:
@@ -127,22 +134,17 @@ def _buckets(first: NDArray[np.uint64], bits: int) -> Places:
 
 
 def locate_in(tables: Sequence[KeyTable], hashes: Hashes) -> Places:
-    """Places (n,) int64 of hashes (n, 2) in several tables, searched in the order given."""
+    """Places (n,) int64 of hashes (n, 2) in several tables; the largest is searched first, as it holds most keys."""
     if len(tables) == 1:
         return tables[0].locate(hashes)
     found = np.full(len(hashes), ABSENT, np.int64)
     todo = np.arange(len(hashes))
-    for table in tables:
+    for table in sorted(tables, key=len, reverse=True):
         found[todo] = table.locate(hashes[todo])
         todo = todo[found[todo] == ABSENT]
         if not len(todo):
             break
     return found
-
-
-def largest_first(tables: Sequence[KeyTable]) -> list[KeyTable]:
-    """Tables in the order in which a lookup finds most keys soonest."""
-    return sorted(tables, key=len, reverse=True)
 
 
 def num_to_merge(counts: Sequence[int], new: int) -> int:

@@ -17,14 +17,13 @@ from store.core.batch import split_keys
 from store.core.contract import dropped
 from store.core.dtypes import row_bytes
 from store.core.naming import folder_name
-from store.index.keytable import KeyTable, Places, table_bytes
+from store.index.keytable import ROW_MASK, KeyTable, Places, places_of, table_bytes
 from store.lmdb_backend import layout
 from store.lmdb_backend.environment import Environment
 from store.lmdb_backend.layout import BlockRecord, FieldRecord, Segment, ValueHeader
 from store.lmdb_backend.registry import environment
 from store.lmdb_backend.values import ValueFile
 
-ROW_MASK = 0xFFFFFFFF
 _NONE = np.zeros(0, np.int64)
 _NO_CHUNK = 2**62
 """Larger than the number of any chunk, so that a damaged index that leads to a dropped block is noticed."""
@@ -233,11 +232,6 @@ class CatalogCache:
 def segment_header(segment: Segment) -> ValueHeader:
     """The header that a segment of the index must have."""
     return ValueHeader(segment.number, layout.HEAD, segment.count, table_bytes(segment.count))
-
-
-def places_of(block: int, count: int) -> Places:
-    """Places of the rows of a block."""
-    return (block << 32) + np.arange(count, dtype=np.int64)
 
 
 def read_blocks(

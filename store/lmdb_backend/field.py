@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from store.core.contract import Backend, Field, no_block
 from store.core.process import PerProcess
 from store.core.snapshot import Snapshot
-from store.index.keytable import Places, largest_first, locate_in
-from store.lmdb_backend.catalog import ROW_MASK, Catalog, CatalogCache
+from store.index.keytable import ROW_MASK, Places, locate_in
+from store.lmdb_backend.catalog import Catalog, CatalogCache
 from store.lmdb_backend.environment import Reading
 
 N = TypeVar("N", bound=np.generic)
@@ -53,7 +53,7 @@ class CatalogSnapshot(Snapshot):
             raise no_block(self._catalog.record.name, block, len(self._catalog.numbers)) from None
 
     def locate(self, hashes: NDArray[np.uint64]) -> Places:
-        return locate_in(largest_first(self._catalog.tables), hashes)
+        return locate_in(self._catalog.tables, hashes)
 
     def take_rows(self, places: Places, out: NDArray[Any]) -> None:
         if not len(places):

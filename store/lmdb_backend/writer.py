@@ -17,9 +17,9 @@ from store.core.batch import Batch
 from store.core.contract import Writer
 from store.core.process import PerProcess
 from store.core.spec import FieldSpec
-from store.index.keytable import KeyTable, largest_first, locate_in, num_to_merge
+from store.index.keytable import KeyTable, locate_in, num_to_merge, places_of
 from store.lmdb_backend import layout
-from store.lmdb_backend.catalog import CatalogCache, places_of, read_record, segment_header
+from store.lmdb_backend.catalog import CatalogCache, read_record, segment_header
 from store.lmdb_backend.environment import Environment, page_of
 from store.lmdb_backend.layout import BlockRecord, FieldRecord, Segment, ValueHeader
 
@@ -73,7 +73,7 @@ class LmdbWriter(PerProcess[CatalogCache], Writer):
         if batch.block in catalog.numbers:
             batch.require_same_content(self.name, catalog.blocks[catalog.numbers[batch.block]].content_digest)
             return False
-        places = locate_in(largest_first(catalog.tables), batch.hashes)
+        places = locate_in(catalog.tables, batch.hashes)
         batch.require_new_keys(self.name, places, lambda place: catalog.blocks[place >> 32].name)
         record = catalog.record
         number = record.next_block

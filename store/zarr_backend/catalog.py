@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from store.common.errors import DamagedFieldError
 from store.core.contract import no_block
 from store.index.hashing import key_hashes
-from store.index.keytable import KeyTable, num_to_merge
+from store.index.keytable import KeyTable, num_to_merge, places_of
 from store.zarr_backend.bucket import Bucket, Listing
 from store.zarr_backend.chunks import Chunks
 from store.zarr_backend.documents import DOCUMENT, BlockRecord
 
-ROW_MASK = 0xFFFFFFFF
 _INDEXED_AT_ONCE = 64
 """Blocks whose keys are read together."""
 
@@ -107,7 +106,7 @@ class Catalog:
             encoded = [key for keys in self.chunks.keys(part) for key in keys]
             if not encoded:
                 continue
-            places = [(first + start + i << 32) + np.arange(r.count, dtype=np.int64) for i, r in enumerate(part)]
+            places = [places_of(first + start + i, record.count) for i, record in enumerate(part)]
             table = KeyTable.build(key_hashes(encoded), np.concatenate(places))
             kept = len(tables) - num_to_merge([len(t) for t in tables], len(table))
             tables = [*tables[:kept], KeyTable.merge([*tables[kept:], table])]

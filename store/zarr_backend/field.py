@@ -9,9 +9,9 @@ from store.core.contract import Backend, Field, dropped
 from store.core.process import PerProcess
 from store.core.snapshot import Snapshot
 from store.core.spec import FieldSpec
-from store.index.keytable import ABSENT, Places, largest_first, locate_in
+from store.index.keytable import ABSENT, ROW_MASK, Places, locate_in, places_of
 from store.zarr_backend.bucket import Bucket
-from store.zarr_backend.catalog import ROW_MASK, Catalog, State
+from store.zarr_backend.catalog import Catalog, State
 from store.zarr_backend.documents import DOCUMENT, FieldRecord
 
 
@@ -41,14 +41,14 @@ class ZarrSnapshot(Snapshot):
 
     def block_places(self, block: str) -> Places:
         number, record = self._state.find(block, self._catalog.field)
-        return (number << 32) + np.arange(record.count, dtype=np.int64)
+        return places_of(number, record.count)
 
     def locate(self, hashes: NDArray[np.uint64]) -> Places:
-        places = locate_in(largest_first(self._state.tables), hashes)
+        places = locate_in(self._state.tables, hashes)
         if (places == ABSENT).any():
             known = self._state
             if self._newest() is not known:
-                places = locate_in(largest_first(self._state.tables), hashes)
+                places = locate_in(self._state.tables, hashes)
         return places
 
     def take_rows(self, places: Places, out: NDArray[Any]) -> None:

@@ -20,7 +20,7 @@ from store.core.naming import folder_name
 from store.core.process import PerProcess
 from store.core.spec import FieldSpec
 from store.index.hashing import checksum, key_hashes
-from store.index.keytable import KeyTable, largest_first, locate_in
+from store.index.keytable import KeyTable, locate_in
 from store.zarr_backend import documents
 from store.zarr_backend.bucket import Bucket, Data
 from store.zarr_backend.catalog import Catalog, State
@@ -70,7 +70,7 @@ class ZarrWriter(PerProcess[Catalog], Writer):
         if (number := before.numbers.get(folder)) is not None:
             batch.require_same_content(self.name, before.records[number].digest)
             return False
-        places = locate_in(largest_first(before.tables), batch.hashes)
+        places = locate_in(before.tables, batch.hashes)
         batch.require_new_keys(self.name, places, lambda place: before.records[place >> 32].name)
         record = self._write_data(batch)
         block, data = f"{self._place}/blocks/{folder}", f"{self._place}/data/{record.data}"
