@@ -46,8 +46,8 @@ class FieldInfo:
 
 def html_table(title: str, rows: Iterable[Sequence[object]]) -> str:
     """A title and a table in HTML, for notebooks; every text is escaped."""
-    lines = (
-        "".join(f"<td>{html.escape(f'{cell:,}' if type(cell) is int else str(cell))}</td>" for cell in row)
-        for row in rows
-    )
-    return f"<p>{html.escape(title)}</p><table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    lines = []
+    for row in rows:
+        cells = (f"{cell:,}" if type(cell) is int else str(cell) for cell in row)
+        lines.append(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>")
+    return f"<p>{html.escape(title)}</p><table>{''.join(lines)}</table>"
