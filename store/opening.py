@@ -1,9 +1,8 @@
 """Making and opening stores of both backends."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-from store.common.checked import InvalidDataError, parse_json
 from store.common.errors import ConfigError, FormatVersionError, StoreExistsError, StoreNotFoundError
 from store.common.files import make_folder
 from store.core.contract import Backend, Mode, Store
@@ -11,7 +10,7 @@ from store.lmdb_backend import layout
 from store.lmdb_backend import store as lmdb
 from store.zarr_backend import documents
 from store.zarr_backend import store as zarr
-from store.zarr_backend.bucket import Bucket, Data, LocalBucket
+from store.zarr_backend.bucket import Bucket, LocalBucket
 
 _VERSIONS = {layout.FORMAT: layout.VERSION, documents.FORMAT: documents.VERSION}
 _DOCUMENTS = ("store.json", documents.DOCUMENT)
@@ -94,7 +93,7 @@ def open(path: str | Path, mode: Mode = "r", check: bool = True) -> Store:
     place = _place(path)
     bucket = _bucket(place)
     document, attributes = bucket.read(_DOCUMENTS)
-    about = _about(document) if attributes is None else documents.attributes_of(attributes)
+    about = documents.json_object(document) if attributes is None else documents.attributes_of(attributes)
     form = about.get("format")
     if not isinstance(form, str) or (version := _VERSIONS.get(form)) is None:
         raise StoreNotFoundError(_nothing_at(place))
@@ -125,16 +124,6 @@ def _bucket(place: Path | str) -> Bucket:
     from store.zarr_backend.remote import RemoteBucket  # fsspec takes longer to import than all the rest
 
     return RemoteBucket(place)
-
-
-def _about(document: Data | None) -> dict[str, Any]:
-    """The content of a store.json; empty if it is none."""
-    if document is None or len(document) > documents.MAX_DOCUMENT_BYTES:
-        return {}
-    try:
-        return parse_json(document.tobytes(), dict[str, Any], "store.json")
-    except InvalidDataError:
-        return {}
 
 
 def _nothing_at(place: Path | str) -> str:

@@ -37,6 +37,7 @@ _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 _DRAINED_BYTES = 2**16
 _MAX_MEMBER_BYTES = 2**36
 _MAX_EXTENDED_BYTES = 2**20
+_EXTENDED_TYPES = (b"x", b"g", b"X", tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 
 
@@ -190,18 +191,11 @@ class CheckedTarInfo(tarfile.TarInfo):
         info.size = size
         return info
 
-    def _proc_pax(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        self._require_short()
-        return cast(tarfile.TarInfo, cast(Any, super())._proc_pax(tar))
-
-    def _proc_gnulong(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        self._require_short()
-        return cast(tarfile.TarInfo, cast(Any, super())._proc_gnulong(tar))
-
-    def _require_short(self) -> None:
-        """An extended header is read into memory, whatever size it states."""
-        if not 0 <= self.size <= _MAX_EXTENDED_BYTES:
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        """Raises tarfile.ReadError for a large extended header: it is read into memory, whatever size it states."""
+        if self.type in _EXTENDED_TYPES and not 0 <= self.size <= _MAX_EXTENDED_BYTES:
             raise tarfile.ReadError(f"an extended header cannot have {self.size} bytes")
+        return cast(tarfile.TarInfo, cast(Any, super())._proc_member(tar))
 
 
 def require_whole(tar: tarfile.TarFile, info: tarfile.TarInfo) -> None:

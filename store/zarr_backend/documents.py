@@ -39,13 +39,19 @@ def group(attributes: dict[str, Any] | None = None) -> bytes:
 
 def attributes_of(data: Data | bytes) -> dict[str, Any]:
     """keyclip's attributes in a document; empty if it is no document of keyclip."""
-    if len(data) > MAX_DOCUMENT_BYTES:
+    outer = json_object(data).get("attributes")
+    ours = outer.get("keyclip") if isinstance(outer, dict) else None
+    return ours if isinstance(ours, dict) else {}
+
+
+def json_object(data: Data | bytes | None) -> dict[str, Any]:
+    """The json object in a file; empty if it is none or too large for a document."""
+    if data is None or len(data) > MAX_DOCUMENT_BYTES:
         return {}
     try:
-        ours = parse_json(bytes(data), dict[str, Any], "a document")["attributes"]["keyclip"]
-    except (InvalidDataError, KeyError, TypeError):
+        return parse_json(bytes(data), dict[str, Any], "a document")
+    except InvalidDataError:
         return {}
-    return ours if isinstance(ours, dict) else {}
 
 
 def sealed_group(record: Any) -> bytes:
@@ -105,13 +111,9 @@ class FieldRecord:
     name: str
     spec: FieldSpec
 
-    def pack(self) -> bytes:
-        """The group's document."""
-        return sealed_group(self)
-
     @classmethod
     def unpack(cls, data: Data | bytes | None, folder: str) -> Self:
-        """Inverse of :meth:`pack`, for the document in ``fields/`` and ``folder``.
+        """Inverse of :func:`sealed_group`, for the document in ``fields/`` and ``folder``.
 
         Raises:
             DamagedFieldError: it is not there, or not what was written for this folder.
@@ -162,13 +164,9 @@ class BlockRecord:
         """The content digest as bytes."""
         return bytes.fromhex(self.content_digest)
 
-    def pack(self) -> bytes:
-        """The group's document."""
-        return sealed_group(self)
-
     @classmethod
     def unpack(cls, data: Data | bytes, folder: str) -> Self:
-        """Inverse of :meth:`pack`, for the folder name of a block. Raises DamagedFieldError if it is not that."""
+        """Inverse of :func:`sealed_group`, for the folder name of a block. Raises DamagedFieldError."""
         record = unsealed(data, cls, f"the record of block {shown_name(folder)!r}")
         if folder_name(record.name) != folder:
             raise DamagedFieldError(f"the record of block {shown_name(folder)!r} belongs to block {record.name!r}")

@@ -39,7 +39,7 @@ class ZarrWriter(PerProcess[Catalog], Writer):
         self._path = path
         self._place = f"fields/{folder}"
         self._require_group("fields")  # the process that makes the store may not have written it yet
-        if not bucket.write_new(f"{self._place}/{DOCUMENT}", FieldRecord(name, spec).pack()):
+        if not bucket.write_new(f"{self._place}/{DOCUMENT}", documents.sealed_group(FieldRecord(name, spec))):
             self._read_spec().require_same(spec, name)
         for part in ("blocks", "data"):
             self._require_group(f"{self._place}/{part}")
@@ -74,7 +74,7 @@ class ZarrWriter(PerProcess[Catalog], Writer):
         batch.require_new_keys(self.name, places, lambda place: before.records[place >> 32].name)
         record = self._write_data(batch)
         block, data = f"{self._place}/blocks/{folder}", f"{self._place}/data/{record.data}"
-        if not self._bucket.write_new(f"{block}/{DOCUMENT}", record.pack()):
+        if not self._bucket.write_new(f"{block}/{DOCUMENT}", documents.sealed_group(record)):
             self._bucket.remove(data, DOCUMENT)
             after = catalog.refresh()
             batch.require_same_content(self.name, after.records[after.numbers[folder]].digest)
