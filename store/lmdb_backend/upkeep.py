@@ -36,9 +36,8 @@ class LmdbUpkeep(Upkeep):
         try:
             env = environment(self._folder)
         except FileNotFoundError:
-            if self._folder.exists():
-                raise lost_record(self._folder, "its data.mdb is not there") from None
-            return {}  # dropped meanwhile
+            self.exists()  # raises, unless the field was dropped meanwhile
+            return {}
         with env.read() as transaction:
             record = read_record(transaction, env)
         if record.dropped:
