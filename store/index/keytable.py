@@ -1,9 +1,8 @@
 """A table from key hashes to places, searched in bulk without a Python step per key.
 
-Rows ``(first, second, place)`` stand sorted by ``first``. A directory tells where the rows whose ``first`` begins with
-given bits start, so that a lookup touches one directory entry and about one row, wherever the key is and however many
-there are. ``first`` lies apart from the rest: between two gathers all of it has left the processor's caches, and most
-comparisons need no more.
+Rows ``(first, second, place)`` are sorted by ``first``. A directory holds, for every value of the upper bits of
+``first``, the row at which it starts, so that a lookup touches one directory entry and about one row, however many rows
+there are. ``first`` is an array of its own: most comparisons need nothing else, and it is cached the soonest.
 """
 
 from collections.abc import Sequence
@@ -14,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 ABSENT = -1
+ROW_MASK = 0xFFFFFFFF
+"""A place is a block's number times 2^32 plus a row."""
 MERGE_RATIO = 8
 MAX_ROWS = 2**24
 """Tables are not merged beyond this size (about 0.5 GB), so that no merge needs much memory."""
@@ -24,8 +25,13 @@ Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
 
+def places_of(block: int, count: int) -> Places:
+    """Places of the rows of a block."""
+    return (block << 32) + np.arange(count, dtype=np.int64)
+
+
 def directory_bits(count: int) -> int:
-    """Bits of ``first`` that the directory of ``count`` rows resolves: two to four entries for a row."""
+    """Bits of ``first`` that the directory of ``count`` rows distinguishes: two to four entries for a row."""
     return max(1, (count - 1).bit_length()) + 1
 
 
@@ -103,13 +109,13 @@ class KeyTable:
         return found
 
     def _look_further(self, first: NDArray[np.uint64], row: Places) -> Places:
-        """Of the rows after each ``row`` the one that has ``first``, if it is among the next few."""
+        """The row with ``first`` among the few rows after each ``row``; any row if there is none."""
         there = self.first.take(row[:, None] + _NEXT, mode="clip") == first[:, None]
         further: Places = row + 1 + there.argmax(axis=1)
         return further
 
     def _scan(self, hashes: Hashes, bucket: Places) -> Places:
-        """As :meth:`locate`, row after row to the buckets' ends: for keys that are absent or in crowded buckets."""
+        """As :meth:`locate`, row after row to the buckets' ends: for absent keys and crowded buckets."""
         found = np.full(len(hashes), ABSENT, np.int64)
         row, end = self.directory.take(bucket), self.directory.take(bucket + 1)
         todo = (row < end).nonzero()[0]
@@ -128,22 +134,17 @@ def _buckets(first: NDArray[np.uint64], bits: int) -> Places:
 
 
 def locate_in(tables: Sequence[KeyTable], hashes: Hashes) -> Places:
-    """Places (n,) int64 of hashes (n, 2) in several tables, searched in the order given."""
+    """Places (n,) int64 of hashes (n, 2) in several tables; the largest is searched first, as it holds most keys."""
     if len(tables) == 1:
         return tables[0].locate(hashes)
     found = np.full(len(hashes), ABSENT, np.int64)
     todo = np.arange(len(hashes))
-    for table in tables:
+    for table in sorted(tables, key=len, reverse=True):
         found[todo] = table.locate(hashes[todo])
         todo = todo[found[todo] == ABSENT]
         if not len(todo):
             break
     return found
-
-
-def largest_first(tables: Sequence[KeyTable]) -> list[KeyTable]:
-    """Tables in the order in which a lookup finds most keys soonest."""
-    return sorted(tables, key=len, reverse=True)
 
 
 def num_to_merge(counts: Sequence[int], new: int) -> int:
