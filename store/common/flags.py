@@ -74,7 +74,7 @@ def make_parser(config_type: type[Any], prog: str, parser: argparse.ArgumentPars
     for setting in settings:
         if setting.owner not in docs:
             docs[setting.owner] = field_docs(setting.owner)
-        text = docs[setting.owner].get(setting.name.rpartition(".")[2], "")
+        text = docs[setting.owner].get(setting.field, "")
         text = f"{' '.join(text.split())} ({_default(setting)})".replace("%", "%%")
         if setting.is_positional:
             nargs: Any = "*" if setting.is_many else ("?" if setting.default is not MISSING else None)

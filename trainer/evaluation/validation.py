@@ -25,12 +25,12 @@ from trainer.images.transform import BrokenImageError
 from trainer.model.adapter import Adapter
 from trainer.model.tower_base import Tower
 from trainer.objectives.gather import gather_rows
-from trainer.settings.config import ValidatedRunConfig
+from trainer.settings.config import EvalConfig
 
 
-def make_validation(config: ValidatedRunConfig, made_by: dict[str, str]) -> "Validation | None":
+def make_validation(config: EvalConfig, made_by: dict[str, str]) -> "Validation | None":
     """What the settings ask for; None where they ask for none."""
-    every, sets, path, field = config.eval_every, config.eval_sets, config.eval_store, config.eval_field
+    every, sets, path, field = config.every, config.sets, config.store, config.field
     if every is None or sets is None or path is None or field is None:
         return None
     return Validation(every, read_definitions(sets), Join(path, [field]), made_by)

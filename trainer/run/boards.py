@@ -1,24 +1,16 @@
-"""Where a run's numbers can be watched: TensorBoard always, Weights & Biases where a project is named."""
+"""Boards that show a run's numbers: TensorBoard always, Weights & Biases where a project is named."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
 from store.common.errors import ConfigError
 
 
-class Board(Protocol):
-    """Takes the numbers of a step."""
-
-    def add(self, step: int, values: Mapping[str, float]) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class TensorBoard:
-    """Event files in ``RUN/tensorboard``; what an earlier start wrote after ``first`` steps is superseded."""
+    """Event files in ``RUN/tensorboard``; events that an earlier start wrote after ``first`` steps are superseded."""
 
     def __init__(self, run: Path, first: int) -> None:
         self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=first + 1 if first else None)
@@ -32,7 +24,7 @@ class TensorBoard:
 
 
 class Wandb:
-    """A run of a Weights & Biases project. A continued run goes on under the id that ``RUN/wandb-id.txt`` holds.
+    """A run of a Weights & Biases project. A continued run keeps the id in ``RUN/wandb-id.txt``.
 
     Raises:
         ConfigError: the package is not installed, or the run cannot be started.
@@ -60,9 +52,6 @@ class Wandb:
         self._run.finish()
 
 
-def open_boards(run: Path, first: int, project: str | None, settings: Mapping[str, Any]) -> list[Board]:
+def open_boards(run: Path, first: int, project: str | None, settings: Mapping[str, Any]) -> list[TensorBoard | Wandb]:
     """The boards of a run that has done ``first`` steps."""
-    boards: list[Board] = [TensorBoard(run, first)]
-    if project is not None:
-        boards.append(Wandb(run, project, settings))
-    return boards
+    return [TensorBoard(run, first), *([Wandb(run, project, settings)] if project is not None else [])]

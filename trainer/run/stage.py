@@ -1,17 +1,25 @@
-"""What a training stage is to the loop: a module, its data, and what lives beside the module."""
+"""The interface between a training stage and the loop: a module, its data, and the state outside the module."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from trainer.data.loader import StreamedData, TrainingData
+from trainer.settings.config import RunConfig
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+class StageConfig(Protocol):
+    """The settings of a stage: a frozen dataclass with the settings of the run as a part."""
+
+    @property
+    def run(self) -> RunConfig: ...
+
+
 class Stage:
-    """Base of the stages; ``module(batch)`` returns ``(loss, report)``, both knowing no optimiser, rank or logger.
+    """Base of the stages; ``module(batch)`` returns ``(loss, report)`` and knows no optimiser, rank or logger.
 
     Attributes:
         name: as in ``python -m trainer NAME`` and in checkpoints.
@@ -26,7 +34,7 @@ class Stage:
     info: dict[str, Any]
 
     def to(self, device: torch.device) -> None:
-        """Move what lives beside the module (the engine moves the module)."""
+        """Move what is outside the module (the engine moves the module)."""
 
     def lr_scale(self, name: str) -> float:
         """The share of the learning rate that a parameter of the module gets."""
@@ -36,10 +44,10 @@ class Stage:
         """Called after every optimiser step that changed the weights."""
 
     def after_load(self, engine: Any) -> None:
-        """Called when the weights of a checkpoint have been put in place."""
+        """Called when the weights of a checkpoint are loaded."""
 
     def evaluate(self, step: int, last: bool, device: torch.device) -> dict[str, float]:
-        """What the run's evaluation sets say after ``step``: values by name; none where none is due. Collective."""
+        """The results on the run's evaluation sets after ``step``, by name; none where none is due. Collective."""
         return {}
 
     def extra_files(self) -> dict[str, dict[str, torch.Tensor]]:

@@ -12,7 +12,7 @@ from store.common.errors import ConfigError
 from tests.trainer.launching import ROOT
 from tools.bench.clip_shapes import CONTEXT_LENGTH, joint_width, save_clip
 from tools.bench.train import Config, bars, report
-from trainer.data.online import TextTeacher
+from trainer.model.text_teacher import TextTeacher
 from trainer.model.towers import load_image_tower
 
 

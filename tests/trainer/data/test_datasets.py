@@ -7,12 +7,14 @@ import pytest
 
 import store
 from store.common.errors import ConfigError, MissingKeysError
+from store.common.settings import build
 from tests.trainer.examples import CAPTION_DIM, JOINT_DIM, add_field, captions_of, write_shard
 from trainer.checkpoint.folder import plain, prepare, save_checkpoint
 from trainer.data.datasets import read_datasets
 from trainer.data.pairs import PairData
+from trainer.data.texts import VectorData
 from trainer.model.towers import load_image_tower
-from trainer.stage1 import Stage1Config, VectorData
+from trainer.stage1 import Stage1Config
 from trainer.stage2 import Stage2Config
 
 KEYS = [f"{i:09d}" for i in range(8)]  # in both datasets
@@ -50,15 +52,17 @@ def both(folder: Path, small: str = "", large: str = "") -> Path:
 
 def stage1(file: Path, **settings) -> Stage1Config:
     values = {"output": Path("run"), "fields": FIELDS, "teacher_fields": TEACHERS, "batch_size": 2}
-    return Stage1Config(datasets=file, **values | settings)
+    return build(Stage1Config, {"datasets": file, **values, **settings})
 
 
 def stage2(file: Path, clip: Path, **settings) -> Stage2Config:
-    return Stage2Config(datasets=file, clip=str(clip), **{"output": Path("run"), "fields": FIELDS} | settings)
+    return build(
+        Stage2Config, {"datasets": file, "clip": str(clip), "output": Path("run"), "fields": FIELDS, **settings}
+    )
 
 
 def pairs(config: Stage2Config) -> PairData:
-    return PairData(config, load_image_tower(config.clip))
+    return PairData(config.data, load_image_tower(config.clip), config.run.seed)
 
 
 def load(data, samples: list[int]):
@@ -79,7 +83,7 @@ def test_pairs_are_joined_by_dataset_and_key(folder, clip_folder):
 
 def test_vectors_are_joined_by_dataset_and_key(folder):
     """Samples stand in the store's order, which is backwards in the small one."""
-    batch = load(VectorData(stage1(both(folder))), [5, 1, 11, 3])
+    batch = load(VectorData(stage1(both(folder)).data), [5, 1, 11, 3])
     for at, (name, key) in enumerate([("large", 1), ("small", 2), ("large", 7), ("small", 0)]):
         opened = store.open(folder / f"{name}.store")
         for view in range(2):
@@ -99,8 +103,8 @@ def test_each_dataset_has_its_own_weight_fields_and_key_list(folder, clip_folder
         {"without image": 0, "without a vector": 0},
         {"without image": 0, "not in the key list": 3, "without a vector": 0},
     ]
-    assert [part.join.fields for part in data.datasets] == [FIELDS, ("llm/long",)]
-    assert [part.pairing.bounds.tolist() for part in data.datasets] == [[0.25], []]
+    assert [part.join.fields for part in data.parts] == [FIELDS, ("llm/long",)]
+    assert [part.bounds.tolist() for part in data.parts] == [[0.25], []]
 
 
 def test_missing_vectors_are_counted_per_dataset(folder, clip_folder):
@@ -113,7 +117,7 @@ def test_missing_vectors_are_counted_per_dataset(folder, clip_folder):
 
 def test_flags_make_one_dataset_named_by_its_store(folder):
     config = stage1(None, store=folder / "large.store")
-    assert [(part.name, part.weight) for part in config.data] == [("large", 1.0)]
+    assert [(part.name, part.weight) for part in config.data.data] == [("large", 1.0)]
 
 
 def test_a_store_that_several_datasets_share_may_stand_in_its_flag(folder, clip_folder):

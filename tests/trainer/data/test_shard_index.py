@@ -27,14 +27,14 @@ def test_the_indexed_bytes_are_those_that_tarfile_reads(tmp_path):
     assert index.keys.tolist() == [b"c", b"a", b"b"]  # the shard's own order, not sorted
     assert members_of(shard, index.image) == images
     assert members_of(shard, index.json) == jsons
-    assert index.num_without_image == 0
+    assert index.shards.tolist() == [[3, 0]]
 
 
 def test_samples_without_an_image_are_counted_and_those_without_json_marked(tmp_path):
     members = [("a.json", b"{}"), ("b.JPG", b"image"), ("c.txt", b"text"), ("d.png", b"other"), ("d.json", b"{1}")]
     index = index_shard(write_tar(tmp_path / "a.tar", members), tmp_path / "cache")
     assert index.keys.tolist() == [b"b", b"d"]
-    assert index.num_without_image == 2
+    assert index.shards.tolist() == [[2, 2]]
     assert index.json[0].tolist() == [0, 0]
     assert index.json[1, 1] == 3
 

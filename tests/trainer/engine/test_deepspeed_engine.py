@@ -1,7 +1,6 @@
 """Optimiser settings by hand: which parameters decay, and the learning rate of every step."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +8,11 @@ import torch
 from store.common.errors import ConfigError
 from trainer.engine.deepspeed_engine import float32_copies, learning_rate_at, parameter_groups
 from trainer.model.adapter import Adapter
-from trainer.settings.config import RunConfig
+from trainer.settings.config import OptimConfig
 
 
-def make_config(**settings) -> RunConfig:
-    return RunConfig(**{"output": Path("run"), "learning_rate": 1.0, **settings})
+def make_config(**settings) -> OptimConfig:
+    return OptimConfig(**{"learning_rate": 1.0, **settings})
 
 
 def test_matrices_decay_and_biases_norms_and_the_temperature_do_not():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from store.common.errors import ConfigError
+from store.common.settings import build
 from tests.trainer.conftest import KEYS
 from trainer.data.order import Source, describe, key_digests
 from trainer.run.resume import require_same_keys, require_same_samples
@@ -130,5 +131,8 @@ def test_a_run_does_not_go_on_with_as_many_but_other_samples(store_path):
     for other in (["a", "b", "d"], ["b", "a", "c"], ["ab", "c", ""]):
         with pytest.raises(ConfigError, match="dataset 'cc3m' has other samples, or the same in another order, than"):
             require_same_keys(began, digests(other), Path("step-00000500"))
-    config = Stage1Config(output=Path("run"), store=store_path, fields=("llm/short",), teacher_fields=("clip/short",))
+    config = build(
+        Stage1Config,
+        {"output": Path("run"), "store": store_path, "fields": ("llm/short",), "teacher_fields": ("clip/short",)},
+    )
     assert key_digests(Stage1(config).data.sources) == {"captions": digests(KEYS)["cc3m"]}
