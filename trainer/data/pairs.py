@@ -151,8 +151,4 @@ class PairData(Several[PairDataset]):
         caption_BD = empty_batch(num_kept, self.join.dim, dtype=self.dtype)
         for part, at, rows in self.divided(samples[kept]):
             caption_BD.numpy()[at] = part.vectors(rows.tolist(), draws[kept][at])
-        return {
-            "image": image_BCHW[:num_kept],
-            "caption": caption_BD,
-            "left_out": {BROKEN: len(samples) - num_kept},
-        }
+        return {"image": image_BCHW[:num_kept], "caption": caption_BD, "left_out": {BROKEN: len(samples) - num_kept}}

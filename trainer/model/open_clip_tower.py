@@ -94,7 +94,7 @@ def transform_of(settings: dict[str, Any], clip: str) -> ImageTransform:
     mode, resample = settings["resize_mode"], _FILTERS.get(settings["interpolation"], Image.Resampling.BICUBIC)
     if len(sides) > 1 or mode not in ("shortest", "squash"):
         raise ConfigError(
-            f"{clip!r} sees images of {size} pixels, resized by {mode!r}; expected square ones, not padded"
+            f"{clip!r} takes images of {size} pixels, resized by {mode!r}; expected square ones, not padded"
         )
     return ImageTransform(
         size=int(sides.pop()),

@@ -1,12 +1,12 @@
-"""Named recipes: settings per stage, for ``--recipe NAME``. Paths and fields are given beside it; flags override it.
+"""Named recipes: settings per stage, for ``--recipe NAME``. Paths and fields are given by flags, which override it.
 
 ``proclip-3m`` and its family are the paper's runs (ProCLIP, arXiv 2510.18795 v3, table 8 in the appendix). A name is
 ``METHOD-SIZE[-TOWER][-12blocks]``: ``proclip-3m`` tunes CLIP ViT-L/14 with an adapter of 4 blocks on CC3M,
 ``llm2clip-15m-vitb32-12blocks`` ViT-B/32 without stage 1 and self-distillation, with 12 blocks, on CC3M and CC12M. The
 paper gives every size the same settings; the data are named by flags. ``SETTINGS`` says where each value comes from.
 
-The paper's figures to compare with (ViT-L/14, 3M): Flickr30k R@1 92.8 / 81.1, COCO 66.4 / 51.9, zero-shot average over
-11 sets 64.9; 1.5 hours on 8 H100. This project has not run these recipes, since it has no such machine.
+The paper's results (ViT-L/14, 3M): Flickr30k R@1 92.8 / 81.1, COCO 66.4 / 51.9, zero-shot average over 11 sets 64.9;
+1.5 hours on 8 H100. This project has not run these recipes, since it has no such machine.
 """
 
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ def _demo() -> Recipe:
 
 
 def _photos() -> Recipe:
-    """``keyclip demo`` on small photos such as Flickr8k's, likewise."""
+    """``keyclip demo`` on small photos such as Flickr8k's: a small CLIP, minutes on 2 CPU ranks."""
     bookkeeping = {"workers": 0, "log_every": 5, "checkpoint_every": 50}
     return {
         "pretrain": {"batch_size": 128, "learning_rate": 1e-3, "warmup_steps": 50, "patch_size": 16, **bookkeeping},
@@ -146,13 +146,13 @@ def recipe_settings(name: str, stage: str) -> dict[str, Any]:
 
 
 def describe_names() -> str:
-    """How recipes are called, in one line."""
+    """The names of the recipes, in one line."""
     towers = "|".join(tower for tower in TOWERS if tower != DEFAULT_TOWER)
     return f"demo, photos and {'|'.join(METHODS)}-{'|'.join(SIZES)}[-{towers}][-{DEEP}], such as proclip-3m"
 
 
 def describe() -> str:
-    """The recipes and where the values of the paper's runs come from, as text for people."""
+    """The recipes and the sources of the values of the paper's runs, as text for people."""
     rows = [("setting", "stage 1", "stage 2", "source")]
     rows += [(s.name, _shown(s.stage1), _shown(s.stage2), s.source) for s in SETTINGS]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
