@@ -63,8 +63,7 @@ def _fill(folder: Path, clip: str, checkpoint: Path) -> None:
 def load_adapter(folder: Path | str) -> Adapter:
     """The adapter of an exported folder, ready to map caption vectors (n, D) to joint features (n, E).
 
-    Raises:
-        CheckpointError: no export there, or of a format that this version does not read.
+    Raises: CheckpointError: no export there, or of a format that this version does not read.
     """
     what = f"export {str(folder)!r}"
     try:

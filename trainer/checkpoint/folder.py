@@ -91,8 +91,7 @@ def prepare(run: Path, stage: str, config: Any) -> None:
 
     The settings of a start without a checkpoint do not count: it may have failed because of the one that changed.
 
-    Raises:
-        ConfigError: the folder holds a run of another stage or with other settings, or other files.
+    Raises: ConfigError: the folder holds a run of another stage or with other settings, or other files.
     """
     settings = {"stage": stage, **plain(config)}
     file = run / "config.json"

@@ -30,8 +30,7 @@ def from_llm2clip(weights: dict[str, torch.Tensor]) -> Adapter:
 
     Other weights in it are ignored.
 
-    Raises:
-        CheckpointError: there is no such adapter in it.
+    Raises: CheckpointError: there is no such adapter in it.
     """
     theirs = {
         PREFIX + rest: value for name, value in weights.items() for _, mark, rest in [name.partition(MARK)] if mark
@@ -93,8 +92,7 @@ def read_weights(file: Path) -> dict[str, torch.Tensor]:
 
     PyTorch files may hold them under ``state_dict``, ``model`` or ``module``, as training scripts write them.
 
-    Raises:
-        CheckpointError: the file cannot be read, or would run code.
+    Raises: CheckpointError: the file cannot be read, or would run code.
     """
     if not file.is_file():
         raise CheckpointError(f"{str(file)!r} cannot be read as weights: it is not a file")

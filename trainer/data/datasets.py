@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import yaml
@@ -96,8 +96,7 @@ class DataConfig:
 def read_datasets(file: Path, common: Mapping[str, Any]) -> list[Dataset]:
     """The datasets of a YAML file; ``common`` holds the settings that an entry may leave out.
 
-    Raises:
-        ConfigError: the file cannot be read, or an entry is not as expected; names file, dataset and setting.
+    Raises: ConfigError: the file cannot be read, or an entry is not as expected; names file, dataset and setting.
     """
     try:
         entries = load_yaml(read_text(file, f"the datasets of {str(file)!r}"))
@@ -122,15 +121,16 @@ def _dataset(where: str, name: str, entry: Any, common: Mapping[str, Any]) -> Da
     return Dataset(name=name, **merged)
 
 
-class Part(Protocol):
+class Part:
     """The samples of one dataset; ``join`` finds their caption vectors."""
 
-    name: str
-    join: Join
+    def __init__(self, dataset: Dataset) -> None:
+        self.name, self.weight, self.join = dataset.name, dataset.weight, Join(dataset.store, dataset.fields)
 
     @property
     def source(self) -> Source:
-        """Number and weight of its samples."""
+        """Number and weight of the samples."""
+        raise NotImplementedError
 
 
 P = TypeVar("P", bound=Part)
@@ -139,14 +139,12 @@ P = TypeVar("P", bound=Part)
 class Several(Generic[P]):
     """One or several datasets as one sequence of samples, numbered dataset by dataset.
 
-    Attributes:
-        parts: the datasets.
-        join: of the first dataset; the vectors of all are of one model.
-        dtype: the torch dtype that holds the vectors of all datasets as they are stored.
+    ``join`` is of the first dataset, ``dtype`` holds the vectors of all as they are stored.
+
+    Raises: ConfigError: the datasets hold vectors of different models.
     """
 
     def __init__(self, parts: Sequence[P]) -> None:
-        """Raises: ConfigError: the datasets hold vectors of different models."""
         self.parts, self.join = parts, parts[0].join
         require_one_model({part.name: part.join for part in parts})
         self.dtype = batch_dtype(*(part.join.dtype for part in parts))
@@ -168,8 +166,7 @@ class Several(Generic[P]):
 def joined_samples(dataset: Dataset, join: Join, missing: Missing) -> ShardSamples:
     """The samples of a dataset's shards that have a vector in every field of ``join``.
 
-    Raises:
-        MissingKeysError: some have none and ``missing`` is ``"error"``.
+    Raises: MissingKeysError: some have none and ``missing`` is ``"error"``.
     """
     samples = ShardSamples(dataset.shards, dataset.keys, show_progress=True)
     samples.keep(join.covered(samples.keys, missing), NO_VECTOR)

@@ -16,11 +16,7 @@ STREAMED = (
 
 
 class EpochCounts:
-    """Samples left out as they were loaded, epoch by epoch.
-
-    Args:
-        row: the log's last line before the run continued, whose counts are continued.
-    """
+    """Samples left out as they were loaded, epoch by epoch; ``row`` is the log's last line before a run continued."""
 
     def __init__(self, plan: Plan, sources: Sequence[Source], row: Mapping[str, Any] | None = None) -> None:
         self.plan, self.sources = plan, sources

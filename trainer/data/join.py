@@ -61,8 +61,7 @@ class Join:
     def covered(self, keys: Sequence[str] | np.ndarray, missing: Missing) -> np.ndarray:
         """Which keys, given as text or as (n,) UTF-8 byte strings, have a vector in every field: (n,) bool.
 
-        Raises:
-            MissingKeysError: some have none and ``missing`` is ``"error"``; names the field and the first keys.
+        Raises: MissingKeysError: some have none and ``missing`` is ``"error"``; names the field and the first keys.
         """
         covered = np.ones(len(keys), dtype=bool)
         for name, field in zip(self.fields, self._fields, strict=True):

@@ -30,15 +30,10 @@ class TrainingData(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One loader process's part of streamed data.
+    """One loader process's part of streamed data: process ``number`` of the ``of`` processes of all ranks.
 
-    Attributes:
-        number: of the process, among the ``of`` processes of all ranks.
-        of: number of processes.
-        seed: of the run.
-        first_step: with which the run begins or continues.
-        epochs_done: before that step, with fractions.
-        batch_size: samples of a micro-batch.
+    ``first_step`` is the step with which the run begins or continues, ``epochs_done`` are the epochs before it, with
+    fractions, ``batch_size`` are the samples of a micro-batch.
     """
 
     number: int
@@ -66,24 +61,19 @@ class StreamedData(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the samples of an epoch are divided into steps.
-
-    Attributes:
-        num_samples: samples of an epoch.
-        batch_size: samples of a step over all ranks.
-        steps_per_epoch: whole batches in an epoch.
-        remainder: samples at the end of each epoch's order that fill no batch; other ones in every epoch.
-    """
+    """How the ``num_samples`` of an epoch are divided into steps of ``batch_size`` samples over all ranks."""
 
     num_samples: int
     batch_size: int
 
     @property
     def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
         return self.num_samples // self.batch_size
 
     @property
     def remainder(self) -> int:
+        """Samples at the end of each epoch's order that fill no batch; other ones in every epoch."""
         return self.num_samples % self.batch_size
 
 

@@ -18,23 +18,19 @@ def generator(seed: int, *stream: int) -> np.random.Generator:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One dataset's part in an epoch.
-
-    Attributes:
-        name: of the dataset, for people.
-        shard_sizes: number of samples in each shard (or other unit that is read together).
-        weight: how often an epoch takes a sample: 1 once, 2 twice, 0.5 every other epoch.
-        left_out: number of the dataset's samples that are left out, by reason.
-        streamed: its shards cannot be addressed by sample, so ``shard_sizes`` holds one estimate for all of them.
-        keys: the samples' keys, (n,) UTF-8 byte strings in the order of their numbers; None where they are not known.
-    """
+    """One dataset's part in an epoch."""
 
     name: str
     shard_sizes: Sequence[int]
+    """Number of samples in each shard (or other unit that is read together)."""
     weight: float = 1.0
+    """How often an epoch takes a sample: 1 once, 2 twice, 0.5 every other epoch."""
     left_out: Mapping[str, int] = field(default_factory=dict)
+    """Number of the dataset's samples that are left out, by reason."""
     streamed: bool = False
+    """Its shards cannot be addressed by sample, so ``shard_sizes`` holds one estimate for all of them."""
     keys: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """The samples' keys, (n,) UTF-8 byte strings in the order of their numbers; None where they are not known."""
 
     @property
     def num_samples(self) -> int:

@@ -12,8 +12,8 @@ import torch
 
 from store.common.errors import CaptionFieldError, ConfigError
 from store.sources.shards import caption_at
-from trainer.data.datasets import DataConfig, Dataset, Several, joined_samples
-from trainer.data.join import Join, Missing
+from trainer.data.datasets import DataConfig, Dataset, Part, Several, joined_samples
+from trainer.data.join import Missing
 from trainer.data.order import Source, generator
 from trainer.data.samples import BROKEN, broken_message
 from trainer.data.shared_batches import empty_batch
@@ -51,12 +51,12 @@ class PairConfig(DataConfig):
         return replace(tower.transform, min_scale=self.min_crop)
 
 
-class Pairing:
+class Pairing(Part):
     """What makes pairs of one dataset's samples, however they are read: images augmented, vectors joined by key."""
 
     def __init__(self, dataset: Dataset, config: PairConfig, transform: ImageTransform) -> None:
-        self.name, self.weight, self.config, self.transform = dataset.name, dataset.weight, config, transform
-        self.join = Join(dataset.store, dataset.fields)
+        super().__init__(dataset)
+        self.config, self.transform = config, transform
         weights = np.array(dataset.field_weights or [1.0] * len(dataset.fields))
         self.bounds = np.cumsum(weights)[:-1] / weights.sum()
 
@@ -80,8 +80,7 @@ class Pairing:
 
         ``content`` returns the json of the sample at a row; None where the shard carries none.
 
-        Raises:
-            StaleCaptionError: the shard's caption is not the one that was embedded.
+        Raises: StaleCaptionError: the shard's caption is not the one that was embedded.
         """
         for which in np.unique(draws).tolist() if self.config.check_captions else ():
             rows = np.flatnonzero(draws == which).tolist()

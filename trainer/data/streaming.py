@@ -70,8 +70,7 @@ class StreamedDataset(Pairing):
     def samples(self, share: Share, number: int, left_out: Counter[str]) -> Iterator[_Sample]:
         """The samples of this share, pass after pass without end, counting the samples that are left out.
 
-        Raises:
-            ConfigError: a whole pass gives no sample.
+        Raises: ConfigError: a whole pass gives no sample.
         """
         own = generator(share.seed, _DIVISION, number).permutation(len(self.shards))[share.number :: share.of]
         first, begun = divmod(share.epochs_done * self.weight, 1)

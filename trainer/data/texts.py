@@ -11,7 +11,7 @@ import numpy as np
 import store
 from store.common.errors import ConfigError, StaleCaptionError
 from store.sources.keylist import read_key_list
-from trainer.data.datasets import DataConfig, Dataset, Several, joined_samples, require_one_model
+from trainer.data.datasets import DataConfig, Dataset, Part, Several, joined_samples, require_one_model
 from trainer.data.join import Join, Missing, keys_in_parts
 from trainer.data.order import Source
 from trainer.data.samples import NO_VECTOR
@@ -52,16 +52,11 @@ class TextConfig(DataConfig):
                 )
 
 
-class VectorDataset:
-    """The keys of one dataset that have vectors in all fields.
-
-    Attributes:
-        keys: (n,) UTF-8 byte strings.
-    """
+class VectorDataset(Part):
+    """The keys of one dataset that have vectors in all fields; ``keys`` are (n,) UTF-8 byte strings."""
 
     def __init__(self, dataset: Dataset, missing: Missing) -> None:
-        self.name, self.weight = dataset.name, dataset.weight
-        self.join = Join(dataset.store, dataset.fields)
+        super().__init__(dataset)
         self.teachers = Join(dataset.store, dataset.teacher_fields)
         for view, (field, teacher) in enumerate(zip(dataset.fields, dataset.teacher_fields, strict=True)):
             if self.join.caption_field(view) != self.teachers.caption_field(view):
@@ -99,11 +94,7 @@ class VectorDataset:
 
 
 class VectorData(Several[VectorDataset]):
-    """Caption vectors and teacher vectors by sample key, from stores alone.
-
-    Attributes:
-        teachers: the first dataset's join of teacher vectors.
-    """
+    """Caption vectors and teacher vectors by sample key, from stores alone; ``teachers`` is the first's join."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__([VectorDataset(dataset, config.missing) for dataset in config.data])
@@ -124,12 +115,11 @@ class VectorData(Several[VectorDataset]):
         return {"caption": caption_VBD, "teacher": teacher_VBE}
 
 
-class CaptionDataset:
+class CaptionDataset(Part):
     """The samples of one dataset's shards that have a vector in every field; only their json members are read."""
 
     def __init__(self, dataset: Dataset, missing: Missing) -> None:
-        self.name, self.weight = dataset.name, dataset.weight
-        self.join = Join(dataset.store, dataset.fields)
+        super().__init__(dataset)
         self.samples = joined_samples(dataset, self.join, missing)
 
     @property

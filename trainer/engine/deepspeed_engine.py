@@ -25,8 +25,7 @@ def start_ranks(threads: int | None) -> tuple[int, int, torch.device]:
 
     ``threads`` are the CPU threads of each rank; by default the cores divided by the ranks of this machine.
 
-    Raises:
-        ConfigError: the launcher's variables do not fit each other; PortInUseError: the port to meet at is taken.
+    Raises: ConfigError: the launcher's variables do not fit each other; PortInUseError: the port to meet at is taken.
     """
     import deepspeed
     from deepspeed.utils import logger
@@ -101,8 +100,7 @@ def make_engine(
 ) -> Any:
     """The DeepSpeed engine around a module whose forward returns ``(loss, report)``.
 
-    Raises:
-        ConfigError: the device cannot compute in fp16.
+    Raises: ConfigError: the device cannot compute in fp16.
     """
     import deepspeed
     from deepspeed.accelerator import get_accelerator

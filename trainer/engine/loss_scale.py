@@ -43,8 +43,7 @@ def take_step(engine: Any) -> bool:
     It does not between micro-batches, nor under fp16 where the gradient overflows on some rank: then nothing that
     follows the weights may move either.
 
-    Raises:
-        DivergedError: the gradient overflows though the scale cannot be lowered any more.
+    Raises: DivergedError: the gradient overflows though the scale cannot be lowered any more.
     """
     try:
         engine.step()

@@ -27,8 +27,7 @@ class PortInUseError(ConfigError):
 def prepare_environment() -> Ranks:
     """Set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT as torch reads them, whatever the launcher.
 
-    Raises:
-        ConfigError: the launcher's variables are no numbers, contradict each other, or name no place to meet.
+    Raises: ConfigError: the launcher's variables are no numbers, contradict each other, or name no place to meet.
     """
     ranks = Ranks.from_environment()
     if ranks.world_size == 1:

@@ -38,8 +38,7 @@ class BrokenImageError(KeyclipError, ValueError):
 def decode(payload: bytes) -> Image.Image:
     """The image as RGB, upright; see :func:`upright_rgb`.
 
-    Raises:
-        BrokenImageError: the bytes are no image, are truncated, or unpack to more than ``MAX_PIXELS`` pixels.
+    Raises: BrokenImageError: the bytes are no image, are truncated, or unpack to more than ``MAX_PIXELS`` pixels.
     """
     try:
         image: Image.Image = Image.open(io.BytesIO(payload))
@@ -54,8 +53,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     An EXIF orientation is applied, since captions describe the image as viewers show it. Transparency is dropped,
     greyscale of 16 bits keeps its upper 8, CMYK is converted without a colour profile.
 
-    Raises:
-        BrokenImageError: it cannot be decoded, or has more than ``MAX_PIXELS`` pixels.
+    Raises: BrokenImageError: it cannot be decoded, or has more than ``MAX_PIXELS`` pixels.
     """
     try:
         if image.width * image.height > MAX_PIXELS:
@@ -77,8 +75,7 @@ def decode_pixels(payload: bytes, least_side: int | None = None) -> np.ndarray:
     With ``least_side``, a plain JPEG may come scaled down by 2, 4 or 8 while decoding, its sides rounded up, as long
     as the shorter side keeps that many pixels. That is cheap, and close to averaging 2 x 2, 4 x 4 or 8 x 8 pixels.
 
-    Raises:
-        BrokenImageError: as :func:`decode`.
+    Raises: BrokenImageError: as :func:`decode`.
     """
     size = _plain_jpeg_size(payload)
     if size is None:

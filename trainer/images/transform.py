@@ -47,8 +47,7 @@ class ImageTransform:
     def train(self, payload: bytes, random: np.random.Generator) -> np.ndarray:
         """A random crop, resized: (C, H, W) uint8. The crop depends on ``random`` alone.
 
-        Raises:
-            BrokenImageError: the image cannot be decoded.
+        Raises: BrokenImageError: the image cannot be decoded.
         """
         least_crop = math.sqrt(self.min_scale * 3 / 4)  # of the image's shorter side; see _random_crop
         pixels_HWC = decode_pixels(payload, math.ceil(OVERSAMPLING * self.size / least_crop))
@@ -64,16 +63,14 @@ class ImageTransform:
     def evaluate(self, payload: bytes) -> np.ndarray:
         """The centre square, or the whole image squashed, resized to ``size``: (C, H, W) uint8.
 
-        Raises:
-            BrokenImageError: the image cannot be decoded.
+        Raises: BrokenImageError: the image cannot be decoded.
         """
         return self.evaluate_picture(Image.fromarray(decode_pixels(payload)))
 
     def evaluate_picture(self, image: Image.Image) -> np.ndarray:
         """:meth:`evaluate` of an image that Pillow has opened: (C, H, W) uint8.
 
-        Raises:
-            BrokenImageError: it cannot be decoded; Pillow opens truncated files.
+        Raises: BrokenImageError: it cannot be decoded; Pillow opens truncated files.
         """
         image = upright_rgb(image)
         if self.squash:
@@ -98,7 +95,7 @@ def _per_channel(values: tuple[float, ...], device: torch.device) -> torch.Tenso
 
 
 def _random_crop(size: tuple[int, int], min_scale: float, random: np.random.Generator) -> tuple[int, int, int, int]:
-    """A box of random area share in [min_scale, 1] and aspect ratio in [3/4, 4/3]; the centre if none fits in 10 tries."""
+    """A box of random area share in [min_scale, 1] and aspect ratio in [3/4, 4/3]; the centre after 10 failed tries."""
     width, height = size
     *tries, (x, y) = random.random((11, 2)).tolist()  # in [0, 1), in one call: 11 calls cost as much as resizing
     for share, shape in tries:

@@ -80,8 +80,7 @@ def restored_adapter(shape: object, weights: Mapping[str, torch.Tensor], what: s
 
     ``shape`` and ``weights`` are as the file holds them; ``what`` names the checkpoint or export, for errors.
 
-    Raises:
-        CheckpointError: the shape is none, or the weights are not of this shape.
+    Raises: CheckpointError: the shape is none, or the weights are not of this shape.
     """
     try:
         known = check(shape, AdapterShape, f"the adapter's shape in {what}")

@@ -71,8 +71,7 @@ class Lora:
 def add_lora(tower: ImageTower, lora: Lora) -> None:
     """Put LoRA's matrices into the tower and freeze everything else. A is drawn from torch's random state.
 
-    Raises:
-        ConfigError: PEFT is not installed, or a target is no linear layer of the blocks.
+    Raises: ConfigError: PEFT is not installed, or a target is no linear layer of the blocks.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -104,8 +103,7 @@ def _layers(tower: ImageTower, targets: tuple[str, ...] | None) -> list[str]:
 def weight_changes(weights: Mapping[str, torch.Tensor], lora: Lora) -> dict[str, torch.Tensor]:
     """What the matrices among ``weights`` add to the weights of their layers: ``{name of the weight: (O, I) float32}``.
 
-    Raises:
-        CheckpointError: there is an A without its B, or their shapes do not fit.
+    Raises: CheckpointError: there is an A without its B, or their shapes do not fit.
     """
     changes = {}
     for name, a_RI in weights.items():
@@ -124,8 +122,7 @@ def weight_changes(weights: Mapping[str, torch.Tensor], lora: Lora) -> dict[str,
 def merge_lora(tower: ImageTower, weights: Mapping[str, torch.Tensor], lora: Lora) -> None:
     """Add trained matrices to the weights of a plain tower.
 
-    Raises:
-        CheckpointError: they are not matrices for layers of this tower.
+    Raises: CheckpointError: they are not matrices for layers of this tower.
     """
     parameters = dict(tower.named_parameters())
     changes = weight_changes(weights, lora)

@@ -28,8 +28,7 @@ _DEFAULTS = {
 def load_transform(file: Path | None, image_size: int, family: str = "clip") -> ImageTransform:
     """The transform that one of :data:`FILES` describes; the family's own (clip, siglip, siglip2) without one.
 
-    Raises:
-        ConfigError: the file cannot be read, or asks for images that are not square.
+    Raises: ConfigError: the file cannot be read, or asks for images that are not square.
     """
     mean, std, resample, crop = _DEFAULTS.get(family, _CLIP)
     if file is None:

@@ -89,8 +89,7 @@ _FAMILIES: dict[str, tuple[str, type[ImageTower]]] = {
 def load_image_tower(clip: str) -> Tower:
     """Load the image tower of a CLIP, SigLIP or SigLIP2 of transformers, or of open_clip, in float32.
 
-    Raises:
-        ConfigError: no such folder or hub id, or it holds no such model.
+    Raises: ConfigError: no such folder or hub id, or it holds no such model.
     """
     if clip.startswith((BUILT_IN, HUB)):
         return load_open_clip_tower(clip)
@@ -140,8 +139,7 @@ def load_part(
 ) -> tuple[Any, Any]:
     """One tower of a model, and its config: ``part`` of ``config``, or ``config`` itself where the tower is alone.
 
-    Raises:
-        ConfigError: weights of the tower are absent.
+    Raises: ConfigError: weights of the tower are absent.
     """
     import transformers
 

@@ -87,8 +87,7 @@ class RanksDisagreeError(KeyclipError, RuntimeError):
 def require_same(value: int, what: str, remedy: str, device: torch.device) -> None:
     """Compare a value, within 64 bits, of all ranks. A collective call.
 
-    Raises:
-        RanksDisagreeError: some rank has another value; on every rank. The message says ``what`` and ``remedy``.
+    Raises: RanksDisagreeError: some rank has another value; on every rank. The message says ``what`` and ``remedy``.
     """
     if _is_alone():
         return

@@ -26,8 +26,7 @@ class TensorBoard:
 class Wandb:
     """A run of a Weights & Biases project. A continued run keeps the id in ``RUN/wandb-id.txt``.
 
-    Raises:
-        ConfigError: the package is not installed, or the run cannot be started.
+    Raises: ConfigError: the package is not installed, or the run cannot be started.
     """
 
     def __init__(self, run: Path, project: str, settings: Mapping[str, Any]) -> None:

@@ -82,8 +82,7 @@ class TrainingLog:
 
         ``report`` is of this rank, ``norm`` of the whole gradient, None where the engine knows it.
 
-        Raises:
-            DivergedError: a value is not finite.
+        Raises: DivergedError: a value is not finite.
         """
         values = torch.stack([value.detach().float().reshape(()) for value in report.values()])
         values = torch.cat([values, values.new_tensor([self.left_out[reason] for reason in LEFT_OUT])])

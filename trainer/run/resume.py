@@ -89,8 +89,7 @@ def require_same_samples(there: Mapping[str, Any] | None, here: Mapping[str, Any
 
     ``there`` and ``here`` describe the datasets, as ``trainer.data.order.describe`` does: in the checkpoint, and now.
 
-    Raises:
-        ConfigError: a dataset has another number of samples.
+    Raises: ConfigError: a dataset has another number of samples.
     """
     if there is None or here is None:
         return
@@ -109,8 +108,7 @@ def require_same_keys(there: Mapping[str, str] | None, here: Mapping[str, str], 
     ``there`` and ``here`` are digests of the datasets' keys: in the checkpoint (None in one of an earlier version), and
     now.
 
-    Raises:
-        ConfigError: a dataset has other keys.
+    Raises: ConfigError: a dataset has other keys.
     """
     for name, digest in here.items():
         if (there or {}).get(name, digest) != digest:

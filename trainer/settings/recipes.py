@@ -132,11 +132,7 @@ RECIPES = _all()
 
 
 def recipe_settings(name: str, stage: str) -> dict[str, Any]:
-    """The settings of a recipe for one stage.
-
-    Raises:
-        ConfigError: no such recipe, or it has no such stage.
-    """
+    """The settings of a recipe for one stage. Raises: ConfigError: no such recipe, or it has no such stage."""
     if name not in RECIPES:
         raise ConfigError(f"no recipe {name!r}; there are {describe_names()}")
     recipe = RECIPES[name]
