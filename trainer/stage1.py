@@ -55,7 +55,7 @@ class Stage1Config:
 class Stage1(Stage):
     """The adapter against CLIP's own text features."""
 
-    name = "stage1"
+    name, locked = "stage1", True
 
     def __init__(self, config: Stage1Config) -> None:
         clip, self.teacher = config.data.clip, None
@@ -70,11 +70,10 @@ class Stage1(Stage):
         shape = config.adapter
         self.adapter = Adapter(self.data.join.dim, teachers.dim, shape.num_blocks, shape.expansion)
         self.module = InheritanceObjective(self.adapter, config.structure, config.scaling, self.teacher)
-        self.validation = make_validation(config.eval, self.data.join.made_by)
-        self.tower = None
-        if self.validation is not None and clip is not None:
+        validation = make_validation(config.eval, self.data.join.made_by)
+        if validation is not None and clip is not None:
             require_teacher(clip, teachers.made_by, "the adapter of this run", "give that one")
-            self.tower = load_image_tower(clip)
+            self.evaluated = validation, load_image_tower(clip), self.adapter
         self.info = {
             "arm": config.arm or "stage1",
             "adapter": self.adapter.shape,
@@ -82,11 +81,6 @@ class Stage1(Stage):
             "teacher": teachers.made_by,
             "datasets": describe(self.data.sources),
         }
-
-    def evaluate(self, step: int, last: bool, device: torch.device) -> dict[str, float]:
-        if self.validation is None or self.tower is None or not self.validation.is_due(step, last):
-            return {}
-        return self.validation.measure(self.tower, self.adapter, device, locked=True)
 
     def to(self, device: torch.device) -> None:
         if self.teacher is not None:

@@ -20,7 +20,6 @@ from trainer.model.identity import require_teacher, revision_of
 from trainer.model.layers import layer_scale
 from trainer.model.lora import Lora, add_lora
 from trainer.model.teacher import Teacher
-from trainer.model.tower_base import ImageTower
 from trainer.model.towers import load_image_tower
 from trainer.objectives.contrastive import ContrastiveObjective, DistillConfig
 from trainer.run.stage import PRECISIONS, Stage
@@ -100,9 +99,13 @@ class Stage2(Stage):
         else:
             self.data = PairData(config.data, tower, config.run.seed)
         adapter = _start_adapter(config, self.data.join, tower.dim)
-        self.config, self.tower = config, tower
-        self.validation = make_validation(config.eval, self.data.join.made_by)
-        teacher = _make_teacher(config, tower.model)
+        self.locked = config.lock_image
+        if (validation := make_validation(config.eval, self.data.join.made_by)) is not None:
+            self.evaluated = validation, tower, adapter
+        teacher, distill = None, config.distill
+        if distill.lambda_reg and not config.lock_image:  # a locked tower cannot move away from its teacher
+            momentum = distill.ema_momentum if distill.teacher == "ema" else None
+            teacher = Teacher(tower.model, PRECISIONS[config.run.precision], momentum)
         self.lora = config.lora if config.lora.rank else None
         if self.lora is not None:
             add_lora(tower.model, self.lora)
@@ -111,8 +114,8 @@ class Stage2(Stage):
         elif config.gradient_checkpointing:
             tower.model.checkpoint_gradients()
         self._image_scale = layer_scale(tower.model, config.layer_decay)
-        self.module = self.objective = ContrastiveObjective(config.distill, adapter, tower, teacher)
-        self._averages = teacher is not None and config.distill.teacher == "ema"
+        self.module = self.objective = ContrastiveObjective(distill, adapter, tower, teacher)
+        self._averages = teacher is not None and distill.teacher == "ema"
         self.info = {
             "arm": config.arm or config.arm_by_settings(),
             "adapter": adapter.shape,
@@ -140,11 +143,6 @@ class Stage2(Stage):
     def after_load(self, engine: Any) -> None:
         self.objective.hold_logit_scale(engine)
 
-    def evaluate(self, step: int, last: bool, device: torch.device) -> dict[str, float]:
-        if self.validation is None or not self.validation.is_due(step, last):
-            return {}
-        return self.validation.measure(self.tower, self.objective.adapter, device, locked=self.config.lock_image)
-
     def extra_files(self) -> dict[str, dict[str, torch.Tensor]]:
         teacher = self.objective.teacher
         return {"teacher": teacher.state()} if teacher is not None and self._averages else {}
@@ -152,14 +150,6 @@ class Stage2(Stage):
     def load_extra_files(self, read: Callable[[str], dict[str, torch.Tensor]]) -> None:
         if self.objective.teacher is not None and self._averages:
             self.objective.teacher.load_state(read("teacher"))
-
-
-def _make_teacher(config: Stage2Config, tower: ImageTower) -> Teacher | None:
-    """A teacher that starts equal to the tower; None if nothing is distilled or the tower cannot move away from it."""
-    distill = config.distill
-    if not distill.lambda_reg or config.lock_image:
-        return None
-    return Teacher(tower, PRECISIONS[config.run.precision], distill.ema_momentum if distill.teacher == "ema" else None)
 
 
 def _start_adapter(config: Stage2Config, join: Join, dim_out: int) -> Adapter:

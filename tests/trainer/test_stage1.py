@@ -142,7 +142,7 @@ def test_stage_1_is_evaluated_only_beside_the_clip_of_its_teacher(clip_folder, t
     writer.commit("block", ["photos/1#0"], vectors("llm/eval", 1, CAPTION_DIM), store.caption_hashes(["a photo"]))
     more = {"eval_every": 1, "eval_sets": tmp_path / "sets.yaml", "eval_store": path, "eval_field": "llm/eval"}
     more |= {"fields": ("llm/short",), "teacher_fields": ("ours/short",)}
-    assert Stage1(make_config(path, clip=str(clip_folder), **more)).tower is not None
+    assert Stage1(make_config(path, clip=str(clip_folder), **more)).evaluated is not None
     with pytest.raises(ConfigError, match=r"the adapter of this run learned the text space of 'ours' .* another model"):
         Stage1(make_config(path, clip=str(tmp_path / "other"), **more))
 

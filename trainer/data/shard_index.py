@@ -1,8 +1,8 @@
 """Tars made addressable by sample: the places of each sample's image and json within its shard.
 
 An index is made by reading the member headers of a shard once, and cached under the shard's path, size and modification
-time. The indexes of all shards of a run are put together in one, whose arrays are mapped into memory: the ranks and
-loader workers of a machine share its pages. Only shards on a local file system can be addressed.
+time, as arrays that are mapped into memory: the ranks and loader workers of a machine share their pages. The indexes of
+all shards of a run are put together in one. Only shards on a local file system can be addressed.
 """
 
 import contextlib
@@ -13,7 +13,6 @@ import shutil
 import sys
 import tarfile
 import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -67,10 +66,7 @@ def index_samples(shards: Sequence[str], cache: Path | None = None, show_progres
         ) as bar:
             index = _put_together([index_shard(shard, cache) for shard in bar])
         _require_unique(index, shards)
-        with contextlib.suppress(OSError):  # without a cache each process has its own copy
-            _save_mapped(folder, index)
-            return _open(folder) or index
-        return index
+        return _save(folder, index)
 
 
 def index_shard(shard: str, cache: Path) -> SampleIndex:
@@ -80,20 +76,8 @@ def index_shard(shard: str, cache: Path) -> SampleIndex:
         DamagedShardError: it is truncated, is not a tar, or holds a key twice.
         ConfigError: it is a URL or a pipe.
     """
-    file = cache / f"{_digest(_identity(shard))}.npz"
-    if file.exists():
-        try:
-            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
-                return SampleIndex(*(saved[field.name] for field in fields(SampleIndex)))
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-            file.unlink(missing_ok=True)  # a cache can always be made again
-    index = _read_index(shard)
-    with contextlib.suppress(OSError):  # without a cache the next start reads the headers again
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
-            np.savez(temporary, **asdict(index))
-        Path(temporary.name).replace(file)
-    return index
+    folder = cache / _digest(_identity(shard))
+    return _open(folder) or _save(folder, _read_index(shard))
 
 
 def _digest(text: str) -> str:
@@ -175,19 +159,20 @@ def _require_unique(index: SampleIndex, shards: Sequence[str]) -> None:
         )
 
 
-def _save_mapped(folder: Path, index: SampleIndex) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".tmp"))
+def _save(folder: Path, index: SampleIndex) -> SampleIndex:
+    """Put an index into the cache; returns it mapped, or as it is where it cannot be written."""
     try:
-        for name, values in asdict(index).items():
-            file = temporary / f"{name}.npy"
-            mapped = np.lib.format.open_memmap(file, mode="w+", dtype=values.dtype, shape=values.shape)
-            mapped[:] = values
-            mapped.flush()
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, suffix=".tmp") as temporary:
+            filled = Path(temporary) / "index"
+            filled.mkdir()
+            for name, values in asdict(index).items():
+                np.save(filled / f"{name}.npy", values)
+            shutil.rmtree(folder, ignore_errors=True)
+            filled.replace(folder)
+    except OSError:
+        return index  # the next start reads the headers again, and each process has its own copy
+    return _open(folder) or index
 
 
 def _open(folder: Path) -> SampleIndex | None:

@@ -7,28 +7,21 @@ needs no PEFT.
 Legend: R rank, I and O a layer's inputs and outputs.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import nn
-from typing_extensions import TypedDict
 
-from store.common.checked import InvalidDataError, check
+from store.common.checked import InvalidDataError, parse_json
 from store.common.errors import CheckpointError, ConfigError
 from store.common.settings import Rounds
 from trainer.model.tower_base import ImageTower
 from trainer.settings.config import require
 
 _A, _B = ".lora_A.default.weight", ".lora_B.default.weight"
-
-
-class _Description(TypedDict):
-    rank: Annotated[int, Field(ge=1)]
-    alpha: float
-    targets: list[str] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,11 +54,9 @@ class Lora:
     def from_dict(cls, values: Mapping[str, Any]) -> "Lora":
         """Inverse of :meth:`to_dict`. Raises: CheckpointError: something is absent or of another type."""
         try:
-            known = check(dict(values), _Description, "what a checkpoint says of its LoRA")
+            return parse_json(json.dumps(values), cls, "a checkpoint's description of its LoRA")
         except InvalidDataError as error:
             raise CheckpointError(str(error)) from error
-        targets = known["targets"]
-        return cls(rank=known["rank"], alpha=known["alpha"], targets=tuple(targets) if targets else None)
 
 
 def add_lora(tower: ImageTower, lora: Lora) -> None:

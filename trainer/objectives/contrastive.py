@@ -14,18 +14,7 @@ from trainer.engine.master_weights import clamp_master, master_value
 from trainer.model.adapter import Adapter
 from trainer.model.teacher import Teacher
 from trainer.model.tower_base import Tower
-from trainer.objectives.losses import (
-    INITIAL_LOGIT_SCALE,
-    MAX_LOGIT_SCALE,
-    STAGE2_SAMPLES,
-    Scaling,
-    alignment,
-    bounded_logit_scale,
-    contrastive,
-    distillation_weight,
-    instance_alignment,
-    structure_alignment,
-)
+from trainer.objectives import losses
 from trainer.settings.config import require
 
 
@@ -37,7 +26,7 @@ class DistillConfig:
     """Weight of the self-distillation as published, a factor on sums over 512 samples a rank; 0 leaves it out."""
     structure: bool = True
     """Whether self-distillation aligns pairwise distances too."""
-    scaling: Scaling = "invariant"
+    scaling: losses.Scaling = "invariant"
     """invariant: lambda_reg keeps its published meaning at every batch size and number of ranks (512 lambda_reg times
     the means, structure weighed as at 512 samples a rank). reference: lambda_reg times this rank's sums."""
     teacher: Literal["ema", "fixed"] = "ema"
@@ -60,9 +49,9 @@ class ContrastiveObjective(nn.Module):
     def __init__(self, config: DistillConfig, adapter: Adapter, tower: Tower, teacher: Teacher | None) -> None:
         super().__init__()
         self.adapter, self.image, self.transform, self.teacher = adapter, tower.model, tower.transform, teacher
-        self.logit_scale = nn.Parameter(torch.full((1,), INITIAL_LOGIT_SCALE))
+        self.logit_scale = nn.Parameter(torch.full((1,), losses.INITIAL_LOGIT_SCALE))
         self.structure, self.scaling = config.structure, config.scaling
-        self.weight = distillation_weight(config.lambda_reg, config.scaling)
+        self.weight = losses.distillation_weight(config.lambda_reg, config.scaling)
         # a tuple, since DeepSpeed would round a buffer
         self._master_logit_scale = (self.logit_scale.detach().clone(),)
 
@@ -71,14 +60,16 @@ class ContrastiveObjective(nn.Module):
         image_BE = self.image.normalized(image_BCHW)
         text_BE = F.normalize(self.adapter(batch["caption"]).float(), dim=-1)
         logit_scale = self.exact_logit_scale()
-        loss = info = contrastive(image_BE, text_BE, logit_scale)
-        report = {"loss/contrastive": info, "temperature": 1 / bounded_logit_scale(logit_scale.detach())}
+        loss = info = losses.contrastive(image_BE, text_BE, logit_scale)
+        report = {"loss/contrastive": info, "temperature": 1 / losses.bounded_logit_scale(logit_scale.detach())}
         if self.teacher is not None:
             teacher_BE = self.teacher.features(image_BCHW)
-            instance = instance_alignment(image_BE, teacher_BE)
-            structure = structure_alignment(image_BE, teacher_BE) if self.structure else instance.new_zeros(())
+            instance = losses.instance_alignment(image_BE, teacher_BE)
+            structure = losses.structure_alignment(image_BE, teacher_BE) if self.structure else instance.new_zeros(())
             report |= {"loss/distill_instance": instance, "loss/distill_structure": structure}
-            loss = info + self.weight * alignment(instance, structure, len(image_BE), self.scaling, STAGE2_SAMPLES)
+            loss = info + self.weight * losses.alignment(
+                instance, structure, len(image_BE), self.scaling, losses.STAGE2_SAMPLES
+            )
         return loss, {"loss": loss, **report}
 
     def exact_logit_scale(self) -> torch.Tensor:
@@ -94,5 +85,5 @@ class ContrastiveObjective(nn.Module):
 
     def hold_logit_scale(self, engine: Any) -> None:
         """Keep the temperature in bounds and take its master weight for the next steps. A collective call."""
-        clamp_master(engine, self.logit_scale, 0.0, MAX_LOGIT_SCALE)
+        clamp_master(engine, self.logit_scale, 0.0, losses.MAX_LOGIT_SCALE)
         self._master_logit_scale = (master_value(engine, self.logit_scale).clone(),)

@@ -56,15 +56,14 @@ def load_training_state(run: Path, engine: Any, stage: Stage) -> int:
         ConfigError: the data has other samples than when the run began, or in another order.
         RanksDisagreeError: not every rank sees the newest checkpoint.
     """
-    digests = stage.info["keys"] = key_digests(stage.data.sources)  # once; every checkpoint of this start holds them
+    stage.info["keys"] = key_digests(stage.data.sources)  # once; every checkpoint of this start holds them
     checkpoints = run_folder.list_checkpoints(run)
     info: dict[str, Any] = run_folder.read_checkpoint_info(checkpoints[-1]) if checkpoints else {"step": 0}
     require_same(info["step"], f"the newest checkpoint's step in {str(run)!r}", SHARED_OUTPUT, engine.device)
     if not checkpoints:
         return 0
     newest = checkpoints[-1]
-    require_same_samples(info.get("datasets"), stage.info.get("datasets"), newest)
-    require_same_keys(info.get("keys"), digests, newest)
+    require_same_data(info, stage.info, newest)
     weights, moments = run_folder.read_tensors(newest, "model"), run_folder.read_tensors(newest, "optimizer")
     for name, parameter in engine.module.named_parameters():
         if parameter.requires_grad:
@@ -84,36 +83,24 @@ def _tensor(tensors: Mapping[str, torch.Tensor], name: str, like: torch.Tensor, 
     return tensors[name]
 
 
-def require_same_samples(there: Mapping[str, Any] | None, here: Mapping[str, Any] | None, checkpoint: Path) -> None:
-    """Refuse data that has grown or shrunk: step and sample would no longer belong together.
+def require_same_data(there: Mapping[str, Any], here: Mapping[str, Any], checkpoint: Path) -> None:
+    """Refuse data with other samples, or in another order: step and sample would no longer belong together.
 
-    ``there`` and ``here`` describe the datasets, as ``trainer.data.order.describe`` does: in the checkpoint, and now.
+    ``there`` are the entries of the checkpoint, ``here`` the entries of this start. ``datasets`` describes the datasets
+    as ``trainer.data.order.describe`` does, ``keys`` holds digests of their keys (none in an earlier version).
 
-    Raises: ConfigError: a dataset has another number of samples.
+    Raises: ConfigError: a dataset has another number of samples, or other keys.
     """
-    if there is None or here is None:
-        return
-    for name in here:
-        before, now = there.get(name, {}).get("samples", 0), here[name]["samples"]
+    remedy = (
+        "the epoch cannot continue without repeating or skipping some; give the data as it was, or another --output"
+    )
+    datasets, keys = there.get("datasets"), there.get("keys") or {}
+    for name, dataset in (here.get("datasets") or {}).items() if datasets is not None else ():
+        before, now = datasets.get(name, {}).get("samples", 0), dataset["samples"]
         if before != now:
-            raise ConfigError(
-                f"dataset {name!r} had {before} samples when {str(checkpoint)!r} was written and has {now} now: the "
-                "epoch cannot continue without repeating or skipping some; give the data as it was, or another --output"
-            )
-
-
-def require_same_keys(there: Mapping[str, str] | None, here: Mapping[str, str], checkpoint: Path) -> None:
-    """Refuse data with as many samples as before, but other ones or in another order.
-
-    ``there`` and ``here`` are digests of the datasets' keys: in the checkpoint (None in one of an earlier version), and
-    now.
-
-    Raises: ConfigError: a dataset has other keys.
-    """
-    for name, digest in here.items():
-        if (there or {}).get(name, digest) != digest:
-            raise ConfigError(
-                f"dataset {name!r} has other samples, or the same in another order, than when {str(checkpoint)!r} was "
-                "written: the epoch cannot continue without repeating or skipping some; give the data as it was, or "
-                "another --output"
-            )
+            what = f"dataset {name!r} had {before} samples when {str(checkpoint)!r} was written and has {now} now"
+            raise ConfigError(f"{what}: {remedy}")
+    for name, digest in here["keys"].items():
+        if keys.get(name, digest) != digest:
+            what = f"dataset {name!r} has other samples, or the same in another order, than when {str(checkpoint)!r}"
+            raise ConfigError(f"{what} was written: {remedy}")

@@ -6,6 +6,9 @@ import torch
 from torch import nn
 
 from trainer.data.loader import StreamedData, TrainingData
+from trainer.evaluation.validation import Validation
+from trainer.model.adapter import Adapter
+from trainer.model.tower_base import Tower
 from trainer.settings.config import RunConfig
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -26,12 +29,16 @@ class Stage:
         module: what DeepSpeed wraps; its parameters that require a gradient are trained.
         data: the samples.
         info: json-ready facts that a reader of the checkpoint needs to rebuild the module.
+        evaluated: the evaluation sets of the run, and the tower and adapter that are evaluated on them.
     """
 
     name: str
     module: nn.Module
     data: TrainingData | StreamedData
     info: dict[str, Any]
+    evaluated: tuple[Validation, Tower, Adapter] | None = None
+    locked = False
+    """Whether the image tower stays as it is."""
 
     def to(self, device: torch.device) -> None:
         """Move what is outside the module (the engine moves the module)."""
@@ -48,7 +55,12 @@ class Stage:
 
     def evaluate(self, step: int, last: bool, device: torch.device) -> dict[str, float]:
         """The results on the run's evaluation sets after ``step``, by name; none where none is due. Collective."""
-        return {}
+        if self.evaluated is None:
+            return {}
+        validation, tower, adapter = self.evaluated
+        if not validation.is_due(step, last):
+            return {}
+        return validation.measure(tower, adapter, device, locked=self.locked)
 
     def extra_files(self) -> dict[str, dict[str, torch.Tensor]]:
         """Further files of a checkpoint: ``{name: tensors}``."""
