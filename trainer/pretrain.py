@@ -181,19 +181,11 @@ def _clip_config(config: PretrainConfig, tokenizer: Any) -> Any:
         "num_attention_heads": config.width // 64,
         "projection_dim": config.joint_dim,
     }
-    text = tower | {
-        "num_hidden_layers": config.text_layers,
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": CONTEXT_LENGTH,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    vision = tower | {
-        "num_hidden_layers": config.image_layers,
-        "image_size": config.image_size,
-        "patch_size": config.patch_size,
-    }
+    text = tower | {f"{token}_token_id": getattr(tokenizer, f"{token}_token_id") for token in ("bos", "eos", "pad")}
+    text |= {"num_hidden_layers": config.text_layers, "vocab_size": len(tokenizer)}
+    text |= {"max_position_embeddings": CONTEXT_LENGTH}
+    vision = tower | {"num_hidden_layers": config.image_layers}
+    vision |= {"image_size": config.image_size, "patch_size": config.patch_size}
     return CLIPConfig(text_config=text, vision_config=vision, projection_dim=config.joint_dim)
 
 

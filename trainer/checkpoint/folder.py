@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from typing_extensions import TypedDict
 
-from store.common.checked import InvalidDataError, parse_json, read_json
+from store.common.checked import InvalidDataError, check, parse_json, read_json
 from store.common.errors import CheckpointError, ConfigError
 from store.common.files import flush, require_regular, write_json, write_whole
 from store.common.settings import as_flat
@@ -38,13 +38,6 @@ MAY_DIFFER = {
     "accumulation",  # other ranks may need it; like their number it changes what InfoNCE compares
     "datasets",  # the file; its content is under "data"
 }  # fmt: skip
-
-
-class _Versioned(TypedDict):
-    """Any version of ``checkpoint.json``."""
-
-    __pydantic_config__ = {"extra": "allow"}  # type: ignore[misc]  # noqa: RUF012
-    format: NotRequired[Any]
 
 
 class CheckpointInfo(TypedDict):
@@ -193,13 +186,13 @@ def read_checkpoint_info(checkpoint: Path) -> dict[str, Any]:
     file = checkpoint / "checkpoint.json"
     remedy = "give another checkpoint of the run, or remove this one to continue from the one before"
     try:
-        found = read_json(file, _Versioned, "the checkpoint's description", remedy).get("format")
-        if found != CHECKPOINT_FORMAT:
+        info = read_json(file, dict[str, Any], "the checkpoint's description", remedy)
+        if (found := info.get("format")) != CHECKPOINT_FORMAT:
             raise CheckpointError(
                 f"the checkpoint {str(checkpoint)!r} is of format {found!r}; this version reads "
                 f"{CHECKPOINT_FORMAT!r}; load it with the keyclip version that wrote it"
             )
-        return dict(read_json(file, CheckpointInfo, "the checkpoint's description", remedy))
+        return dict(check(info, CheckpointInfo, f"the checkpoint's description {str(file)!r}", remedy))
     except InvalidDataError as error:
         raise CheckpointError(str(error)) from error
 

@@ -65,9 +65,9 @@ def train(config: StageConfig, stage_name: str, build: Callable[[Any], Stage]) -
 
 
 class _Run:
-    def __init__(self, whole: StageConfig, stage: Stage, rank: int, ranks: int, device: torch.device) -> None:
-        self.whole, self.stage, self.rank, self.ranks, self.device = whole, stage, rank, ranks, device
-        self.config = config = whole.run
+    def __init__(self, settings: StageConfig, stage: Stage, rank: int, ranks: int, device: torch.device) -> None:
+        self.settings, self.stage, self.rank, self.ranks, self.device = settings, stage, rank, ranks, device
+        self.config = config = settings.run
         num_samples = sum(source.epoch_size for source in stage.data.sources)
         require_same(num_samples, "the number of samples", SAME_DATA, device)
         self.plan = make_plan(num_samples, config.batch_size, ranks, config.accumulation)
@@ -91,7 +91,7 @@ class _Run:
                 planned = run_folder.entry(run_folder.read_checkpoint_info(newest), "total_steps", newest)
                 tqdm.write(length_sentence(self.config.optim, first, planned, total_steps), end="")
         bar = progress_bar(name, first, total_steps, self.rank)
-        log = TrainingLog(self.whole, self.rank, first, self.plan, sources)
+        log = TrainingLog(self.settings, self.rank, first, self.plan, sources)
         with bar, log, AnyRank() as any_rank, Preemption(self.config.checkpoint_minutes) as preemption:
             if first and any_rank([log.lacks_evaluation(first)])[0]:  # the run was stopped at a step with an evaluation
                 self._evaluate(first, log)
@@ -99,7 +99,7 @@ class _Run:
         if self.rank == 0:
             newest = run_folder.find_checkpoint(output)
             self.stage.finish(run_folder.read_tensors(newest, "model"))
-            tqdm.write(end_sentence(name, self.whole, total_steps, newest))
+            tqdm.write(end_sentence(name, self.settings, total_steps, newest))
 
     def _steps(self, first: int, bar: Any, log: TrainingLog, preemption: Preemption, any_rank: AnyRank) -> None:
         config, engine = self.config, self.engine
@@ -132,7 +132,7 @@ class _Run:
             if not stop:
                 self._evaluate(done, log)
             if save:
-                save_training_state(self.whole, engine, self.stage, done, self.total_steps, self.rank)
+                save_training_state(self.settings, engine, self.stage, done, self.total_steps, self.rank)
                 preemption.saved()
             bar.update()
             if stop and not last:  # an evaluation due now takes too long; the continued run makes it

@@ -76,36 +76,26 @@ TOWERS = {
 DEFAULT_TOWER, DEEP = "vitl14", "12blocks"
 
 
-def _demo() -> Recipe:
-    """``keyclip demo`` on generated scenes: a small CLIP, pictures of 64 pixels, 2 CPU ranks, minutes.
+_BOOKKEEPING = {"workers": 0, "log_every": 5, "checkpoint_every": 50}
+_LONG = {"epochs": 1_000_000, **_BOOKKEEPING}  # the budget is in steps: --max-steps
+_PHOTOS: Recipe = {
+    "pretrain": {"batch_size": 128, "learning_rate": 1e-3, "warmup_steps": 50, "patch_size": 16, **_BOOKKEEPING},
+    "stage1": {"batch_size": 256, "learning_rate": 1e-3, "warmup_steps": 10, **_LONG},
+    "stage2": {
+        "batch_size": 64, "learning_rate": 2e-4, "warmup_steps": 10, "min_crop": 0.8, "ema_momentum": 0.99, **_LONG,
+    },
+}  # fmt: skip
+"""``keyclip demo`` on small photos such as Flickr8k's: a small CLIP, images of 64 pixels, 2 CPU ranks, minutes."""
+_TOWER = {"batch_size": 64, "min_crop": 1.0, "patch_size": 32, "image_layers": 3, "text_layers": 1}
+_DEMO = _PHOTOS | {
+    "pretrain": _PHOTOS["pretrain"] | _TOWER,
+    "stage2": _PHOTOS["stage2"] | {"batch_size": 128, "min_crop": 1.0},
+}
+"""``keyclip demo`` on generated scenes.
 
-    The learning rates, batches and the EMA's momentum fit hundreds of steps where the paper has thousands; lambda_reg
-    and the adapter are the paper's. Chosen on the dev split of the scenes.
-    """
-    recipe = _photos()
-    tower = {"patch_size": 32, "image_layers": 3, "text_layers": 1}
-    return recipe | {
-        "pretrain": recipe["pretrain"] | {"batch_size": 64, "min_crop": 1.0, **tower},
-        "stage2": recipe["stage2"] | {"batch_size": 128, "min_crop": 1.0},
-    }
-
-
-def _photos() -> Recipe:
-    """``keyclip demo`` on small photos such as Flickr8k's: a small CLIP, minutes on 2 CPU ranks."""
-    bookkeeping = {"workers": 0, "log_every": 5, "checkpoint_every": 50}
-    return {
-        "pretrain": {"batch_size": 128, "learning_rate": 1e-3, "warmup_steps": 50, "patch_size": 16, **bookkeeping},
-        "stage1": {"batch_size": 256, "learning_rate": 1e-3, "warmup_steps": 10, "epochs": 1_000_000, **bookkeeping},
-        "stage2": {
-            "batch_size": 64,
-            "learning_rate": 2e-4,
-            "warmup_steps": 10,
-            "epochs": 1_000_000,  # the budget is in steps: --max-steps
-            "min_crop": 0.8,
-            "ema_momentum": 0.99,
-            **bookkeeping,
-        },
-    }
+The learning rates, batches and the EMA's momentum fit hundreds of steps where the paper has thousands; lambda_reg and
+the adapter are the paper's. Chosen on the dev split of the scenes.
+"""
 
 
 def _published(method: str, tower: str, more: dict[str, Any]) -> Recipe:
@@ -121,7 +111,7 @@ def _published(method: str, tower: str, more: dict[str, Any]) -> Recipe:
 
 
 def _all() -> dict[str, Recipe]:
-    found = {"demo": _demo(), "photos": _photos()}
+    found = {"demo": _DEMO, "photos": _PHOTOS}
     for method, size, tower, deep in product(METHODS, SIZES, TOWERS, ("", DEEP)):
         name = "-".join(part for part in (method, size, tower if tower != DEFAULT_TOWER else "", deep) if part)
         found[name] = _published(method, tower, {"num_blocks": 12} if deep else {})
