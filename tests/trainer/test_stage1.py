@@ -126,7 +126,7 @@ def test_settings_that_make_no_sense_are_refused(store_path, settings, message):
 
 def test_evaluation_on_the_way_asks_for_the_image_tower(store_path):
     sets = {"eval_every": 5, "eval_sets": Path("sets.yaml"), "eval_store": store_path, "eval_field": "llm/short"}
-    with pytest.raises(ConfigError, match="needs the CLIP whose image tower"):
+    with pytest.raises(ConfigError, match="needs the CLIP whose image tower fits the adapter"):
         make_config(store_path, **sets)
 
 

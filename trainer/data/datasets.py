@@ -113,6 +113,8 @@ def _dataset(where: str, name: str, entry: Any, common: Mapping[str, Any]) -> Da
     known = {setting: each for setting, each in settings_of(Dataset).items() if setting != "name"}
     if unknown := [setting for setting in entry if setting not in known]:
         raise ConfigError(f"{where} sets {unknown[0]!r}, which is not a setting; there are {', '.join(known)}")
+    if empty := [setting for setting, value in entry.items() if value == []]:
+        raise ConfigError(f"{where} sets {empty[0]} to []; expected at least one value")
     refuse_pipes(entry, where)
     merged = {"fields": (), **common}
     merged |= {setting: known[setting].from_value(value, where) for setting, value in entry.items()}

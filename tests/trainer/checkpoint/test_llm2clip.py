@@ -95,7 +95,7 @@ def test_an_adapter_goes_out_and_comes_in_as_it_was(adapter, settings, clip_fold
 
 
 def test_an_adapter_for_vectors_of_another_width_is_refused(adapter, tmp_path):
-    with pytest.raises(ConfigError, match="takes vectors of 12 dimensions, those of 'llm' have 384"):
+    with pytest.raises(ConfigError, match="takes vectors of 12 dimensions, the vectors of 'llm' have 384"):
         import_adapter(released(tmp_path, adapter), MADE_BY, tmp_path / "run", 384)
     assert not (tmp_path / "run").exists()
 

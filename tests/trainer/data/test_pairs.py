@@ -89,7 +89,7 @@ def test_weights_that_make_no_sense_are_refused(settings, weights):
 def test_crops_are_as_small_as_the_setting_allows(settings):
     """Whole images at 1, on average a fourth less at 0.5; other crops, other pixels."""
     whole, half = (make_data(settings, min_crop=share, check_captions=False) for share in (1.0, 0.5))
-    assert half.datasets[0].pairing.transform.min_scale == 0.5
+    assert half.parts[0].transform.min_scale == 0.5
     assert len({load(whole, [0], 0, [place])["image"].sum().item() for place in range(8)}) <= 2
     assert len({load(half, [0], 0, [place])["image"].sum().item() for place in range(8)}) == 8
 
