@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +25,20 @@ from trainer.model.tower_base import ImageTower, Tower
 class ClipTower(ImageTower):
     """``CLIPVisionModelWithProjection``: the projected class token."""
 
+    output, layers = "image_embeds", "vision_model.encoder.layers"
+
     def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
-        return self.vision(pixel_values=image_BCHW.to(self.dtype)).image_embeds
+        return getattr(self.vision(pixel_values=image_BCHW.to(self.dtype)), self.output)
 
     @property
     def blocks(self) -> nn.ModuleList:
-        vision: Any = self.vision
-        return vision.vision_model.encoder.layers
+        return attrgetter(self.layers)(self.vision)
 
 
-class SiglipTower(ImageTower):
-    """``SiglipVisionModel``: what its attention pooling head makes of all patches."""
+class SiglipTower(ClipTower):
+    """``SiglipVisionModel``: the output of its attention pooling head over all patches."""
 
-    def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
-        return self.vision(pixel_values=image_BCHW.to(self.dtype)).pooler_output
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        vision: Any = self.vision
-        return vision.encoder.layers
+    output, layers = "pooler_output", "encoder.layers"
 
 
 class Siglip2Tower(SiglipTower):
