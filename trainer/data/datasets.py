@@ -23,24 +23,20 @@ from trainer.settings.config import require
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """One dataset of a run. A sample is identified by dataset and key: keys may repeat between datasets."""
+    """One dataset of a run: the settings of the same names, for this dataset alone.
+
+    A sample is identified by dataset and key: keys may repeat between datasets. ``name`` is for messages, the log and
+    checkpoints; ``weight`` is how often an epoch takes each sample: 1 once, 2 twice, 0.5 every other epoch.
+    """
 
     name: str
-    """Name in messages, the log and checkpoints."""
     store: Path
-    """The store that holds the vectors."""
     fields: tuple[str, ...]
-    """Fields of caption vectors."""
     teacher_fields: tuple[str, ...] = ()
-    """Stage 1: fields of CLIP's own text features of the same captions, in the order of ``fields``."""
     field_weights: tuple[float, ...] | None = None
-    """Stage 2: relative probability of each field; equal by default."""
     shards: tuple[str, ...] = ()
-    """Image shards: paths, globs, brace ranges or @FILE lists."""
     keys: Path | None = None
-    """Key list, one sample key a line: these samples only."""
     weight: float = 1.0
-    """How often an epoch takes each sample: 1 once, 2 twice, 0.5 every other epoch; > 0."""
 
     def __post_init__(self) -> None:
         where = f" of dataset {self.name!r}"
