@@ -96,21 +96,13 @@ def _plain_jpeg_size(payload: bytes) -> tuple[int, int] | None:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(payload)
-    except ValueError:
-        return None
-    if colours not in _COLOURS or height * width > MAX_PIXELS:
-        return None
-    if payload.find(_EXIF_MARK, 0, _EXIF_WITHIN) >= 0 and not _is_upright(payload):
+        if colours not in _COLOURS or height * width > MAX_PIXELS:
+            return None
+        if payload.find(_EXIF_MARK, 0, _EXIF_WITHIN) >= 0 and _orientation(Image.open(io.BytesIO(payload))) != 1:
+            return None
+    except _UNREADABLE:
         return None
     return height, width
-
-
-def _is_upright(payload: bytes) -> bool:
-    """Whether EXIF asks for no rotation; False where Pillow cannot read the header."""
-    try:
-        return _orientation(Image.open(io.BytesIO(payload))) == 1
-    except _UNREADABLE:
-        return False
 
 
 def _orientation(image: Image.Image) -> int:
