@@ -1,12 +1,12 @@
-"""Making and opening stores, whichever backend keeps them."""
+"""Making and opening stores of both backends."""
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from store.common.checked import InvalidDataError, parse_json
 from store.common.errors import ConfigError, FormatVersionError, StoreExistsError, StoreNotFoundError
 from store.common.files import make_folder
-from store.core.contract import Backend, Store
+from store.core.contract import Backend, Mode, Store
 from store.lmdb_backend import layout
 from store.lmdb_backend import store as lmdb
 from store.zarr_backend import documents
@@ -14,6 +14,7 @@ from store.zarr_backend import store as zarr
 from store.zarr_backend.bucket import Bucket, Data, LocalBucket
 
 _VERSIONS = {layout.FORMAT: layout.VERSION, documents.FORMAT: documents.VERSION}
+_DOCUMENTS = ("store.json", documents.DOCUMENT)
 
 
 def create(path: str | Path, backend: Backend = "lmdb") -> Store:
@@ -33,14 +34,11 @@ def create(path: str | Path, backend: Backend = "lmdb") -> Store:
     if isinstance(place, str):
         if backend != "zarr":
             raise ConfigError(f"an LMDB store must be on a local disk; give backend='zarr' for {place!r}")
-        made = zarr.create(_remote(place))
+        made = zarr.create(_bucket(place))
     else:
         place.parent.mkdir(parents=True, exist_ok=True)
-        free = not (place.exists() or place.is_symlink())
-        if backend == "lmdb":
-            made = free and make_folder(place, lmdb.fill)
-        else:
-            made = free and zarr.create(LocalBucket(str(place)))
+        made = not (place.exists() or place.is_symlink())
+        made = made and (make_folder(place, lmdb.fill) if backend == "lmdb" else zarr.create(_bucket(place)))
     if not made:
         raise StoreExistsError(f"{str(place)!r} exists already: store.open(path, mode='a') adds to it if it is a store")
     return open(path, mode="a")
@@ -76,7 +74,7 @@ def open_or_create(path: str | Path, backend: Backend | None = None) -> Store:
     return opened
 
 
-def open(path: str | Path, mode: Literal["r", "a"] = "r", check: bool = True) -> Store:
+def open(path: str | Path, mode: Mode = "r", check: bool = True) -> Store:
     """Open a store; cheap, and the result can be sent to other processes, forked or spawned.
 
     Args:
@@ -89,18 +87,18 @@ def open(path: str | Path, mode: Literal["r", "a"] = "r", check: bool = True) ->
         FormatVersionError: a newer version wrote it.
         ConfigError: there is no such mode.
     """
-    if mode not in ("r", "a"):
+    if mode not in get_args(Mode):
         raise ConfigError(
             f"mode is {mode!r}; expected 'r' to read or 'a' to read and write (store.create makes a new store)"
         )
     place = _place(path)
-    bucket: Bucket = _remote(place) if isinstance(place, str) else LocalBucket(str(place))
-    document, attributes = bucket.read(["store.json", documents.DOCUMENT])
+    bucket = _bucket(place)
+    document, attributes = bucket.read(_DOCUMENTS)
     about = _about(document) if attributes is None else documents.attributes_of(attributes)
     form = about.get("format")
     if not isinstance(form, str) or (version := _VERSIONS.get(form)) is None:
         raise StoreNotFoundError(_nothing_at(place))
-    if about.get("version") is not version:  # True is no 1
+    if about.get("version") is not version:  # not !=, since True equals 1
         raise FormatVersionError(
             f"the store {str(place)!r} has format {about.get('version')!r:.20}, this keyclip reads format {version}; "
             "open it with the version that wrote it, or a newer one"
@@ -114,21 +112,23 @@ def _place(path: str | Path) -> Path | str:
     """An absolute path, or a URL as it is."""
     if not isinstance(path, str | Path):
         raise ConfigError(f"the path of a store is {path!r:.100}; expected a folder or a URL")
-    if isinstance(path, str) and "://" in path:
-        return Path(path.removeprefix("file://")).absolute() if path.startswith("file://") else path.rstrip("/")
+    if isinstance(path, str) and "://" in path and not path.startswith("file://"):
+        return path.rstrip("/")
     if not str(path) or "\0" in str(path):
         raise ConfigError(f"the path of a store is {str(path)!r}; expected a folder or a URL")
-    return Path(path).absolute()
+    return Path(path.removeprefix("file://") if isinstance(path, str) else path).absolute()
 
 
-def _remote(url: str) -> Bucket:
+def _bucket(place: Path | str) -> Bucket:
+    if isinstance(place, Path):
+        return LocalBucket(str(place))
     from store.zarr_backend.remote import RemoteBucket  # fsspec takes longer to import than all the rest
 
-    return RemoteBucket(url)
+    return RemoteBucket(place)
 
 
 def _about(document: Data | None) -> dict[str, Any]:
-    """What a store.json says; nothing if it is none."""
+    """The content of a store.json; empty if it is none."""
     if document is None or len(document) > documents.MAX_DOCUMENT_BYTES:
         return {}
     try:
@@ -140,11 +140,13 @@ def _about(document: Data | None) -> dict[str, Any]:
 def _nothing_at(place: Path | str) -> str:
     if isinstance(place, str):
         return f"there is no store at {place!r}; make one with store.create(..., backend='zarr')"
-    found = [name for name in ("store.json", "zarr.json") if (place / name).exists()]
+    found = [name for name in _DOCUMENTS if (place / name).exists()]
     if found and (place / "fields").is_dir():
-        return f"{str(place / found[0])!r} is not what keyclip wrote; restore it from a copy, as store/FORMAT.md tells"
+        return (
+            f"{str(place / found[0])!r} is not what keyclip wrote; restore it from a copy, as store/FORMAT.md describes"
+        )
     if place.exists():
         return f"{str(place)!r} is not a store: it holds neither a store.json nor a zarr.json of keyclip"
-    beside = {file.parent.name for name in ("store.json", "zarr.json") for file in place.parent.glob(f"*/{name}")}
-    there = f"the stores in {str(place.parent)!r} are {', '.join(map(repr, sorted(beside)))}"
-    return f"there is no store at {str(place)!r}; {there if beside else '`keyclip embed` or store.create makes one'}"
+    near = {file.parent.name for name in _DOCUMENTS for file in place.parent.glob(f"*/{name}")}
+    there = f"the stores in {str(place.parent)!r} are {', '.join(map(repr, sorted(near)))}"
+    return f"there is no store at {str(place)!r}; {there if near else '`keyclip embed` or store.create makes one'}"

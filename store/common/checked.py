@@ -29,58 +29,51 @@ def parse_json(data: bytes | str, expected: type[T], what: str, remedy: str = ""
     Raises:
         InvalidDataError: it is not json, too deeply nested, or of another type; the message names the first place.
     """
-    from pydantic import ValidationError
-
-    try:
-        return cast(T, _adapter(expected).validate_json(data, strict=True))
-    except ValidationError as error:
-        raise InvalidDataError(_sentence(error, what, remedy)) from error
+    return cast(T, _validated(_adapter(expected).validate_json, data, what, remedy))
 
 
 def check(value: object, expected: type[T], what: str, remedy: str = "") -> T:
-    """``value``, as ``expected``; the same promises as ``parse_json``, for values that are parsed already (YAML)."""
-    from pydantic import ValidationError
-
-    try:
-        return cast(T, _adapter(expected).validate_python(value, strict=True))
-    except ValidationError as error:
-        raise InvalidDataError(_sentence(error, what, remedy)) from error
-    except RecursionError as error:
-        raise InvalidDataError(_end(f"{what} is nested too deeply", remedy)) from error
+    """``value`` as ``expected``; as :func:`parse_json`, for a value that is parsed already (YAML)."""
+    return cast(T, _validated(_adapter(expected).validate_python, value, what, remedy))
 
 
 def read_json(file: Path, expected: type[T], what: str, remedy: str = "") -> T:
-    """``parse_json`` of a file; ``what`` is followed by the file's path in errors.
+    """:func:`parse_json` of a file; ``what`` is followed by the file's path in errors.
 
     Raises:
-        InvalidDataError: the file cannot be read, or as ``parse_json``.
+        InvalidDataError: the file cannot be read, or as :func:`parse_json`.
     """
     named = f"{what} {str(file)!r}"
     try:
         require_regular(file, named)
         data = file.read_bytes()
     except ConfigError as error:
-        raise InvalidDataError(_end(str(error), remedy)) from error
+        raise _invalid(str(error), remedy) from error
     except OSError as error:
-        raise InvalidDataError(_end(f"{named} cannot be read: {error.strerror}", remedy)) from error
+        raise _invalid(f"{named} cannot be read: {error.strerror}", remedy) from error
     return parse_json(data, expected, named, remedy)
 
 
-_adapter: Callable[[Any], Any] = cache(lambda expected: _type_adapter(expected))
-
-
-def _type_adapter(expected: Any) -> Any:
+@cache
+def _adapter(expected: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(expected)
 
 
-def _sentence(error: Any, what: str, remedy: str) -> str:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"][:1].lower() + first["msg"][1:]
-    return _end(f"{what} is not as expected: {f'at {where!r}, ' if where else ''}{message}", remedy)
+def _validated(validate: Callable[..., Any], value: object, what: str, remedy: str) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        return validate(value, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        message = f"{f'at {where!r}, ' if where else ''}{first['msg'][:1].lower()}{first['msg'][1:]}"
+        raise _invalid(f"{what} is not as expected: {message}", remedy) from error
+    except RecursionError as error:
+        raise _invalid(f"{what} is nested too deeply", remedy) from error
 
 
-def _end(sentence: str, remedy: str) -> str:
-    return f"{sentence}; {remedy}" if remedy else sentence
+def _invalid(sentence: str, remedy: str) -> InvalidDataError:
+    return InvalidDataError(f"{sentence}; {remedy}" if remedy else sentence)

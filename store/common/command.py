@@ -36,15 +36,17 @@ def parse_config(config_type: type[C], argv: Sequence[str], prog: str, settings:
     Raises:
         ConfigError: the settings file cannot be used; the settings do not fit together; or a setting of an earlier
             version is given, which the config names in ``REMOVED`` (setting -> what takes its place).
-        SystemExit: wrong flags, told in a sentence (status 2), or ``--help`` (status 0).
+        SystemExit: wrong flags, reported in a sentence (status 2), or ``--help`` (status 0).
     """
     argv = [a for a in argv if not a.startswith(("--local_rank=", "--local-rank=")) and a != "--allow-pipe"]
     known = settings_of(config_type)
-    _refuse_removed(argv, config_type)
+    for name, instead in getattr(config_type, "REMOVED", {}).items():
+        flag = f"--{name.replace('_', '-')}"
+        if any(word.split("=")[0].replace("_", "-") == flag for word in argv):
+            raise ConfigError(f"{flag} is gone; {instead}")
     files, argv = _take_config_files(argv)
     try:
-        words = parse_flags(config_type, argv, prog)
-        typed = {name: known[name].from_words(given) for name, given in words.items()}
+        typed = {name: known[name].from_words(given) for name, given in parse_flags(config_type, argv, prog).items()}
     except ConfigError as error:
         _fail(error)
     values = _checked(settings or {}, "the recipe", config_type)
@@ -80,7 +82,7 @@ def run_command(
 def exit_status(function: Callable[[], int | None]) -> int:
     """Run ``function``; an error becomes a sentence on stderr and status 1.
 
-    An error that nobody foresaw leaves its traceback in a file that the sentence names.
+    An unexpected error leaves its traceback in a file that the sentence names.
     """
     status = 0
     for stream in (sys.stdout, sys.stderr):  # text that the terminal cannot show is escaped
@@ -94,38 +96,31 @@ def exit_status(function: Callable[[], int | None]) -> int:
         except Exception as error:  # noqa: BLE001 - the last place where one can become a sentence
             if os.environ.get(TRACEBACK) == "1":
                 sys.excepthook(type(error), error, error.__traceback__)
-            _tell(_sentence(error))
+            _print_error(_sentence(error))
             status = 2 if isinstance(error, UsageError) else 1
         except KeyboardInterrupt:
             print("keyclip: interrupted; the same command continues", file=sys.stderr)  # noqa: T201
             status = 130
         finally:
-            sys.stdout.flush()  # here, where a pipe that was closed can still be met in silence
+            sys.stdout.flush()  # here, where a closed pipe can still be passed over in silence
     except BrokenPipeError:  # `keyclip ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # what was printed last finds no room
-        _tell(_sentence(error))
+        _print_error(_sentence(error))
         status = status or 1
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
 
 
-def _refuse_removed(argv: Sequence[str], config_type: type[Any]) -> None:
-    for name, instead in getattr(config_type, "REMOVED", {}).items():
-        flag = f"--{name.replace('_', '-')}"
-        if any(word.split("=")[0].replace("_", "-") == flag for word in argv):
-            raise ConfigError(f"{flag} is gone; {instead}")
-
-
-def _tell(sentence: str) -> None:
+def _print_error(sentence: str) -> None:
     with contextlib.suppress(OSError):
         print(f"keyclip: error: {sentence}", file=sys.stderr)  # noqa: T201
 
 
 def _fail(error: ConfigError) -> Any:
     """Wrong usage: a sentence and status 2."""
-    _tell(str(error))
+    _print_error(str(error))
     raise SystemExit(2)
 
 
@@ -133,8 +128,8 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, KeyclipError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        if error.filename is not None:
-            return f"{_place(error.filename)} cannot be used: {error.strerror}"
+        if (name := error.filename) is not None:
+            return f"{(os.fsdecode(name) if isinstance(name, bytes) else name)!r} cannot be used: {error.strerror}"
         if error.errno is not None:
             return f"the system refuses to go on: {error.strerror}"
     if isinstance(error, MemoryError):
@@ -142,10 +137,6 @@ def _sentence(error: Exception) -> str:
     words = " ".join(str(error).split())
     what = f"{type(error).__name__}{f': {words}' if words else ''}"
     return f"unexpected {what:.300}; {_saved_traceback(error)}"
-
-
-def _place(filename: object) -> str:
-    return repr(os.fsdecode(filename) if isinstance(filename, bytes | str) else filename)
 
 
 def _saved_traceback(error: Exception) -> str:
@@ -163,13 +154,13 @@ def _saved_traceback(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _pipes_allowed(allowed: bool) -> Iterator[None]:
-    before = os.environ.get(ALLOW_PIPE)
+    change = allowed and ALLOW_PIPE not in os.environ
     if allowed:
         os.environ[ALLOW_PIPE] = "1"
     try:
         yield
     finally:
-        if allowed and before is None:
+        if change:
             os.environ.pop(ALLOW_PIPE, None)
 
 
@@ -178,17 +169,16 @@ def _take_config_files(argv: Sequence[str]) -> tuple[list[Path], list[str]]:
     rest: list[str] = []
     arguments = iter(argv)
     for argument in arguments:
-        if argument == "--config":
-            files.append(Path(next(arguments, "")))
-        elif argument.startswith("--config="):
-            files.append(Path(argument.removeprefix("--config=")))
+        name, equals, value = argument.partition("=")
+        if name == "--config":
+            files.append(Path(value if equals else next(arguments, "")))
         else:
             rest.append(argument)
     return files, rest
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """What a settings file sets, by name. Raises: ConfigError: it cannot be read, or is no mapping."""
+    """The settings of a file by name. Raises ConfigError if it cannot be read, or is no mapping."""
     import yaml
 
     from store.common.yaml_text import load_yaml
@@ -216,7 +206,7 @@ def _recorded(file: Path, prog: str, config_type: type[Any]) -> dict[str, Any]:
 
 
 def _checked(given: Mapping[str, Any], source: str, config_type: type[Any]) -> dict[str, Any]:
-    """The values of a file or recipe. Raises: ConfigError: an unknown name, or a value of another type."""
+    """The values of a file or recipe. Raises ConfigError for an unknown name, or a value of another type."""
     known = settings_of(config_type)
     values: dict[str, Any] = {}
     for name, value in flattened(given, config_type):

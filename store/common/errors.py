@@ -77,7 +77,7 @@ class CaptionFieldError(KeyclipError, KeyError):
 
 
 class StaleCaptionError(KeyclipError, ValueError):
-    """A caption is not the one that the stored vector was made from."""
+    """A caption differs from the caption that the stored vector was made from."""
 
 
 class ConfigError(KeyclipError, ValueError):

@@ -1,4 +1,4 @@
-"""Local files that survive a crash: written beside their place, flushed, then moved there in one step."""
+"""Local files that survive a crash: written next to their place, flushed, then moved there in one step."""
 
 import contextlib
 import errno
@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from store.common.errors import ConfigError, StoreFullError
+from store.common.errors import ConfigError, DamagedFieldError, StoreFullError
 
 UNFINISHED = ".unfinished-"
-"""How the names of files and folders begin that are not in their place yet."""
+"""Start of the names of files and folders that are not in their place yet."""
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers that mean: no room."""
@@ -43,6 +43,21 @@ def require_regular(file: Path, named: str) -> None:
         raise ConfigError(f"{named} cannot be read: Is a directory")
     if not stat.S_ISREG(mode):
         raise ConfigError(f"{named} cannot be read: it is a pipe or a device; write its content to a file first")
+
+
+def open_regular(file: Path) -> tuple[int, int]:
+    """Descriptor and size of a file of a store, opened for reading; a pipe does not make the caller wait.
+
+    Raises:
+        DamagedFieldError: it is no regular file.
+        FileNotFoundError, NotADirectoryError: it is not there.
+    """
+    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise DamagedFieldError(f"{str(file)!r} is no regular file; remove it, or restore it from a copy")
+    return handle, status.st_size
 
 
 def read_text(file: Path, named: str, limit: int = 2**28) -> str:
@@ -79,7 +94,7 @@ def full_disk_is_told(place: object) -> Iterator[None]:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that there is no room; libraries in Rust say it in words alone."""
+    """Whether an error says that there is no room; libraries in Rust say it only in words."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in DISK_FULL
     return any(f"(os error {number})" in str(error) for number in DISK_FULL)
@@ -106,21 +121,17 @@ def flush(place: Path) -> None:
         os.close(handle)
 
 
-def write_flushed(path: Path, data: bytes | memoryview) -> None:
+def write_flushed(path: Path, data: bytes) -> None:
     """Write a file and flush it; its folder's entry is the caller's to flush."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_bytes(data)
+    flush(path)
 
 
 def unfinished_file(folder: Path) -> Path:
     """A new empty file in ``folder``, to be moved to its place in the same folder when it is whole."""
     handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=folder)
-    try:
-        os.fchmod(handle, 0o666 & ~_umask())
-    finally:
-        os.close(handle)
+    os.close(handle)
+    Path(name).chmod(0o666 & ~_umask())
     return Path(name)
 
 
@@ -140,11 +151,16 @@ def write_whole(path: Path, data: bytes) -> None:
         flush(path.parent)
 
 
+def write_json(file: Path, value: Any) -> None:
+    """Write a json file that is there whole or not at all."""
+    write_whole(file, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
 def reserve(path: Path, size: int) -> None:
     """Take ``size`` bytes of the disk for a file, so that a full disk is noticed now and not in the middle of the work.
 
     Raises:
-        OSError: no space left; nothing is raised where the file system cannot tell.
+        OSError: no space left; nothing is raised where the file system cannot reserve.
     """
     with path.open("r+b") as file:
         try:
@@ -154,23 +170,10 @@ def reserve(path: Path, size: int) -> None:
                 raise
 
 
-def move_new(source: Path, target: Path) -> bool:
-    """Move a folder to a place where nothing is, durably; False if something is there, ``source`` then stays.
-
-    An empty folder in the way is replaced.
-    """
-    try:
-        source.rename(target)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            return False
-        raise
-    flush(target.parent)
-    return True
-
-
 def make_folder(target: Path, fill: Callable[[Path], object]) -> bool:
     """Make a folder whose content appears all at once: ``fill`` gets an empty folder, moved to ``target`` afterwards.
+
+    An empty folder at ``target`` is replaced.
 
     Returns:
         False if ``target`` was there already; then nothing changes.
@@ -184,30 +187,27 @@ def make_folder(target: Path, fill: Callable[[Path], object]) -> bool:
             unfinished.chmod(0o777 & ~_umask())
             fill(unfinished)
             flush(unfinished)
-            return move_new(unfinished, target)
+            try:
+                unfinished.rename(target)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    return False
+                raise
+            flush(target.parent)
+            return True
         finally:
-            remove_folder(unfinished)
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder and everything in it, if it is there."""
-    shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def remove_durably(folder: Path) -> None:
-    """Remove a folder so that it is gone all at once: a crash leaves at most a hidden remainder beside it."""
+    """Remove a folder so that it is gone all at once: a crash leaves at most a hidden remainder next to it."""
     hidden = Path(tempfile.mkdtemp(prefix=".removed-", dir=folder.parent))
     folder.rename(hidden / "it")
     flush(folder.parent)
-    remove_folder(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Write a json file that is there whole or not at all."""
-    write_whole(file, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

@@ -12,7 +12,7 @@ from dataclasses import MISSING
 from typing import Any, NoReturn
 
 from store.common.errors import ConfigError
-from store.common.settings import Alias, Setting, settings_of
+from store.common.settings import Setting, settings_of
 
 WIDTH = 100
 """Columns of help texts."""
@@ -35,7 +35,8 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(_sentence(message))
+        match = re.fullmatch(r"argument (\S+): expected (one|at least one) argument", message)
+        raise UsageError(f"{match[1].split('/')[-1]} needs a value" if match else message)
 
 
 def parse_flags(config_type: type[Any], argv: Sequence[str], prog: str) -> dict[str, list[str]]:
@@ -45,22 +46,30 @@ def parse_flags(config_type: type[Any], argv: Sequence[str], prog: str) -> dict[
         UsageError: an unknown flag, a flag without its value, or words that belong to no flag.
         SystemExit: ``--help`` was asked for and shown (status 0).
     """
-    settings = settings_of(config_type)
-    argv = list(_normalised(argv, settings.values()))
-    flags, after = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
+    settings = settings_of(config_type).values()
+    flagged = [setting for setting in settings if not setting.is_positional]
+    words = list(_normalised(argv, [setting.flag for setting in flagged if setting.is_switch]))
+    end = words.index("--") if "--" in words else len(words)
+    flags, after = words[:end], words[end + 1 :]
     if {"-h", "--help"} & set(flags):
         make_parser(config_type, prog).print_help()
         raise SystemExit(0)
-    parser = _Parser(prog=prog, add_help=False, allow_abbrev=False)
-    for setting in settings.values():
-        if not setting.is_positional:
-            _add_flag(parser, setting, {"default": argparse.SUPPRESS})
+    parser = _Parser(prog=prog, add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    for setting in flagged:
+        _add_flag(parser, setting)
     given, words = parser.parse_known_args(flags)
     for word in words:
         if word.startswith("-") and not re.fullmatch(r"-\d.*|-", word):
-            raise UsageError(_unknown(word.split("=")[0], [*_option_strings(settings.values()), *FILE_FLAGS]))
+            known = [flag for s in flagged for flag in (*s.aliases, s.flag, *([_negative(s.flag)] * s.is_switch))]
+            raise UsageError(_unknown(word.split("=")[0], [*known, *FILE_FLAGS]))
     values = {name: value if isinstance(value, list) else [value] for name, value in vars(given).items()}
-    return values | _by_place([s for s in settings.values() if s.is_positional], [*words, *after])
+    words += after
+    for setting in settings:
+        if setting.is_positional and words:
+            values[setting.name], words = (words, []) if setting.is_many else (words[:1], words[1:])
+    if words:
+        raise UsageError(f"{words[0]!r:.80} belongs to no flag; --help explains the command")
+    return values
 
 
 def make_parser(config_type: type[Any], prog: str, parser: argparse.ArgumentParser | None = None) -> Any:
@@ -70,17 +79,15 @@ def make_parser(config_type: type[Any], prog: str, parser: argparse.ArgumentPars
     parser = parser or argparse.ArgumentParser(prog=prog, formatter_class=Help)
     parser.usage = " ".join([prog, *names, "[--FLAG VALUE ...]"]).replace("%", "%%")
     parser.description = inspect.cleandoc(config_type.__doc__ or "")
-    docs: dict[type[Any], dict[str, str]] = {}
+    docs = {owner: field_docs(owner) for owner in {setting.owner for setting in settings}}
     for setting in settings:
-        if setting.owner not in docs:
-            docs[setting.owner] = field_docs(setting.owner)
-        text = docs[setting.owner].get(setting.field, "")
-        text = f"{' '.join(text.split())} ({_default(setting)})".replace("%", "%%")
+        text = " ".join(docs[setting.owner].get(setting.field, "").split())
+        text = f"{text} ({_default(setting)})".replace("%", "%%")
         if setting.is_positional:
             nargs: Any = "*" if setting.is_many else ("?" if setting.default is not MISSING else None)
             parser.add_argument(setting.name, metavar=_metavar(setting), nargs=nargs, help=text)
         else:
-            _add_flag(parser, setting, {"help": text})
+            _add_flag(parser, setting, text)
     for flag, (metavar, text) in FILE_FLAGS.items():
         more: dict[str, Any] = {"metavar": metavar} if metavar else {"action": "store_true"}
         parser.add_argument(flag, help=text, **more)
@@ -96,52 +103,38 @@ def field_docs(config_type: type[Any]) -> dict[str, str]:
         except (OSError, TypeError, SyntaxError):
             continue
         for field, below in itertools.pairwise(body):
-            if (
-                isinstance(field, ast.AnnAssign)
-                and isinstance(below, ast.Expr)
-                and isinstance(below.value, ast.Constant)
-            ):
-                docs[ast.unparse(field.target)] = str(below.value.value)
+            if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+                docs[ast.unparse(field.target)] = str(getattr(below.value, "value", ""))
     return docs
 
 
-def _add_flag(parser: argparse.ArgumentParser, setting: Setting, more: dict[str, Any]) -> None:
-    names = [*_aliases(setting), setting.flag]
-    if setting.is_switch and "help" in more:
-        action = argparse.BooleanOptionalAction
-        parser.add_argument(*names, dest=setting.name, action=action, default=argparse.SUPPRESS, **more)
-        return
-    if setting.choices and "help" in more:
-        more = {**more, "choices": list(setting.choices)}
+def _add_flag(parser: argparse.ArgumentParser, setting: Setting, text: str | None = None) -> None:
+    """``text``: of the help, which also shows choices and ``--no-...``; without it every value is a word."""
+    more: dict[str, Any] = {"dest": setting.name, "nargs": "*" if setting.is_many else None, "help": text}
+    if setting.is_switch and text is not None:
+        more = {
+            "dest": setting.name,
+            "action": argparse.BooleanOptionalAction,
+            "default": argparse.SUPPRESS,
+            "help": text,
+        }
+    elif setting.choices and text is not None:
+        more["choices"] = list(setting.choices)
     else:
-        more = {**more, "metavar": _metavar(setting)}
-    parser.add_argument(*names, dest=setting.name, nargs="*" if setting.is_many else None, **more)
+        more["metavar"] = _metavar(setting)
+    parser.add_argument(*setting.aliases, setting.flag, **more)
 
 
-def _aliases(setting: Setting) -> list[str]:
-    return [mark.flag for mark in setting.marks if isinstance(mark, Alias)]
+def _negative(flag: str) -> str:
+    return f"--no-{flag[2:]}"
 
 
-def _option_strings(settings: Any) -> list[str]:
-    names: list[str] = []
-    for setting in settings:
-        if not setting.is_positional:
-            names += [*_aliases(setting), setting.flag, *([_negative(setting)] if setting.is_switch else [])]
-    return names
-
-
-def _negative(setting: Setting) -> str:
-    return f"--no-{setting.flag[2:]}"
-
-
-def _normalised(argv: Sequence[str], settings: Any) -> Iterator[str]:
+def _normalised(argv: Sequence[str], switches: Sequence[str]) -> Iterator[str]:
     """Dashes in the names of flags; a value for switches that have none: ``--json`` is ``--json True``."""
-    switches = {setting.flag for setting in settings if setting.is_switch}
-    negative = {_negative(setting): setting.flag for setting in settings if setting.is_switch}
-    words = list(argv)
-    for at, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=False)):
+    negative = {_negative(flag): flag for flag in switches}
+    for at, (word, following) in enumerate(itertools.pairwise([*argv, ""])):
         if word == "--":
-            yield from words[at:]
+            yield from argv[at:]
             return
         name, equals, value = word.partition("=")
         if name.startswith("--"):
@@ -154,26 +147,10 @@ def _normalised(argv: Sequence[str], settings: Any) -> Iterator[str]:
             yield "True"
 
 
-def _by_place(settings: Sequence[Setting], words: list[str]) -> dict[str, list[str]]:
-    values: dict[str, list[str]] = {}
-    for setting in settings:
-        taken, words = (words, []) if setting.is_many else (words[:1], words[1:])
-        if taken:
-            values[setting.name] = taken
-    if words:
-        raise UsageError(f"{words[0]!r:.80} belongs to no flag; --help explains the command")
-    return values
-
-
 def _unknown(flag: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(flag.replace("_", "-"), known, 2, cutoff=0.75)
     hint = f"did you mean {' or '.join(near)}?" if near else "--help lists the flags"
     return f"there is no flag {flag!r:.80}; {hint}"
-
-
-def _sentence(message: str) -> str:
-    match = re.fullmatch(r"argument (\S+): expected (one|at least one) argument", message)
-    return f"{match[1].split('/')[-1]} needs a value" if match else message
 
 
 def _metavar(setting: Setting) -> str:
@@ -187,9 +164,9 @@ def _metavar(setting: Setting) -> str:
 
 
 def _default(setting: Setting) -> str:
-    if setting.default is MISSING:
-        return "required"
     value = setting.default
+    if value is MISSING:
+        return "required"
     if isinstance(value, tuple):
         return f"default: {' '.join(map(str, value)) or 'none'}"
     return f"default: {'none' if value is None else repr(value) if value == '' else value}"

@@ -6,8 +6,7 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from store.common.errors import ConfigError, OutputExistsError, StoreFullError
 from store.common.files import flush, full_disk_is_told, is_full, reserve, store_full, unfinished_file
@@ -32,12 +31,7 @@ class Kind:
         head = _head(file)
         if self.start:
             return not head or head.startswith(self.start)
-        text = head.decode("utf-8", errors="ignore")
-        return b"\0" not in head and len(text.encode()) > len(head) - 4
-
-    def is_replaced(self, file: Path) -> bool:
-        """Whether a file that is there may be replaced unasked."""
-        return bool(self.replaced) and _head(file).startswith(self.replaced)
+        return b"\0" not in head and len(head.decode("utf-8", errors="ignore").encode()) > len(head) - 4
 
 
 KEY_LIST = Kind(name="a list of keys")
@@ -55,8 +49,8 @@ class Outputs:
     """
 
     def __init__(self, inputs: Iterable[Path | str | None] = (), overwrite: bool = False) -> None:
-        """``inputs``: files and folders that the command reads (also names that are none, such as URLs); no output may
-        replace one. ``overwrite``: whether files that are there may be replaced.
+        """``inputs``: files and folders that the command reads (or URLs, which are ignored); no output may replace one.
+        ``overwrite``: whether files that are there may be replaced.
         """
         self._inputs = [str(place) for place in inputs if place is not None]
         self._overwrite = overwrite
@@ -66,7 +60,7 @@ class Outputs:
         self._stack = contextlib.ExitStack()
 
     def claim(self, place: Path, kind: Kind, room: int = ROOM) -> Path:
-        """Where to write the file that will be at ``place``; folders on the way are made.
+        """The file to write instead of the one at ``place``; folders on the way are made.
 
         ``room``: bytes to reserve on the disk.
 
@@ -96,15 +90,15 @@ class Outputs:
         return part
 
     def write(self, part: Path, text: str) -> None:
-        """Fill what was claimed with a text, as UTF-8; half surrogate pairs become question marks."""
+        """Fill a claimed file with a text, as UTF-8; half surrogate pairs become question marks."""
         part.write_text(text, encoding="utf-8", errors="replace", newline="\n")
 
     def lines(self, part: Path) -> "Lines":
-        """What was claimed, as a text file that is written line by line."""
+        """A claimed file as text that is written line by line."""
         return self._stack.enter_context(Lines(part))
 
     def table(self, part: Path, schema: Any) -> Any:
-        """What was claimed, as a ``pyarrow.parquet.ParquetWriter`` for this schema."""
+        """A claimed file as a ``pyarrow.parquet.ParquetWriter`` for this schema."""
         import pyarrow.parquet as pq
 
         return self._stack.enter_context(pq.ParquetWriter(part, schema, compression="zstd"))
@@ -112,21 +106,23 @@ class Outputs:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        first = next(iter(self._parts), "the outputs")
         try:
-            with full_disk_is_told(next(iter(self._parts), "the outputs")):
-                self._close(quietly=error is not None)
-                if error is None:
+            if error is None:
+                with full_disk_is_told(first):
+                    self._stack.close()
                     self._finish()
-            if error is not None and not isinstance(error, StoreFullError) and is_full(error):
-                raise store_full(next(iter(self._parts), "the outputs")) from error
+                return
+            with contextlib.suppress(OSError):  # the error that is being raised says more
+                self._stack.close()
+            if not isinstance(error, StoreFullError) and is_full(error):
+                raise store_full(first) from error
         finally:
             for part in self._parts.values():
                 with contextlib.suppress(OSError):
                     part.unlink(missing_ok=True)
-            for folder in reversed(self._folders):  # those that hold nothing
+            for folder in reversed(self._folders):  # unless it holds a file
                 with contextlib.suppress(OSError):
                     folder.rmdir()
 
@@ -135,13 +131,13 @@ class Outputs:
         if not stat.S_ISREG(mode):
             what = "folder" if stat.S_ISDIR(mode) else "device, pipe or socket"
             raise ConfigError(f"{str(place)!r} is a {what}; give the path of a file")
-        recognised, replaced = kind.fits(target), kind.is_replaced(target)
+        recognised = kind.fits(target)
         for source in self._inputs:
             if is_in(target, source, alone=recognised and bool(kind.start)):
                 raise OutputExistsError(
                     f"{str(place)!r} is an input of the same command ({source!r}); give another path"
                 )
-        if not self._overwrite and not replaced:
+        if not self._overwrite and not (kind.replaced and _head(target).startswith(kind.replaced)):
             raise OutputExistsError(f"{str(place)!r} exists; give another path, or replace it by --overwrite True")
         if not recognised:
             raise OutputExistsError(
@@ -157,14 +153,6 @@ class Outputs:
         if not folder.is_dir():
             raise ConfigError(f"{str(folder)!r} is not a folder; give another path for what would be written into it")
 
-    def _close(self, quietly: bool) -> None:
-        """Close what is open; ``quietly`` where an error is on its way already."""
-        try:
-            self._stack.close()
-        except OSError:
-            if not quietly:
-                raise
-
     def _finish(self) -> None:
         for part in self._parts.values():
             flush(part)
@@ -179,7 +167,7 @@ class Lines(contextlib.AbstractContextManager["Lines"]):
     """A UTF-8 text file."""
 
     def __init__(self, path: Path) -> None:
-        self._file: IO[str] = path.open("w", encoding="utf-8", errors="surrogatepass", newline="\n")
+        self._file = path.open("w", encoding="utf-8", errors="surrogatepass", newline="\n")
 
     def write(self, lines: Iterable[str]) -> None:
         """Add lines, given without line ends."""

@@ -10,14 +10,9 @@ ALLOW_PIPE = "KEYCLIP_ALLOW_PIPE"
 
 
 def refuse_pipes(value: object, where: str) -> None:
-    """Refuse ``pipe:`` shards that come from a file, unless the user allowed them.
+    """Raises ConfigError, naming ``where``, for a ``pipe:`` shard from a file that the user has not allowed.
 
-    Args:
-        value: a text, or a list or mapping with texts in it.
-        where: names the place in the error.
-
-    Raises:
-        ConfigError: there is one.
+    ``value``: a text, or a list or mapping with texts in it.
     """
     if isinstance(value, str) and "pipe:" in value and os.environ.get(ALLOW_PIPE) != "1":
         raise ConfigError(

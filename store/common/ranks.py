@@ -1,4 +1,4 @@
-"""Which of several processes this one is, as its launcher says."""
+"""The rank of this process, as its launcher sets it in the environment."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _LAUNCHERS = {
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process among those that the launcher started."""
+    """This process among all that the launcher started."""
 
     rank: int = 0
     world_size: int = 1
@@ -49,7 +49,7 @@ class Ranks:
 
 
 def whole_number(environment: Mapping[str, str], name: str, launcher: str) -> int:
-    """The value of a launcher's variable. Raises: ConfigError: it is no whole number."""
+    """The value of a launcher's variable. Raises ConfigError if it is no whole number."""
     try:
         return int(environment[name])
     except ValueError as error:

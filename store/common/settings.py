@@ -31,35 +31,26 @@ Positional = Annotated[T, _POSITIONAL]
 """A setting that is given by its place, without a flag."""
 
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
-"""The seed of a random generator."""
 Count = Annotated[int, Interval(ge=1, le=10**9)]
-"""How many: samples, steps, rows."""
+"""A number of samples, steps or rows."""
 AtLeastOne = Annotated[int, Interval(ge=1, le=2**63 - 1)]
-"""How many, at most; more than there are is all of them."""
+"""A largest number; a larger one than there are means all."""
 Few = Annotated[int, Interval(ge=1, le=100_000)]
-"""How many of what takes time or memory each: widths, rounds, batches."""
+"""A number of things that take time or memory each: widths, rounds, batches."""
 Rounds = Annotated[int, Interval(ge=0, le=100_000)]
-"""How many of what takes time each; 0 is none."""
 Layers = Annotated[int, Interval(ge=0, le=1000)]
 """Layers of a network, and factors of their width."""
 Workers = Annotated[int, Interval(ge=0, le=1024)]
-"""How many processes or threads."""
+"""A number of processes or threads."""
 Port = Annotated[int, Interval(ge=0, le=65_535)]
 """A TCP port; 0 is any that is free."""
 Share = Annotated[float, Interval(ge=0, le=1)]
-"""A part of a whole."""
 PixelSize = Annotated[int, Interval(ge=1, le=8192)]
-"""Width and height of a picture in pixels."""
 Padding = Annotated[int, Interval(ge=0, le=1000)]
-"""Characters of a padded text; 0 pads none."""
 Seconds = Annotated[int, Interval(ge=0, le=86_400)]
-"""A time to wait in whole seconds."""
 Milliseconds = Annotated[float, Interval(ge=0, le=60_000)]
-"""A time to wait in milliseconds."""
 Cosine = Annotated[float, Interval(ge=-1, le=1)]
-"""A cosine."""
 AboveZero = Annotated[float, Interval(gt=0)]
-"""A number above zero."""
 
 
 @dataclass(frozen=True)
@@ -99,19 +90,20 @@ class Setting:
         return f"--{self.name.replace('_', '-')}"
 
     @property
-    def marks(self) -> tuple[Any, ...]:
-        """What the annotation says beside the type."""
-        return getattr(self.hint, "__metadata__", ())
+    def aliases(self) -> list[str]:
+        """Its further flags."""
+        return [mark.flag for mark in getattr(self.hint, "__metadata__", ()) if isinstance(mark, Alias)]
 
     @property
     def is_positional(self) -> bool:
-        return _POSITIONAL in self.marks
+        return _POSITIONAL in getattr(self.hint, "__metadata__", ())
 
     @property
     def types(self) -> tuple[Any, ...]:
         """The type, or the types of a union."""
         bare = _bare(self.hint)
-        return tuple(map(_bare, typing.get_args(bare))) if _is_union(bare) else (bare,)
+        is_union = typing.get_origin(bare) in (Union, types.UnionType)
+        return tuple(map(_bare, typing.get_args(bare))) if is_union else (bare,)
 
     @property
     def is_switch(self) -> bool:
@@ -125,18 +117,18 @@ class Setting:
     @property
     def choices(self) -> tuple[str, ...]:
         """The words that it takes, if they are few."""
-        kinds = [_bare(typing.get_args(kind)[0]) if typing.get_origin(kind) is tuple else kind for kind in self.types]
-        return next((typing.get_args(kind) for kind in kinds if typing.get_origin(kind) is typing.Literal), ())
+        literals = (part for part in _parts(self.hint) if typing.get_origin(part) is typing.Literal)
+        return next(map(typing.get_args, literals), ())
 
     def from_words(self, words: list[str]) -> Any:
-        """The value that was typed. Raises: ConfigError: it does not fit the setting."""
+        """The value that was typed. Raises ConfigError if it does not fit the setting."""
         if words == ["None"] and type(None) in self.types:
             return None
         name = self.name if self.is_positional else self.flag
         return self._checked(words if self.is_many else words[0], f"{name} is", strict=False)
 
     def from_value(self, value: Any, source: str) -> Any:
-        """The value that a file or a recipe gives. Raises: ConfigError: it is of another type; names ``source``."""
+        """The value that a file or a recipe gives. Raises ConfigError, naming ``source``, if it is of another type."""
         if self.is_many and not isinstance(value, list | tuple | types.NoneType):
             value = [value]
         return self._checked(value, f"{source} sets {self.name} to", strict=True)
@@ -146,13 +138,12 @@ class Setting:
 
         adapter = _adapter(self.hint)
         try:
-            if not strict:
-                value = adapter.validate_python(given)
+            if strict:
+                text_wanted = {str, Path} & {_bare(self.hint), *map(_bare, typing.get_args(_bare(self.hint)))}
+                text = json.dumps(_as_text(given) if text_wanted else given, default=str)
+                value = adapter.validate_json(text, strict=True)
             else:
-                text_wanted = _text_wanted(self.hint)
-                value = adapter.validate_json(
-                    json.dumps(_as_text(given) if text_wanted else given, default=str), strict=True
-                )
+                value = adapter.validate_python(given)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             wrong = first["input"] if first["type"] != "json_invalid" else given
@@ -165,8 +156,8 @@ class Setting:
         return value
 
     def _wrong(self, leaf: Any, text: Any) -> str | None:
-        """What is expected instead of a value that has the right type, but no sense."""
-        bounded = any(isinstance(mark, Interval) for mark in _all_marks(self.hint))
+        """What is expected instead of a value that has the right type, but makes no sense."""
+        bounded = any(isinstance(part, Interval) for part in _parts(self.hint))
         if type(leaf) is int and not bounded and not 0 <= leaf < 2**63:
             return "a whole number from 0 to 2**63 - 1"
         if isinstance(leaf, Path) and text == "":
@@ -178,7 +169,7 @@ class Setting:
         return None
 
 
-def settings_of(config_type: type[Any], prefix: str = "") -> Mapping[str, Setting]:
+def settings_of(config_type: type[Any], prefix: str = "") -> dict[str, Setting]:
     """The settings of a config dataclass and of its parts by name, in order."""
     found: dict[str, Setting] = {}
     for field, hint, part in _fields(config_type):
@@ -193,7 +184,7 @@ def settings_of(config_type: type[Any], prefix: str = "") -> Mapping[str, Settin
 
 def flattened(values: Mapping[str, Any], config_type: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Names and values of a mapping, in which the settings of a part may be nested under the part's name."""
-    parts = _parts(config_type, prefix)
+    parts = _nested(config_type, prefix)
     for name, value in values.items():
         if name in parts and isinstance(value, Mapping):
             yield from flattened(value, *parts[name])
@@ -202,7 +193,7 @@ def flattened(values: Mapping[str, Any], config_type: type[Any], prefix: str = "
 
 
 def build(config_type: type[C], values: Mapping[str, Any]) -> C:
-    """The config and its parts from checked values by name. Raises: ConfigError: as the config's own checks say."""
+    """The config and its parts from checked values by name. Raises ConfigError as the config's own checks say."""
     if unknown := values.keys() - settings_of(config_type).keys():
         raise TypeError(f"{config_type.__name__} has no settings {sorted(unknown)}")
     return cast(C, _build(config_type, values, ""))
@@ -243,12 +234,12 @@ def _fields(config_type: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], An
         yield field, hints[field.name], bare if field.init and dataclasses.is_dataclass(bare) else None
 
 
-def _parts(config_type: type[Any], prefix: str) -> dict[str, tuple[type[Any], str]]:
+def _nested(config_type: type[Any], prefix: str) -> dict[str, tuple[type[Any], str]]:
     """The dataclass and the prefix of every part by name, parts of parts among them."""
     found: dict[str, tuple[type[Any], str]] = {}
     for field, hint, part in _fields(config_type):
         if part is not None:
-            found |= _parts(part, prefix + _prefix(hint)) | {field.name: (part, prefix + _prefix(hint))}
+            found |= _nested(part, prefix + _prefix(hint)) | {field.name: (part, prefix + _prefix(hint))}
     return found
 
 
@@ -263,24 +254,16 @@ def _adapter(hint: Any) -> Any:
     return TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))
 
 
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (Union, types.UnionType)
-
-
 def _bare(hint: Any) -> Any:
     """A type without its annotation."""
     return _bare(typing.get_args(hint)[0]) if typing.get_origin(hint) is Annotated else hint
 
 
-def _all_marks(hint: Any) -> Iterator[Any]:
-    yield from getattr(hint, "__metadata__", ())
+def _parts(hint: Any) -> Iterator[Any]:
+    """A type, and every type and annotation within it."""
+    yield hint
     for part in typing.get_args(hint):
-        yield from _all_marks(part)
-
-
-def _text_wanted(hint: Any) -> bool:
-    """Whether the setting is text, or a list of texts."""
-    return bool({str, Path} & {_bare(hint), *map(_bare, typing.get_args(_bare(hint)))})
+        yield from _parts(part)
 
 
 def _as_text(value: Any) -> Any:
@@ -291,11 +274,11 @@ def _as_text(value: Any) -> Any:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
     if isinstance(value, list | tuple):
         for item in value:
             yield from _leaves(item)
-    elif isinstance(value, Mapping):
-        yield from _leaves([*value.keys(), *value.values()])
     else:
         yield value
 

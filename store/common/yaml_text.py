@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 MAX_CHARACTERS, MAX_VALUES, MAX_DEPTH = 2**20, 20_000, 50
-"""Size of a text; values in it, repeated ones (``*NAME``) counted as often as they stand; lists and mappings nested."""
+"""Limits: size of a text; values in it, where ``*NAME`` counts as what it repeats; depth of lists and mappings."""
 
 _PLAIN = {
     "null": (r"(?:null|Null|NULL|~|)", ["n", "N", "~", ""]),
@@ -27,16 +27,17 @@ _PLAIN = {
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values as the module says; refuses a name that is given twice, of which YAML would keep the last."""
+    """Reads plain values as the module says; refuses a name that is given twice, of which YAML would keep the last."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as the base declares it
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for name, _ in node.value:
-            if name.value in seen if isinstance(name, yaml.ScalarNode) else True:
-                what = f"{name.value!r:.80} stands twice; give each its own name"
-                raise yaml.YAMLError(what if isinstance(name, yaml.ScalarNode) else "a name must be text")
+            if not isinstance(name, yaml.ScalarNode):
+                raise yaml.YAMLError("a name must be text")
+            if name.value in seen:
+                raise yaml.YAMLError(f"{name.value!r:.80} stands twice; give each its own name")
             seen.add(name.value)
         return super().construct_mapping(node, deep)
 
@@ -56,14 +57,12 @@ def load_yaml(text: str) -> Any:
     try:
         _require_small(text)
         return yaml.load(text, _Loader)
-    except yaml.YAMLError:
-        raise
     except (ValueError, TypeError, RecursionError) as error:  # a tag that does not fit its value; a huge number
         raise yaml.YAMLError(f"a value in it cannot be read: {error}") from error
 
 
 def _require_small(text: str) -> None:
-    """Count the values that the text stands for before any is made; an alias counts as what it repeats."""
+    """Count the values of the text before any is made; an alias counts as what it repeats."""
     anchors: dict[str, int] = {}
     opened: list[list[Any]] = [[None, 0]]
     for event in yaml.parse(text, _Loader):

@@ -1,6 +1,6 @@
-"""What a writer is given, checked and converted once, before any lock is taken."""
+"""One block of keys and vectors, checked and converted before a writer takes any lock."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,32 +8,12 @@ import numpy as np
 import xxhash
 from numpy.typing import ArrayLike, NDArray
 
-from store.common.errors import DuplicateKeyError, InvalidKeysError, InvalidVectorsError
+from store.common.errors import BlockExistsError, DuplicateKeyError, InvalidKeysError, InvalidVectorsError
 from store.core.dtypes import encode
+from store.core.naming import check_name, encoded
 from store.core.spec import FieldSpec
 from store.index.hashing import key_hashes
-
-MAX_NAME_BYTES = 500
-"""Longest field or block name in UTF-8; LMDB keys end at 511 bytes."""
-
-
-def is_name(name: str) -> bool:
-    """Whether ``name`` can name a field or a block; see :func:`check_name`."""
-    try:
-        return bool(check_name(name, "this"))
-    except InvalidKeysError:
-        return False
-
-
-def check_name(name: str, what: str) -> str:
-    """Return ``name`` if it can name a field or a block.
-
-    Raises:
-        InvalidKeysError: it is empty, too long, not text, or holds NUL.
-    """
-    if not isinstance(name, str) or not name or "\0" in name or len(_utf8(name, what)) > MAX_NAME_BYTES:
-        raise InvalidKeysError(f"{what} name {name!r:.100} must be text of 1 to {MAX_NAME_BYTES} UTF-8 bytes")
-    return name
+from store.index.keytable import ABSENT, Places
 
 
 def join_keys(keys: Sequence[str]) -> bytes:
@@ -43,7 +23,7 @@ def join_keys(keys: Sequence[str]) -> bytes:
         InvalidKeysError: a key is empty, not text, or holds NUL.
     """
     try:
-        joined = _utf8("\0".join(keys), "sample key")
+        joined = encoded("\0".join(keys), "sample key")
     except TypeError:
         wrong = next(key for key in keys if not isinstance(key, str))
         raise InvalidKeysError(f"sample key {wrong!r:.100} is {type(wrong).__name__}; expected str") from None
@@ -73,13 +53,6 @@ def hash_keys(keys: Sequence[str]) -> NDArray[np.uint64]:
         raise
 
 
-def _utf8(text: str, what: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidKeysError(f"a {what} cannot be written as UTF-8: {error}") from None
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
     """One block, ready to be stored. ``n`` keys; row ``i`` belongs to key ``i``."""
@@ -101,11 +74,29 @@ class Batch:
 
     @property
     def content_digest(self) -> bytes:
-        """XXH3-128 (16 bytes) of the keys in order and their caption hashes: tells whether a block is the same again.
+        """XXH3-128 (16 bytes) of the keys in order and their caption hashes: equal for the same block written again.
 
-        Vectors are left out, since an encoder's depend in the last bits on how captions were batched.
+        Vectors do not count: the last bits of an encoder's vectors depend on how captions were batched.
         """
         return xxhash.xxh3_128_digest(self.joined_keys + b"\0" + self.caption_hashes.astype("<u8").tobytes())
+
+    def require_same_content(self, field: str, content_digest: bytes) -> None:
+        """Raises BlockExistsError unless the committed block of this name has the same keys and captions."""
+        if content_digest != self.content_digest:
+            raise BlockExistsError(
+                f"block {self.block!r} of field {field!r} is there already with other keys or captions; "
+                "commit under another name, or drop the block first"
+            )
+
+    def require_new_keys(self, field: str, places: Places, block_at: Callable[[int], str]) -> None:
+        """Raises DuplicateKeyError if a key has a place in the field already; ``block_at`` names the place's block."""
+        if len(there := np.flatnonzero(places != ABSENT)):
+            more = f" (and {len(there) - 1} more keys)" if len(there) > 1 else ""
+            raise DuplicateKeyError(
+                f"key {self.keys[there[0]]!r}{more} of block {self.block!r} is in field {field!r} already, "
+                f"in block {block_at(int(places[there[0]]))!r}; keys are unique in a field: datasets whose keys "
+                "collide need a store each"
+            )
 
 
 def make_batch(

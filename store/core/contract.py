@@ -1,4 +1,4 @@
-"""The contract that every backend obeys: ``Store``, ``Field`` and ``Writer``, and what they share.
+"""The contract that every backend obeys: ``Store``, ``Field`` and ``Writer``, and the code that backends share.
 
 A backend gives a :class:`~store.core.snapshot.Snapshot` per read. Everything that a caller sees of reading (missing
 keys, output types, errors) is here, once.
@@ -13,31 +13,40 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from store.common.errors import (
+    BlockNotFoundError,
     DamagedFieldError,
     FieldNotFoundError,
+    InvalidKeysError,
     InvalidVectorsError,
+    KeyclipError,
     MissingKeysError,
     ReadOnlyError,
 )
-from store.core.batch import Batch, hash_keys, join_keys, make_batch
+from store.core.batch import Batch, hash_keys, make_batch
 from store.core.dtypes import OUTPUTS, STORAGE, decode, default_output, has_scales
+from store.core.info import FieldInfo, html_table
+from store.core.naming import check_name, folder_name, shown_name
 from store.core.snapshot import Snapshot
-from store.core.spec import FieldInfo, FieldSpec
+from store.core.spec import FieldSpec
 from store.index.keytable import ABSENT, Places
 
 DECODED_NUMBERS = 2**18
 """Numbers converted at a time when the stored type is not the one asked for: they stay in the processor's cache."""
 
 Backend = Literal["lmdb", "zarr"]
+Mode = Literal["r", "a"]
 Missing = Literal["error", "mask"]
 Found = NDArray[np.bool_]
 Vectors = NDArray[Any]
+Dtype = DTypeLike | None
 Progress = Callable[[str, int, int], None]
 
 
 class Field(ABC):
     """A named column of vectors: ``sample key -> vector``. Safe to pickle, to fork and to use from threads."""
 
+    backend: Backend
+    store_path: str
     name: str
     spec: FieldSpec
 
@@ -47,31 +56,16 @@ class Field(ABC):
 
     @overload
     def get(
-        self,
-        keys: Sequence[str],
-        *,
-        missing: Literal["error"] = ...,
-        out: Vectors | None = ...,
-        dtype: DTypeLike | None = ...,
+        self, keys: Sequence[str], *, missing: Literal["error"] = ..., out: Vectors | None = ..., dtype: Dtype = ...
     ) -> Vectors: ...
 
     @overload
     def get(
-        self,
-        keys: Sequence[str],
-        *,
-        missing: Literal["mask"],
-        out: Vectors | None = ...,
-        dtype: DTypeLike | None = ...,
+        self, keys: Sequence[str], *, missing: Literal["mask"], out: Vectors | None = ..., dtype: Dtype = ...
     ) -> tuple[Vectors, Found]: ...
 
     def get(
-        self,
-        keys: Sequence[str],
-        *,
-        missing: Missing = "error",
-        out: Vectors | None = None,
-        dtype: DTypeLike | None = None,
+        self, keys: Sequence[str], *, missing: Missing = "error", out: Vectors | None = None, dtype: Dtype = None
     ) -> Vectors | tuple[Vectors, Found]:
         """Vectors of ``keys``, row ``i`` for key ``i``; a key may come more than once.
 
@@ -79,7 +73,7 @@ class Field(ABC):
             keys: n sample keys.
             missing: ``error`` raises for absent keys; ``mask`` leaves their rows zero and returns ``(vectors, found)``.
             out: (n, dim) float16 or float32 to fill and return; a contiguous one is filled without a copy.
-            dtype: float16 or float32; without it ``out``'s, else float16 where float16 is stored, else float32.
+            dtype: float16 or float32; by default that of ``out``, else float16 where float16 is stored, else float32.
 
         Returns:
             (n, dim) vectors, with ``mask`` also (n,) bool.
@@ -120,8 +114,8 @@ class Field(ABC):
     ) -> NDArray[np.uint64] | tuple[NDArray[np.uint64], Found]:
         """Hashes of the captions from which the keys' vectors were made: (n,) uint64; zero for absent keys.
 
-        Compare with :func:`store.caption_hashes` of today's captions by :func:`store.captions_differ` to find stale
-        vectors.
+        To find stale vectors, compare them with :func:`store.caption_hashes` of today's captions by
+        :func:`store.captions_differ`.
 
         Raises:
             MissingKeysError: naming the first keys that are absent, unless ``missing`` is ``mask``.
@@ -142,6 +136,24 @@ class Field(ABC):
         with self.snapshot() as snapshot:
             return snapshot.count()
 
+    def info(self) -> FieldInfo:
+        """Provenance and sizes of the field by now."""
+        with self.snapshot() as snapshot:
+            return FieldInfo(spec=self.spec, num_vectors=snapshot.count(), num_blocks=len(snapshot.block_names()))
+
+    def __repr__(self) -> str:
+        try:
+            about: object = self.info()
+        except KeyclipError as error:
+            about = error
+        return f"<Field {self.name!r} of {self.store_path!r} ({self.backend}): {about}>"
+
+    def _repr_html_(self) -> str:
+        info = self.info()
+        sizes = {"vectors": info.num_vectors, "blocks": info.num_blocks, "size": info.size}
+        title = f"Field {self.name!r} of the store {self.store_path!r} ({self.backend})"
+        return html_table(title, (sizes | self.spec.to_dict()).items())
+
     def blocks(self) -> list[str]:
         """Names of the committed blocks, in the order of their commits."""
         with self.snapshot() as snapshot:
@@ -152,7 +164,7 @@ class Field(ABC):
         with self.snapshot() as snapshot:
             return [key for block in snapshot.block_names() for key in snapshot.block_keys(block)]
 
-    def read_block(self, block: str, *, dtype: DTypeLike | None = None) -> tuple[list[str], Vectors]:
+    def read_block(self, block: str, *, dtype: Dtype = None) -> tuple[list[str], Vectors]:
         """Keys and vectors (n, dim) of a block, in its own order.
 
         Raises:
@@ -166,30 +178,19 @@ class Field(ABC):
     def read_batch(self, block: str) -> Batch:
         """A block just as it is stored, for copying it to a field of the same dtype; raises as :meth:`read_block`."""
         with self.snapshot() as snapshot:
-            keys, places = snapshot.block_keys(block), snapshot.block_places(block)
-            rows = np.empty((len(keys), self.spec.dim), STORAGE[self.spec.dtype])
-            snapshot.take_rows(places, rows)
-            return Batch(
-                block=block,
-                keys=keys,
-                joined_keys=join_keys(keys),
-                hashes=hash_keys(keys),
-                caption_hashes=snapshot.take_caption_hashes(places),
-                rows=rows,
-                scales=snapshot.take_scales(places) if has_scales(self.spec.dtype) else None,
-            )
+            return snapshot.read_batch(block, self.spec)
 
     def block_digest(self, block: str) -> bytes:
-        """16 bytes that tell whether two blocks hold the same keys and captions. Raises BlockNotFoundError."""
+        """16 bytes that are equal for two blocks with the same keys and captions. Raises BlockNotFoundError."""
         with self.snapshot() as snapshot:
             return snapshot.block_digest(block)
 
-    def _output(self, count: int, out: Vectors | None, dtype: DTypeLike | None) -> Vectors:
+    def _output(self, count: int, out: Vectors | None, dtype: Dtype) -> Vectors:
         shape = (count, self.spec.dim)
         wanted = np.dtype(dtype) if dtype is not None else out.dtype if out is not None else None
         wanted = default_output(self.spec.dtype) if wanted is None else wanted
         if wanted not in OUTPUTS:
-            raise InvalidVectorsError(f"vectors of {self.name!r} is read as float16 or float32, not {wanted}")
+            raise InvalidVectorsError(f"vectors of {self.name!r} are read as float16 or float32, not {wanted}")
         if out is None:
             return np.empty(shape, wanted)
         if out.shape != shape or out.dtype != wanted:
@@ -217,9 +218,9 @@ class Field(ABC):
 
     def _missing(self, keys: Sequence[str], found: Found) -> MissingKeysError:
         absent = np.flatnonzero(~found)
-        named = ", ".join(repr(keys[i]) for i in absent[:5]) + (", ..." if len(absent) > 5 else "")
+        first = ", ".join(repr(keys[i]) for i in absent[:5]) + (", ..." if len(absent) > 5 else "")
         return MissingKeysError(
-            f"{len(absent)} of {len(keys)} keys have no vector in field {self.name!r}: {named}; "
+            f"{len(absent)} of {len(keys)} keys have no vector in field {self.name!r}: {first}; "
             "embed their captions, or ask with missing='mask'"
         )
 
@@ -235,7 +236,7 @@ class Writer(ABC):
 
         Args:
             block: the block's name, such as the shard's.
-            keys: n sample keys, unique in the field; none at all is allowed and marks a shard without captions as done.
+            keys: n sample keys, unique in the field; no keys at all mark a shard without captions as done.
             vectors: (n, dim) float16, float32 or float64; of torch's bfloat16 give ``.float().numpy()``.
             caption_hashes: (n,) uint64 of :func:`store.caption_hashes`; UNKNOWN_CAPTION where the caption is not known.
 
@@ -258,7 +259,7 @@ class Writer(ABC):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Damage:
-    """Something in a store that is not what was written."""
+    """Something in a store that differs from what was written."""
 
     field: str
     block: str | None
@@ -267,23 +268,29 @@ class Damage:
     """One clause."""
 
 
-def named(fields: Iterable[str]) -> str:
-    """A clause that names the fields of a store."""
-    names = ", ".join(map(repr, fields))
-    return f"there are {names}" if names else "it has no fields yet"
-
-
 class Store(ABC):
-    """A place that holds fields. Safe to pickle, to fork and to use from threads."""
+    """A place that holds fields. Safe to pickle, to fork and to use from threads.
+
+    Attributes:
+        path: folder or URL.
+    """
 
     backend: Backend
-    path: str
-    """Folder or URL."""
-    mode: Literal["r", "a"]
 
-    @abstractmethod
+    def __init__(self, path: str, mode: Mode, check: bool) -> None:
+        self.path = path
+        self.mode = mode
+        self._check = check
+
     def survey(self) -> dict[str, FieldInfo | DamagedFieldError]:
         """Every field, by name, sorted; for a damaged one the error that reading it raises."""
+        found: dict[str, FieldInfo | DamagedFieldError] = {}
+        for folder in self._folders():
+            try:
+                found |= self._upkeep(folder).look()
+            except DamagedFieldError as error:
+                found[shown_name(folder)] = error
+        return dict(sorted(found.items()))
 
     def fields(self) -> dict[str, FieldInfo]:
         """Every field that can be read, by name, sorted."""
@@ -295,6 +302,24 @@ class Store(ABC):
         ``repair`` mends it where its records are left; ``drop_field`` removes any.
         """
         return {name: about for name, about in self.survey().items() if isinstance(about, DamagedFieldError)}
+
+    def __repr__(self) -> str:
+        about = f"{self.path!r} ({self.backend}, mode {self.mode!r})"
+        try:
+            fields = [f"\n  {name!r}: {info}" for name, info in self.survey().items()]
+        except KeyclipError as error:
+            return f"<Store {about}: {error}>"
+        return f"<Store {about}: {len(fields)} field{'s' * (len(fields) != 1)}>{''.join(fields)}"
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[object, ...]] = [("field", "vectors", "dim", "dtype", "size", "captions", "embedded by")]
+        for name, about in self.survey().items():
+            if isinstance(about, FieldInfo):
+                spec = about.spec
+                rows.append((name, about.num_vectors, spec.dim, spec.dtype, about.size, spec.caption_field, spec.model))
+            else:
+                rows.append((name, about))
+        return html_table(f"Store {self.path!r} ({self.backend}, mode {self.mode!r})", rows)
 
     @abstractmethod
     def field(self, name: str) -> Field:
@@ -315,35 +340,110 @@ class Store(ABC):
             InvalidKeysError: the name is empty or too long.
         """
 
-    @abstractmethod
     def verify(self, progress: Progress | None = None) -> list[Damage]:
         """Read everything and compare it with its checksums; also that every key leads to its vector.
 
         Args:
             progress: called after each block with (field, blocks done, blocks in all).
         """
+        return self._of_all_fields(lambda field: field.verify(progress))
 
-    @abstractmethod
     def repair(self, progress: Progress | None = None) -> list[Damage]:
         """Drop the damaged blocks, so that the embedder's next run fills exactly them, and mend what can be.
 
         Returns:
             What was damaged before. Raises ReadOnlyError if the store was opened for reading.
         """
+        self.require_writable()
+        return self._of_all_fields(lambda field: field.repair(progress))
 
-    @abstractmethod
     def drop_blocks(self, name: str, blocks: Sequence[str]) -> None:
         """Remove blocks from a field: all or, if one is absent, none (BlockNotFoundError)."""
+        self.require_writable()
+        self._upkeep(self._existing(name)).drop_blocks(name, blocks)
 
-    @abstractmethod
     def drop_field(self, name: str) -> None:
         """Remove a field and give its space back at once. Raises FieldNotFoundError, ReadOnlyError."""
-
-    def not_found(self, name: str, there: Iterable[str]) -> FieldNotFoundError:
-        """The error for a field that is not there; ``there``: the names of those that are."""
-        return FieldNotFoundError(f"the store {self.path!r} has no field {name!r:.200}; {named(there)}")
+        self.require_writable()
+        shown = [folder for folder in self._folders() if shown_name(folder) == name]  # also if it is damaged
+        self._upkeep(shown[0] if shown else self._existing(name)).drop()
 
     def require_writable(self) -> None:
         """Raises ReadOnlyError if the store was opened for reading."""
         if self.mode != "a":
             raise ReadOnlyError(f"the store {self.path!r} was opened for reading; open it with mode='a' to write")
+
+    def _existing(self, name: str) -> str:
+        """The folder of a field. Raises FieldNotFoundError."""
+        try:
+            folder = folder_name(check_name(name, "field"))
+        except InvalidKeysError:
+            folder = ""
+        if not folder or not self._upkeep(folder).exists():
+            there = named(map(shown_name, self._folders()))
+            raise FieldNotFoundError(f"the store {self.path!r} has no field {name!r:.200}; {there}")
+        return folder
+
+    def _of_all_fields(self, work: Callable[["Upkeep"], list[Damage]]) -> list[Damage]:
+        damages: list[Damage] = []
+        for folder in self._folders():
+            try:
+                damages += work(self._upkeep(folder))
+            except DamagedFieldError as error:
+                damages.append(Damage(field=shown_name(folder), block=None, what=str(error)))
+        return damages
+
+    @abstractmethod
+    def _folders(self) -> list[str]:
+        """Folders of all fields, sorted, of damaged ones too."""
+
+    @abstractmethod
+    def _upkeep(self, folder: str) -> "Upkeep":
+        """The field in this folder, if there is one."""
+
+
+class Upkeep(ABC):
+    """One field by its folder: looked at, verified, mended and dropped, whatever its state.
+
+    Every method raises DamagedFieldError if nothing of the field can be read.
+    """
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Whether there is a field."""
+
+    @abstractmethod
+    def look(self) -> dict[str, FieldInfo]:
+        """The field by its name; nothing if it is being dropped."""
+
+    @abstractmethod
+    def verify(self, progress: Progress | None = None) -> list[Damage]:
+        """Everything that differs from what was written."""
+
+    @abstractmethod
+    def repair(self, progress: Progress | None = None) -> list[Damage]:
+        """Drop what is damaged and mend the rest; returns the damage."""
+
+    @abstractmethod
+    def drop_blocks(self, name: str, blocks: Sequence[str]) -> None:
+        """Remove blocks by name: all or none. Raises BlockNotFoundError."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Remove the field, damaged or not."""
+
+
+def named(fields: Iterable[str]) -> str:
+    """A clause that names the fields of a store."""
+    names = ", ".join(map(repr, fields))
+    return f"there are {names}" if names else "it has no fields yet"
+
+
+def no_block(field: str, block: str, count: int) -> BlockNotFoundError:
+    """The error for a block that a field of ``count`` blocks does not have."""
+    return BlockNotFoundError(f"field {field!r} has no block {block!r} among its {count}")
+
+
+def dropped(field: str, path: str) -> FieldNotFoundError:
+    """The error for a field that was dropped while it was in use."""
+    return FieldNotFoundError(f"field {field!r} was dropped from the store {path!r}")

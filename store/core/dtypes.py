@@ -1,4 +1,4 @@
-"""Numbers in, stored bytes out, and back. A stored row is ``dim`` little-endian numbers; int8 adds a scale per row.
+"""Conversion between float vectors and stored bytes: a row is ``dim`` little-endian numbers; int8 adds a scale per row.
 
 float16, float32 and bfloat16 round to the nearest number, ties to even. int8 stores ``q = rint(x / s)`` with
 ``s = max|x| / 127`` of the row as float32; reading gives ``q * s``.
@@ -19,7 +19,7 @@ STORAGE: dict[str, np.dtype[Any]] = {
     "bfloat16": np.dtype("<u2"),
     "int8": np.dtype("i1"),
 }
-"""numpy's type of a stored number; numpy knows no bfloat16, so its bits stand in a uint16."""
+"""numpy's type of a stored number; numpy has no bfloat16, so a uint16 holds its bits."""
 
 OUTPUTS = (np.dtype(np.float16), np.dtype(np.float32))
 
@@ -30,12 +30,12 @@ def row_bytes(dtype: StoredDtype, dim: int) -> int:
 
 
 def has_scales(dtype: StoredDtype) -> bool:
-    """Whether rows of this dtype come with a float32 scale each."""
+    """Whether every row of this dtype has a float32 scale."""
     return dtype == "int8"
 
 
 def default_output(dtype: StoredDtype) -> np.dtype[Any]:
-    """What ``get`` returns when nothing is asked for: float16 for float16, else float32."""
+    """The dtype that ``get`` returns by default: float16 for float16, else float32."""
     return OUTPUTS[0] if dtype == "float16" else OUTPUTS[1]
 
 
@@ -47,36 +47,29 @@ def encode(
     Raises:
         InvalidVectorsError: a number is NaN or infinite, or becomes infinite in ``dtype``; names the key.
     """
-    _require_finite(vectors, keys, "is NaN or infinite; the encoder is at fault, so nothing was stored")
+    _require(np.isfinite(vectors), keys, "is NaN or infinite; the encoder is at fault, so nothing was stored")
     if dtype == "int8":
-        return _encode_int8(vectors.astype(np.float32, copy=False))
+        vectors = vectors.astype(np.float32, copy=False)
+        scales = (np.abs(vectors).max(axis=1, initial=0) / np.float32(127)).astype(np.float32)
+        divisors = np.where(scales > 0, scales, np.float32(1))
+        return np.clip(np.rint(vectors / divisors[:, None]), -127, 127).astype(np.int8), scales
+    wider = "bfloat16 or float32" if dtype == "float16" else "float32"
+    too_large = f"is too large for {dtype}; store the field as {wider}"
     with np.errstate(over="ignore", under="ignore"):
         rows = vectors.astype(np.float16 if dtype == "float16" else np.float32, copy=False)
     if rows.dtype != vectors.dtype:
-        too_large = "is too large for {}; store the field as {}"
-        _require_finite(rows, keys, too_large.format(dtype, "bfloat16 or float32" if dtype == "float16" else "float32"))
+        _require(np.isfinite(rows), keys, too_large)
     if dtype != "bfloat16":
         return np.ascontiguousarray(rows, dtype=STORAGE[dtype]), None
     bits = rows.view(np.uint32)
     rounded = ((bits + ((bits >> 16) & 1) + np.uint32(0x7FFF)) >> 16).astype(STORAGE[dtype])
-    if len(bad := np.flatnonzero(((rounded & 0x7F80) == 0x7F80).any(axis=1))):
-        raise InvalidVectorsError(
-            f"the vector of key {keys[bad[0]]!r} is too large for bfloat16; store the field as float32"
-        )
+    _require((rounded & 0x7F80) != 0x7F80, keys, too_large)
     return rounded, None
 
 
-def _require_finite(vectors: NDArray[Any], keys: Sequence[str], complaint: str) -> None:
-    if not np.isfinite(vectors).all():
-        bad = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-        raise InvalidVectorsError(f"the vector of key {keys[bad]!r} {complaint}")
-
-
-def _encode_int8(vectors: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    scales = (np.abs(vectors).max(axis=1, initial=0) / np.float32(127)).astype(np.float32)
-    divisors = np.where(scales > 0, scales, np.float32(1))
-    quotients = np.clip(np.rint(vectors / divisors[:, None]), -127, 127)
-    return quotients.astype(np.int8), scales
+def _require(fine: NDArray[np.bool_], keys: Sequence[str], complaint: str) -> None:
+    if not fine.all():
+        raise InvalidVectorsError(f"the vector of key {keys[int(np.argmin(fine.all(axis=1)))]!r} {complaint}")
 
 
 def decode(rows: NDArray[Any], scales: NDArray[np.float32] | None, dtype: StoredDtype, out: NDArray[Any]) -> None:
@@ -85,14 +78,18 @@ def decode(rows: NDArray[Any], scales: NDArray[np.float32] | None, dtype: Stored
     Raises:
         InvalidVectorsError: a stored number is too large for float16.
     """
-    if dtype in ("float16", "float32"):
-        _narrow(rows, out)
-    elif out.dtype == np.float32:
-        _widen(rows, scales, out)
-    else:
+    if dtype in ("bfloat16", "int8"):
+        if out.dtype == np.float32:
+            _widen(rows, scales, out)
+            return
         wide = np.empty(out.shape, np.float32)
         _widen(rows, scales, wide)
-        _narrow(wide, out)
+        rows = wide
+    try:
+        with np.errstate(over="raise"):
+            np.copyto(out, rows, casting="same_kind")
+    except FloatingPointError as error:
+        raise InvalidVectorsError("a stored number is too large for float16; ask for dtype float32") from error
 
 
 def _widen(rows: NDArray[Any], scales: NDArray[np.float32] | None, out: NDArray[Any]) -> None:
@@ -104,11 +101,3 @@ def _widen(rows: NDArray[Any], scales: NDArray[np.float32] | None, out: NDArray[
     else:
         np.copyto(out, rows)
         np.multiply(out, scales[:, None], out=out)
-
-
-def _narrow(wide: NDArray[Any], out: NDArray[Any]) -> None:
-    try:
-        with np.errstate(over="raise"):
-            np.copyto(out, wide, casting="same_kind")
-    except FloatingPointError as error:
-        raise InvalidVectorsError("a stored number is too large for float16; ask for dtype float32") from error

@@ -1,30 +1,25 @@
-"""What a backend gives to read from: one consistent view of a field's committed blocks."""
+"""One consistent view of a field's committed blocks: what a backend implements so that fields can be read."""
 
 from abc import ABC, abstractmethod
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from store.core.batch import Batch, hash_keys, join_keys
+from store.core.dtypes import STORAGE, has_scales
+from store.core.spec import FieldSpec
 from store.index.keytable import Places
 
 
 class Snapshot(ABC):
-    """One consistent view of a field, for as long as its context lasts.
+    """A view of a field that does not change while its context lasts. Only the backend knows what a place means."""
 
-    Places are numbers that mean something to the backend alone.
-    """
-
-    @abstractmethod
     def __enter__(self) -> Self:
-        """Begin."""
+        return self
 
-    @abstractmethod
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End."""
+    def __exit__(self, *error: Any) -> None:
+        return None
 
     @abstractmethod
     def count(self) -> int:
@@ -65,3 +60,18 @@ class Snapshot(ABC):
     @abstractmethod
     def take_caption_hashes(self, places: Places) -> NDArray[np.uint64]:
         """Caption hashes (n,)."""
+
+    def read_batch(self, block: str, spec: FieldSpec) -> Batch:
+        """A block as it is stored. Raises BlockNotFoundError, DamagedBlockError."""
+        keys, places = self.block_keys(block), self.block_places(block)
+        rows = np.empty((len(keys), spec.dim), STORAGE[spec.dtype])
+        self.take_rows(places, rows)
+        return Batch(
+            block=block,
+            keys=keys,
+            joined_keys=join_keys(keys),
+            hashes=hash_keys(keys),
+            caption_hashes=self.take_caption_hashes(places),
+            rows=rows,
+            scales=self.take_scales(places) if has_scales(spec.dtype) else None,
+        )

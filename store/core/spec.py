@@ -1,4 +1,4 @@
-"""A field's provenance, written once when the field is made and compared by every later writer."""
+"""Provenance of a field: written once when the field is made, and compared by every later writer."""
 
 import dataclasses
 import json
@@ -9,13 +9,14 @@ from store.common.errors import ConfigError, SpecMismatchError
 
 Kind = Literal["llm", "sentence", "clip-text"]
 UNKNOWN = "unknown"
-"""Revision and pooling that an import records where it is not told how the vectors were made."""
+"""Revision and pooling that an import records when it is not given how the vectors were made."""
 UNKNOWN_REMEDY = (
     f"{UNKNOWN!r} is what an import records that finds no files of its model: import again into a field of another "
     "name, with --model as the model's folder, or with --revision, --template, --pooling and --max-length as keyclip "
     "store info shows them"
 )
 StoredDtype = Literal["float32", "float16", "bfloat16", "int8"]
+_CHOICES = {"kind": get_args(Kind), "dtype": get_args(StoredDtype)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +26,7 @@ class FieldSpec:
     model: str
     """Model id or folder name, such as ``microsoft/LLM2CLIP-Llama-3-8B-Instruct-CC-Finetuned``."""
     revision: str
-    """Revision or fingerprint of the weights; tells apart two checkpoints of one name."""
+    """Revision or fingerprint of the weights; differs between two checkpoints of one name."""
     kind: Kind
     """What encoded the captions: a decoder ``llm``, a ``sentence`` encoder or CLIP's own text tower (``clip-text``)."""
     template: str
@@ -37,25 +38,24 @@ class FieldSpec:
     normalize: bool
     """Whether the vectors have unit length."""
     caption_field: str
-    """Where the caption stands in the sample's json, such as ``captions.0``."""
+    """Path of the caption in the sample's json, such as ``captions.0``."""
     dim: int
     """Numbers per vector."""
     dtype: StoredDtype = "float16"
     """How a number is stored; ``int8`` keeps one float32 scale per vector."""
 
     def __post_init__(self) -> None:
-        for name, allowed in (("kind", get_args(Kind)), ("dtype", get_args(StoredDtype))):
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name} of a field is {getattr(self, name)!r}; expected one of {', '.join(allowed)}")
-        for name in ("dim", "max_length"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"{name} of a field is {value!r}; expected a whole number of at least 1")
-        if not isinstance(self.normalize, bool):
-            raise ConfigError(f"normalize of a field is {self.normalize!r}; expected true or false")
-        for name in ("model", "revision", "template", "pooling", "caption_field"):
-            if not isinstance(getattr(self, name), str):
-                raise ConfigError(f"{name} of a field is {getattr(self, name)!r}; expected text")
+        for name, value in self.to_dict().items():
+            if name in _CHOICES:
+                fits, expected = value in _CHOICES[name], f"one of {', '.join(_CHOICES[name])}"
+            elif name in ("dim", "max_length"):
+                fits, expected = type(value) is int and value >= 1, "a whole number of at least 1"
+            elif name == "normalize":
+                fits, expected = isinstance(value, bool), "true or false"
+            else:
+                fits, expected = isinstance(value, str), "text"
+            if not fits:
+                raise ConfigError(f"{name} of a field is {value!r}; expected {expected}")
 
     def to_json(self) -> str:
         """The spec as a json object with sorted names; equal specs give equal text."""
@@ -64,18 +64,6 @@ class FieldSpec:
     def to_dict(self) -> dict[str, Any]:
         """The spec as plain json values."""
         return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Inverse of :meth:`to_json`.
-
-        Raises:
-            ConfigError: the text is no json object of exactly the fields of a spec.
-        """
-        try:
-            return cls.from_dict(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"a field spec must be a json object: {error}") from error
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
@@ -88,16 +76,12 @@ class FieldSpec:
         return cls(**values)
 
     def differences(self, other: "FieldSpec") -> list[str]:
-        """One clause per field that differs, such as ``pooling is 'mean', not 'cls'``: ours first."""
-        pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
-        return [f"{name} is {ours!r}, not {theirs!r}" for name, ours, theirs in pairs if ours != theirs]
+        """One clause per field that differs, such as ``pooling is 'mean', not 'cls'``: the own value first."""
+        ours, theirs = self.to_dict(), other.to_dict()
+        return [f"{name} is {ours[name]!r}, not {theirs[name]!r}" for name in ours if ours[name] != theirs[name]]
 
     def require_same(self, other: "FieldSpec", name: str) -> None:
-        """Refuse ``other`` for the field ``name``, which has this spec.
-
-        Raises:
-            SpecMismatchError: naming every difference.
-        """
+        """Raises SpecMismatchError, naming every difference, unless ``other`` is the spec of the field ``name``."""
         if clauses := self.differences(other):
             remedy = "write these vectors to a field of another name"
             if UNKNOWN in (self.revision, other.revision):
@@ -107,24 +91,3 @@ class FieldSpec:
             raise SpecMismatchError(
                 f"field {name!r} exists with another spec: in the store {'; '.join(clauses)}; {remedy}"
             )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FieldInfo:
-    """What a store says of a field without reading its vectors."""
-
-    spec: FieldSpec
-    num_vectors: int
-    num_blocks: int
-    num_bytes: int
-    """Bytes of the vectors themselves, without keys, hashes and index."""
-
-    @property
-    def dim(self) -> int:
-        """Numbers per vector."""
-        return self.spec.dim
-
-    @property
-    def dtype(self) -> StoredDtype:
-        """How a number is stored."""
-        return self.spec.dtype

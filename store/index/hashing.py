@@ -7,7 +7,7 @@ import xxhash
 from numpy.typing import NDArray
 
 UNKNOWN_CAPTION = 0
-"""Stands in a caption's place where nobody knows from which caption a vector was made, as after an import."""
+"""The caption hash of a vector whose caption is not known, as after an import."""
 
 
 def caption_hash(text: str) -> int:
@@ -22,7 +22,7 @@ def caption_hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
 
 
 def captions_differ(ours: NDArray[np.uint64], theirs: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Where two arrays of caption hashes (n,) tell of different captions: (n,) bool; unknown ones never do."""
+    """Where two arrays of caption hashes (n,) differ: (n,) bool; an unknown caption differs from none."""
     differ: NDArray[np.bool_] = (ours != theirs) & (ours != UNKNOWN_CAPTION) & (theirs != UNKNOWN_CAPTION)
     return differ
 
@@ -30,7 +30,7 @@ def captions_differ(ours: NDArray[np.uint64], theirs: NDArray[np.uint64]) -> NDA
 def key_hashes(encoded_keys: Iterable[bytes]) -> NDArray[np.uint64]:
     """XXH3-128 of every key: (n, 2) uint64, the 16 bytes of the digest read as two little-endian numbers.
 
-    With 30 million keys the chance that any two share a hash is about 1e-24, so a hash stands for its key.
+    With 30 million keys the chance that any two share a hash is about 1e-24, so only hashes are compared.
     """
     digests = b"".join(map(xxhash.xxh3_128_digest, encoded_keys))
     return np.frombuffer(digests, dtype="<u8").reshape(-1, 2)

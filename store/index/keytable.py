@@ -1,9 +1,8 @@
 """A table from key hashes to places, searched in bulk without a Python step per key.
 
-Rows ``(first, second, place)`` stand sorted by ``first``. A directory tells where the rows whose ``first`` begins with
-given bits start, so that a lookup touches one directory entry and about one row, wherever the key is and however many
-there are. ``first`` lies apart from the rest: between two gathers all of it has left the processor's caches, and most
-comparisons need no more.
+Rows ``(first, second, place)`` are sorted by ``first``. A directory holds, for every value of the upper bits of
+``first``, the row at which it starts, so that a lookup touches one directory entry and about one row, however many rows
+there are. ``first`` is an array of its own: most comparisons need nothing else, and it is cached the soonest.
 """
 
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ Places = NDArray[np.int64]
 
 
 def directory_bits(count: int) -> int:
-    """Bits of ``first`` that the directory of ``count`` rows resolves: two to four entries for a row."""
+    """Bits of ``first`` that the directory of ``count`` rows distinguishes: two to four entries for a row."""
     return max(1, (count - 1).bit_length()) + 1
 
 
@@ -103,13 +102,13 @@ class KeyTable:
         return found
 
     def _look_further(self, first: NDArray[np.uint64], row: Places) -> Places:
-        """Of the rows after each ``row`` the one that has ``first``, if it is among the next few."""
+        """The row with ``first`` among the few rows after each ``row``; any row if there is none."""
         there = self.first.take(row[:, None] + _NEXT, mode="clip") == first[:, None]
         further: Places = row + 1 + there.argmax(axis=1)
         return further
 
     def _scan(self, hashes: Hashes, bucket: Places) -> Places:
-        """As :meth:`locate`, row after row to the buckets' ends: for keys that are absent or in crowded buckets."""
+        """As :meth:`locate`, row after row to the buckets' ends: for absent keys and crowded buckets."""
         found = np.full(len(hashes), ABSENT, np.int64)
         row, end = self.directory.take(bucket), self.directory.take(bucket + 1)
         todo = (row < end).nonzero()[0]

@@ -1,1 +1,1 @@
-"""Stores in one LMDB environment: for one machine, read through the memory map by many processes beside a writer."""
+"""Stores of LMDB environments: for one machine, where many processes read through the memory map while one writes."""

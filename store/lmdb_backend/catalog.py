@@ -1,10 +1,11 @@
 """What a process knows of a field's committed blocks: enough to go from key hashes to bytes in the memory map.
 
-A :class:`Catalog` is built from the field's record and grows as blocks are committed. All per-block and per-chunk
-facts are arrays, so that a lookup of a thousand keys is a handful of numpy calls however many blocks there are.
+A :class:`Catalog` is built from the field's record and grows as blocks are committed. All facts per block and chunk
+are arrays, so that a lookup of a thousand keys is a handful of numpy calls however many blocks there are.
 """
 
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.common.errors import DamagedBlockError, DamagedFieldError
+from store.core.batch import split_keys
+from store.core.contract import dropped
 from store.core.dtypes import row_bytes
 from store.core.naming import folder_name
 from store.index.keytable import KeyTable, Places, table_bytes
 from store.lmdb_backend import layout
 from store.lmdb_backend.environment import Environment
 from store.lmdb_backend.layout import BlockRecord, FieldRecord, Segment, ValueHeader
+from store.lmdb_backend.registry import environment
+from store.lmdb_backend.values import ValueFile
 
 ROW_MASK = 0xFFFFFFFF
 _NONE = np.zeros(0, np.int64)
@@ -26,150 +31,125 @@ _NO_CHUNK = 2**62
 
 
 class Catalog:
-    """Blocks, chunks and index of one field as of one commit. A place is ``block << 32 | row``."""
+    """Blocks, chunks and index of one field at one commit. A place is ``block << 32 | row``."""
 
-    def __init__(self, env: Environment, packed: bytes, check: bool) -> None:
-        self.env = env
-        self.packed = packed
-        self.record = unpack_record(packed, env.folder)
+    def __init__(self, values: ValueFile, record: FieldRecord, check: bool) -> None:
+        self.values = values
+        self.record = record
         self.check = check
         self.blocks: dict[int, BlockRecord] = {}
         self.numbers: dict[str, int] = {}
         self.first_chunk = _NONE
-        """Per block number: its first chunk; _NO_CHUNK for dropped blocks."""
-        self.head_page = _NONE
-        self.head_known = np.zeros(0, np.bool_)
-        self.chunk_block = _NONE
-        self.chunk_page = _NONE
-        self.chunk_unit = _NONE
-        """Where its rows begin in the file, in units."""
-        self.chunk_rows = _NONE
-        self.chunk_known = np.zeros(0, np.bool_)
-        """Per chunk: whether its page was confirmed (and its checksum compared)."""
+        """Per block number: its first chunk among all values, right after its head; _NO_CHUNK for dropped blocks."""
+        self.value_block = _NONE
+        """Per value (head or chunk): the number of its block."""
+        self.value_page = _NONE
+        self.value_unit = _NONE
+        """Per value: where its payload begins in the file, in units."""
+        self.value_rows = _NONE
+        """Per chunk: its rows; 0 for a head."""
+        self.value_known = np.zeros(0, np.bool_)
+        """Per value: whether its page was confirmed (and its checksum compared)."""
         self.tables: list[KeyTable] = []
-        self.row_bytes = row_bytes(self.record.spec.dtype, self.record.spec.dim)
-        self.unit = math.gcd(env.page_bytes, self.row_bytes)
+        self.row_bytes = row_bytes(record.spec.dtype, record.spec.dim)
+        self.unit = math.gcd(values.page_bytes, self.row_bytes)
         """Every row begins on a multiple of so many bytes in the file."""
 
-    def load(self, transaction: Any, earlier: "Catalog | None" = None) -> None:
-        """Read the block records and the index, of ``earlier`` only what came since."""
-        if earlier and not self._continues(earlier.record):
+    def load(self, transaction: Any, env: Environment, earlier: "Catalog | None" = None) -> None:
+        """Read the block records and the index; takes over from ``earlier`` what has not changed since."""
+        if earlier and (
+            earlier.record.epoch != self.record.epoch or earlier.record.next_block > self.record.next_block
+        ):
             earlier = None
-        first = earlier.record.next_block if earlier else 0
-        records = {}
-        with transaction.cursor(db=self.env.database(layout.BLOCKS)) as cursor:
-            there = cursor.set_range(layout.number_key(first))
-            while there:
-                number = int.from_bytes(cursor.key(), "big")
-                records[number] = self._block(number, bytes(cursor.value()))
-                there = cursor.next()
-        self.add_blocks(records, earlier)
+        records = read_blocks(transaction, env, self.record, earlier.record.next_block if earlier else 0)
+        intact = {number: block for number, block in records.items() if block}
+        if damaged := records.keys() - intact.keys():
+            raise self._damaged(f"the record of its block number {min(damaged)} is damaged")
+        self.add_blocks(intact, earlier)
         if len(self.blocks) != self.record.num_blocks:
             raise self._damaged(f"{self.record.num_blocks} blocks were committed, {len(self.blocks)} are there")
         self.load_index(transaction, earlier)
 
-    def _block(self, number: int, packed: bytes) -> BlockRecord:
-        try:
-            block = BlockRecord.unpack(packed)
-        except DamagedFieldError as error:
-            raise self._damaged(f"in the record of block number {number}: {error}") from error
-        if not block.belongs_to(self.record, number):
-            raise self._damaged(f"the record of block {block.name!r} is that of another field or number")
-        return block
-
     def _damaged(self, what: str) -> DamagedFieldError:
         return DamagedFieldError(f"field {self.record.name!r} is damaged: {what}; run `keyclip store repair`")
-
-    def _continues(self, earlier: FieldRecord) -> bool:
-        return earlier.epoch == self.record.epoch and earlier.next_block <= self.record.next_block
 
     def add_blocks(self, records: dict[int, BlockRecord], earlier: "Catalog | None" = None) -> None:
         """Take in the blocks of ``earlier`` and the new ``records``, by number."""
         before = earlier or self
         known = earlier.record.next_block if earlier else 0
         new = self.record.next_block - known
-        first_chunk, head_page = np.full(new, _NO_CHUNK, np.int64), np.zeros(new, np.int64)
+        first_chunk = np.full(new, _NO_CHUNK, np.int64)
         block: list[int] = []
         page: list[int] = []
         rows: list[int] = []
         size = self.record.rows_per_chunk
         for number, record in records.items():
-            first_chunk[number - known] = len(before.chunk_page) + len(page)
-            head_page[number - known] = record.pages[0]
-            page += record.pages[1:]
-            block += [number] * (len(record.pages) - 1)
-            rows += [min(size, record.count - at) for at in range(0, record.count, size)]
+            first_chunk[number - known] = len(before.value_page) + len(page) + 1
+            page += record.pages
+            block += [number] * len(record.pages)
+            rows += [0, *(min(size, record.count - at) for at in range(0, record.count, size))]
         self.blocks = before.blocks | records
         self.numbers = before.numbers | {record.name: number for number, record in records.items()}
         self.first_chunk = np.concatenate([before.first_chunk, first_chunk])
-        self.head_page = np.concatenate([before.head_page, head_page])
-        self.head_known = np.concatenate([before.head_known, np.zeros(new, np.bool_)])
-        self.chunk_block = np.concatenate([before.chunk_block, np.array(block, np.int64)])
-        self.chunk_page = np.concatenate([before.chunk_page, np.array(page, np.int64)])
-        self.chunk_rows = np.concatenate([before.chunk_rows, np.array(rows, np.int64)])
-        self.chunk_unit = (self.chunk_page + 1) * (self.env.page_bytes // self.unit)
-        self.chunk_known = np.concatenate([before.chunk_known, np.zeros(len(page), np.bool_)])
+        self.value_block = np.concatenate([before.value_block, np.array(block, np.int64)])
+        self.value_page = np.concatenate([before.value_page, np.array(page, np.int64)])
+        self.value_unit = (self.value_page + 1) * (self.values.page_bytes // self.unit)
+        self.value_rows = np.concatenate([before.value_rows, np.array(rows, np.int64)])
+        self.value_known = np.concatenate([before.value_known, np.zeros(len(page), np.bool_)])
 
     def load_index(self, transaction: Any, earlier: "Catalog | None" = None) -> None:
-        """Open the segments of the index, of ``earlier`` the same ones again."""
+        """Open the segments of the index; takes over those of ``earlier``."""
         have = dict(zip(earlier.record.segments, earlier.tables, strict=True)) if earlier else {}
         self.tables = [have.get(s) or self._open_segment(transaction, s) for s in self.record.segments]
 
     def _open_segment(self, transaction: Any, segment: Segment) -> KeyTable:
         header = segment_header(segment)
         key = layout.number_key(segment.number)
-        self.env.fetch(segment.page, header)
+        self.values.fetch(segment.page, header)
         try:
-            page = self.env.find(transaction, layout.INDEX, key, header, segment.page, self.check)
+            page = self.values.find(transaction, layout.INDEX, key, header, segment.page, self.check)
         except DamagedBlockError as error:
             raise self._damaged(f"in segment {segment.number} of its index {error}") from error
-        return KeyTable.from_bytes(self.env.payload_at(page, header), segment.count)
+        return KeyTable.from_bytes(self.values.payload_at(page, header), segment.count)
 
-    def require_chunks(self, transaction: Any, chunks: NDArray[np.int64]) -> None:
-        """Confirm chunks before their first use.
+    def require(self, transaction: Any, values: NDArray[np.int64]) -> None:
+        """Confirm heads or chunks before their first use.
 
         Raises:
-            DamagedBlockError: a chunk is not what its block's record says; names the block.
+            DamagedBlockError: one differs from its block's record; names the block.
         """
         try:
-            known = self.chunk_known.take(chunks)
+            known = self.value_known.take(values)
         except IndexError:
-            raise self._damaged("its index leads to a block that is not there") from None
+            raise self._leads_nowhere() from None
         if known.all():
             return
-        new = np.unique(chunks[~known]).tolist()
-        headers = [self._chunk_header(chunk) for chunk in new]
+        new = np.unique(values[~known]).tolist()
+        headers = [self._header(value) for value in new]
         if self.check:
-            for chunk, header in zip(new, headers, strict=True):
-                self.env.fetch(int(self.chunk_page[chunk]), header)
-        for chunk, header in zip(new, headers, strict=True):
-            page = self._find(transaction, header, int(self.chunk_page[chunk]))
-            self.chunk_page[chunk] = page
-            self.chunk_unit[chunk] = (page + 1) * (self.env.page_bytes // self.unit)
-            self.chunk_known[chunk] = True
+            for value, header in zip(new, headers, strict=True):
+                self.values.fetch(int(self.value_page[value]), header)
+        for value, header in zip(new, headers, strict=True):
+            page = self._find(transaction, header, int(self.value_page[value]))
+            self.value_page[value] = page
+            self.value_unit[value] = (page + 1) * (self.values.page_bytes // self.unit)
+            self.value_known[value] = True
 
-    def require_heads(self, transaction: Any, blocks: NDArray[np.int64]) -> None:
-        """Confirm the heads of blocks before their first use; raises as :meth:`require_chunks` does."""
-        known = self.head_known.take(blocks)
-        if known.all():
-            return
-        for block in np.unique(blocks[~known]).tolist():
-            if block not in self.blocks:
-                raise self._damaged("its index leads to a block that is not there")
-            header = self.blocks[block].head(block)
-            self.head_page[block] = self._find(transaction, header, int(self.head_page[block]))
-            self.head_known[block] = True
+    def _leads_nowhere(self) -> DamagedFieldError:
+        return self._damaged("its index leads to a block that is not there")
 
-    def _chunk_header(self, chunk: int) -> ValueHeader:
-        """The header that a chunk must have."""
-        block = int(self.chunk_block[chunk])
-        part = chunk - int(self.first_chunk[block]) + 1
-        return layout.chunk_header(self.record.spec, block, part, int(self.chunk_rows[chunk]))
+    def _header(self, value: int) -> ValueHeader:
+        """The header that a value must have."""
+        block = int(self.value_block[value])
+        part = value - int(self.first_chunk[block]) + 1
+        if part == layout.HEAD:
+            return self.blocks[block].head(block)
+        return layout.chunk_header(self.record.spec, block, part, int(self.value_rows[value]))
 
     def _find(self, transaction: Any, header: ValueHeader, page: int) -> int:
         key = layout.value_key(header.number, header.part)
         try:
-            return self.env.find(transaction, layout.VALUES, key, header, page, self.check)
+            return self.values.find(transaction, layout.VALUES, key, header, page, self.check)
         except DamagedBlockError as error:
             what = "head" if header.part == layout.HEAD else f"chunk {header.part}"
             raise DamagedBlockError(
@@ -177,21 +157,77 @@ class Catalog:
                 f"{error}; run `keyclip store repair`, then embed its captions again"
             ) from error
 
-    def head_payload(self, transaction: Any, block: int) -> NDArray[np.uint8]:
-        """Caption hashes (8 bytes each) and keys of a block."""
-        self.require_heads(transaction, np.array([block]))
-        return self.env.payload_at(int(self.head_page[block]), self.blocks[block].head(block))
+    def values_of(self, block: int) -> NDArray[np.int64]:
+        """Head and chunks of a block by its number."""
+        return int(self.first_chunk[block]) - 1 + np.arange(len(self.blocks[block].pages))
+
+    def keys_of(self, transaction: Any, block: int) -> list[str]:
+        """Keys of a block by its number. Raises DamagedBlockError."""
+        head = self.values_of(block)[:1]
+        self.require(transaction, head)
+        payload = self.values.payload_at(int(self.value_page[head[0]]), self.blocks[block].head(block))
+        return split_keys(payload[8 * self.blocks[block].count :].tobytes())
+
+    def places_of(self, block: int) -> Places:
+        """Places of all rows of a block by its number."""
+        return places_of(block, self.blocks[block].count)
 
     def chunks_of(self, places: Places) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Chunk and row within it of every place."""
         size = self.record.rows_per_chunk  # a power of two
         row = places & ROW_MASK
-        try:
-            chunk = self.first_chunk.take(places >> 32)
-        except IndexError:
-            raise self._damaged("its index leads to a block that is not there") from None
+        chunk = self._first_chunks(places)
         chunk += row >> (size.bit_length() - 1)
         return chunk, row & (size - 1)
+
+    def heads_of(self, places: Places) -> NDArray[np.int64]:
+        """Head of the block of every place."""
+        return self._first_chunks(places) - 1
+
+    def _first_chunks(self, places: Places) -> NDArray[np.int64]:
+        try:
+            return self.first_chunk.take(places >> 32)
+        except IndexError:
+            raise self._leads_nowhere() from None
+
+
+class CatalogCache:
+    """This process's environment of a field, and the catalog at the last transaction that looked."""
+
+    def __init__(self, folder: Path, name: str, store_path: str, check: bool) -> None:
+        """Raises FieldNotFoundError if the field is gone."""
+        self._name = name
+        self._store_path = store_path
+        self._check = check
+        try:
+            self.env = environment(folder)
+        except FileNotFoundError:
+            raise dropped(name, store_path) from None
+        self.lock = threading.RLock()
+        self._packed = b""
+        self._seen: tuple[int, Catalog | None] = (-1, None)
+        """Number of the last transaction, and its catalog; replaced together."""
+
+    def at(self, transaction: Any) -> Catalog:
+        """The catalog at a transaction: the cached one unless something was committed since."""
+        number = transaction.id()
+        seen, catalog = self._seen
+        if catalog is None or seen != number:
+            with self.lock:
+                catalog = self._load(transaction, self._seen[1])
+                self._seen = (number, catalog)
+        return catalog
+
+    def _load(self, transaction: Any, earlier: Catalog | None) -> Catalog:
+        packed = read_packed(transaction, self.env)
+        if earlier is not None and packed == self._packed:
+            return earlier
+        catalog = Catalog(self.env, unpack_record(packed, self.env.folder), self._check)
+        if catalog.record.dropped:
+            raise dropped(self._name, self._store_path)
+        catalog.load(transaction, self.env, earlier)
+        self._packed = packed
+        return catalog
 
 
 def segment_header(segment: Segment) -> ValueHeader:
@@ -200,16 +236,26 @@ def segment_header(segment: Segment) -> ValueHeader:
 
 
 def places_of(block: int, count: int) -> Places:
-    """Places of all rows of a block."""
+    """Places of the rows of a block."""
     return (block << 32) + np.arange(count, dtype=np.int64)
 
 
-def read_packed(transaction: Any, env: Environment) -> bytes:
-    """The field's record as it is stored.
+def read_blocks(
+    transaction: Any, env: Environment, field: FieldRecord, first: int = 0
+) -> dict[int, BlockRecord | None]:
+    """Block records by number, from ``first`` on; None for a damaged one."""
+    found: dict[int, BlockRecord | None] = {}
+    with transaction.cursor(db=env.database(layout.BLOCKS)) as cursor:
+        there = cursor.set_range(layout.number_key(first))
+        while there:
+            number = int.from_bytes(cursor.key(), "big")
+            found[number] = BlockRecord.unpack(bytes(cursor.value()), field, number)
+            there = cursor.next()
+    return found
 
-    Raises:
-        DamagedFieldError: there is none.
-    """
+
+def read_packed(transaction: Any, env: Environment) -> bytes:
+    """The field's record as it is stored. Raises DamagedFieldError if there is none."""
     packed = transaction.get(layout.FIELD, db=env.database(layout.META))
     if packed is None:
         raise lost_record(env.folder, "it is not there")
@@ -217,11 +263,7 @@ def read_packed(transaction: Any, env: Environment) -> bytes:
 
 
 def read_record(transaction: Any, env: Environment) -> FieldRecord:
-    """The field's record as of this transaction.
-
-    Raises:
-        DamagedFieldError: there is none, or it is that of another field.
-    """
+    """The field's record at this transaction. Raises DamagedFieldError if there is none, or one of another field."""
     return unpack_record(read_packed(transaction, env), env.folder)
 
 

@@ -1,39 +1,34 @@
-"""An LMDB environment: transactions, and large values by their place in the memory map."""
+"""An LMDB environment: opened only if its pages are sound, with read and write transactions that survive forks."""
 
 import ctypes
 import errno
-import mmap
 import os
 import stat
-import threading
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import lmdb
 import numpy as np
-from numpy.typing import NDArray
 
-from store.common.errors import DamagedBlockError, DamagedFieldError, ReadOnlyError
+from store.common.errors import DamagedFieldError, ReadOnlyError
 from store.common.files import DISK_FULL, full_disk_is_told, has_room, store_full, write_flushed
 from store.lmdb_backend import layout
 from store.lmdb_backend.forking import GATE
-from store.lmdb_backend.layout import ValueHeader
-from store.lmdb_backend.pages import Pages, map_file, open_file, read_metas
+from store.lmdb_backend.pages import Pages, read_metas, summary
+from store.lmdb_backend.values import ValueFile
 
 T = TypeVar("T")
 
 RESERVED_BYTES = 2**38
 """Address space for a memory map; costs nothing until data fills it. It grows when 256 GiB are not enough."""
 _LOOKS = 4
-"""A meta page may be written while it is read, so damage is believed when it is seen so often."""
+"""A meta page may be written while it is read, so damage counts only when all of these looks see it."""
 MAX_READERS = 4096
 """Read transactions at one time over all processes, 64 bytes each in lock.mdb."""
 
 
-class Environment:
+class Environment(ValueFile):
     """The environment of one field, open in this process; :func:`store.lmdb_backend.registry.environment` gives it."""
 
     def __init__(self, folder: Path, create: bool = False) -> None:
@@ -46,31 +41,22 @@ class Environment:
         self.cut_off: set[tuple[bytes, bytes]] = set()
         """Sub-database and key of large values beyond the file's end, which LMDB must not touch."""
         if not create:
-            self._open_file()
-            self._require_sound(read_metas(map_file(self._file))[1])
+            super().__init__(folder)
+            self._require_sound(read_metas(self.map_all())[1])
         self.writable = create or (os.access(folder / "data.mdb", os.W_OK) and self._can_lock())
         self._lmdb = self._open(create)
         try:
             if create:
-                self._open_file()
+                super().__init__(folder)
             else:
                 self.cut_off = self.check_pages().cut_off
             self._databases = {name: self._lmdb.open_db(name, create=create) for name in layout.DATABASES}
-        except lmdb.Error as error:
+        except BaseException as error:
             self._lmdb.close()
-            raise self.told(error) from error
-        except BaseException:
-            self._lmdb.close()
+            if isinstance(error, lmdb.Error):
+                raise self.translated(error) from error
             raise
-        self.page_bytes: int = self._lmdb.stat()["psize"]
-        self._mapped: mmap.mmap | None = None
-        self._map: NDArray[np.uint8] = np.zeros(0, np.uint8)
-        self._map_lock = threading.Lock()
-
-    def _open_file(self) -> None:
-        """Open data.mdb for our own map, once: its folder may be moved or replaced."""
-        self._file = open_file(self.folder / "data.mdb")
-        weakref.finalize(self, os.close, self._file)
+        self.page_bytes = self._lmdb.stat()["psize"]
 
     def _open(self, create: bool) -> Any:
         engine = {"lib_version": 0} if create else {}  # LMDB's data format 1; of a file that exists LMDB sees its own
@@ -94,7 +80,7 @@ class Environment:
             except (MemoryError, lmdb.Error) as error:
                 limited = isinstance(error, MemoryError) or error.code == errno.ENOMEM
                 if isinstance(error, lmdb.Error) and (not limited or size < 2**27):
-                    raise self.told(error) from error
+                    raise self.translated(error) from error
                 if size < 2**27:
                     raise
                 size //= 2  # address space is limited here
@@ -116,7 +102,7 @@ class Environment:
                 unfinished.unlink(missing_ok=True)
 
     def _needs_lock(self) -> bool:
-        """Whether readers must register in the lock file, lest a writer reuses pages that they read."""
+        """Whether readers must register in the lock file, so that no writer reuses pages that they read."""
         if os.statvfs(self.folder).f_flag & os.ST_RDONLY:
             return False
         if self._can_lock():
@@ -124,7 +110,7 @@ class Environment:
         if not (self.folder / "data.mdb").stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
             return False
         raise ReadOnlyError(
-            f"readers of {str(self.folder)!r} must be able to write its lock.mdb, as somebody may write to the data: "
+            f"readers of {str(self.folder)!r} must be able to write its lock.mdb, as others may write to the data: "
             "ask the owner for `chmod a+w` on lock.mdb, or for `chmod -R a-w` on a finished store"
         )
 
@@ -137,7 +123,7 @@ class Environment:
         for _ in range(_LOOKS):
             transaction = self.begin_read()  # keeps the pages
             try:
-                data = map_file(self._file)
+                data = self.map_all()
                 metas, problems = read_metas(data)
                 meta = next((meta for meta in metas if meta.transaction == transaction.id()), None)
                 if meta is not None:
@@ -153,13 +139,12 @@ class Environment:
 
     def _require_sound(self, problems: Sequence[str]) -> None:
         if problems:
-            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise DamagedFieldError(
-                f"the file {str(self.folder / 'data.mdb')!r} is damaged: {problems[0]}{more}; "
+                f"the file {str(self.folder / 'data.mdb')!r} is damaged: {summary(problems)}; "
                 "run `keyclip store repair`, or copy the store again"
             )
 
-    def told(self, error: lmdb.Error) -> Exception:
+    def translated(self, error: lmdb.Error) -> Exception:
         """The error to raise for one of LMDB: damage, or what the system says."""
         file = str(self.folder / "data.mdb")
         if error.code == 0:  # our own mistake
@@ -169,7 +154,7 @@ class Environment:
         return DamagedFieldError(f"LMDB cannot use {file!r} ({error}); run `keyclip store repair`, or drop the field")
 
     def close(self) -> None:
-        """Close the environment; only for one that nobody else uses."""
+        """Close the environment; only for one with no other user."""
         self._lmdb.close()
 
     def database(self, name: bytes) -> Any:
@@ -195,7 +180,7 @@ class Environment:
 
         Args:
             work: puts and deletes; its result is returned.
-            size: about how many bytes it writes; tells a full disk from a broken one.
+            size: about how many bytes it writes; distinguishes a full disk from a broken one.
 
         Raises:
             StoreFullError: no space left on the disk.
@@ -216,71 +201,20 @@ class Environment:
                 full = error.code == errno.EIO and not has_room(self.folder / "data.mdb", size)
                 if error.code in DISK_FULL or full:
                     raise store_full(self.folder) from error
-                raise self.told(error) from error
+                raise self.translated(error) from error
 
     def resize(self, size: int) -> None:
-        """Change the size of the map; 0 follows another process that has grown it."""
+        """Change the size of the map; 0 takes the size that another process has given it."""
         with GATE.alone():
             self._lmdb.set_mapsize(size)
 
-    def file(self, end: int) -> NDArray[np.uint8]:
-        """The bytes of data.mdb as committed, at least ``end`` of them if the file is so long.
-
-        A whole number of pages, even where a write that was cut short has left a part of one at the file's end. What
-        stands at a page stays while a read transaction holds it; the array itself never becomes invalid.
-        """
-        if end > len(self._map):
-            with self._map_lock:
-                if end > len(self._map):
-                    self._mapped = mmap.mmap(self._file, 0, access=mmap.ACCESS_READ)
-                    whole_pages = len(self._mapped) // self.page_bytes * self.page_bytes
-                    self._map = np.frombuffer(self._mapped, np.uint8, count=whole_pages)
-        return self._map
-
-    def header_at(self, page: int) -> NDArray[np.uint8]:
-        """The header of the value that begins at ``page``; shorter if the file ends before."""
-        start = page * self.page_bytes + layout.PAGE_HEADER_BYTES
-        return self.file(start + layout.HEADER.size)[start : start + layout.HEADER.size]
-
-    def payload_at(self, page: int, header: ValueHeader) -> NDArray[np.uint8]:
-        """The payload of the value with this header that begins at ``page``."""
-        start = (page + 1) * self.page_bytes
-        return self.file(start + header.payload_bytes)[start : start + header.payload_bytes]
-
-    def fetch(self, page: int, header: ValueHeader) -> None:
-        """Have the system read a payload in the background; without that it would come page by page as it is used."""
-        start = (page + 1) * self.page_bytes
-        self.file(start + header.payload_bytes)
-        if self._mapped is not None and start + header.payload_bytes <= len(self._map):
-            self._mapped.madvise(mmap.MADV_WILLNEED, start, header.payload_bytes)
-
-    def find(self, transaction: Any, database: bytes, key: bytes, header: ValueHeader, page: int, check: bool) -> int:
-        """The page at which a large value begins: ``page`` if the value is there, else where LMDB says.
-
-        Copying an environment with compaction moves values; a header at the place tells.
-
-        Args:
-            check: also compare the payload with its checksum.
-
-        Raises:
-            DamagedBlockError: the value is absent, or it differs from its header or checksum.
-        """
-        if not header.begins(self.header_at(page)):
-            there = (database, key) not in self.cut_off
-            value = transaction.get(key, db=self.database(database)) if there else None
-            page = page_of(value) if value is not None else 0
-            if not header.begins(self.header_at(page)):
-                raise DamagedBlockError(f"its header at page {page} is wrong")
-        payload = self.payload_at(page, header)  # from here on the map reaches to its end
-        if len(payload) < header.payload_bytes or (check and not header.matches(self.header_at(page), payload)):
-            raise DamagedBlockError(f"its bytes at page {page} do not match their checksum")
-        return page
+    def _page_in_tree(self, transaction: Any, database: bytes, key: bytes) -> int:
+        value = None if (database, key) in self.cut_off else transaction.get(key, db=self.database(database))
+        return 0 if value is None else page_of(value)
 
 
 class Reading:
     """A read transaction as a context. A class, since a generator would cost more than the transaction."""
-
-    __slots__ = ("_env", "_transaction")
 
     def __init__(self, env: Environment) -> None:
         self._env = env
@@ -293,18 +227,16 @@ class Reading:
                 self._transaction = self._env.begin_read()
                 return self._transaction
             except BaseException as error:
-                GATE.__exit__(None, None, None)
+                GATE.__exit__()
                 if not isinstance(error, lmdb.MapResizedError):
                     raise
             self._env.resize(0)  # another process has outgrown our map
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._transaction.abort()
-        GATE.__exit__(None, None, None)
-        if isinstance(error, lmdb.Error):
-            raise self._env.told(error) from error
+        GATE.__exit__()
+        if error and isinstance(error[1], lmdb.Error):
+            raise self._env.translated(error[1]) from error[1]
 
 
 def page_of(value: memoryview) -> int:

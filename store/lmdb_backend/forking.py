@@ -1,4 +1,4 @@
-"""Keeps forks and LMDB operations apart.
+"""A gate that keeps a process from forking in the middle of an LMDB operation.
 
 A forked child must close the environments that it inherits before it can open its own, and can do so safely only if no
 other thread was inside LMDB at the moment of the fork. So operations pass a gate that a fork shuts for its duration.
@@ -8,15 +8,15 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
+from typing import Any
 
 _POLL_SECONDS = 0.0005
 
 
 class Gate:
-    """Counts operations under way: ``with gate:`` is one, which must neither fork nor shut the gate itself.
+    """Counts operations in progress: ``with gate:`` is one, which must neither fork nor shut the gate itself.
 
-    Whoever shuts it waits until there are none and holds back new ones. Shutting is rare and may wait a little, so that
+    Shutting the gate waits until none is in progress and holds back new ones. It is rare and may wait a little, so that
     passing costs next to nothing.
     """
 
@@ -28,15 +28,13 @@ class Gate:
         with self._lock:
             self._inside += 1
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         with self._lock:
             self._inside -= 1
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Something that no operation may see, such as moving a memory map."""
+        """A step that no operation may see, such as moving a memory map."""
         self.shut()
         try:
             yield
@@ -44,7 +42,7 @@ class Gate:
             self.open()
 
     def shut(self) -> None:
-        """Wait until nothing is under way, and let nothing begin."""
+        """Wait until no operation is in progress, and let none begin."""
         self._lock.acquire()
         while self._inside:
             self._lock.release()

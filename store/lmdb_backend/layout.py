@@ -1,4 +1,4 @@
-"""What stands where in an LMDB store: the code side of ``FORMAT.md``, section LMDB."""
+"""On-disk layout of an LMDB store: the code side of ``FORMAT.md``, section LMDB."""
 
 import json
 import struct
@@ -23,7 +23,7 @@ FIELD = b"field"
 """Key of the field's record in META."""
 
 PAGE_HEADER_BYTES = 16
-"""LMDB writes so much before a value that has pages of its own; the first eight bytes are the page's number."""
+"""LMDB's header before a value that has pages of its own; its first eight bytes are the page's number."""
 HEADER = struct.Struct("<8s4I2Q")
 MAGIC = b"keyclip\x01"
 CHUNK_BYTES = 4 * 2**20
@@ -46,8 +46,7 @@ def value_key(block: int, part: int) -> bytes:
 class ValueHeader:
     """The first bytes of every large value: what it is, and the checksum of header and payload.
 
-    The payload begins on the next page, so that rows whose length divides the page never straddle one more page than
-    they must.
+    The payload begins on the next page, so that rows whose length divides the page span as few pages as they can.
     """
 
     number: int
@@ -63,19 +62,17 @@ class ValueHeader:
 
     def value(self, page_bytes: int, *parts: NDArray[np.uint8] | bytes) -> NDArray[np.uint8]:
         """Header, zeros up to the next page, and the payload: ``parts`` one after the other."""
-        start = page_bytes - PAGE_HEADER_BYTES
+        at = start = page_bytes - PAGE_HEADER_BYTES
         value = np.zeros(start + self.payload_bytes, np.uint8)
-        at = start
         for part in parts:
-            data = np.frombuffer(part, np.uint8) if isinstance(part, bytes) else part
-            value[at : at + len(data)] = data
-            at += len(data)
+            value[at : at + len(part)] = np.frombuffer(part, np.uint8)
+            at += len(part)
         head = self.prefix() + struct.pack("<Q", checksum(self.prefix(), value[start:]))
         value[: len(head)] = np.frombuffer(head, np.uint8)
         return value
 
     def begins(self, value: NDArray[np.uint8]) -> bool:
-        """Whether ``value`` begins with this header; says nothing of the payload."""
+        """Whether ``value`` begins with this header; the payload is not compared."""
         return value[: HEADER.size - 8].tobytes() == self.prefix()
 
     def matches(self, value: NDArray[np.uint8], payload: NDArray[np.uint8]) -> bool:
@@ -102,7 +99,7 @@ def unsealed(data: bytes, what: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class BlockRecord:
-    """A committed block: small, and enough to find and check everything else of it."""
+    """A committed block: enough to find and check its values."""
 
     name: str
     count: int
@@ -110,7 +107,7 @@ class BlockRecord:
     content_digest: bytes
     """16 bytes; see :attr:`store.core.batch.Batch.content_digest`."""
     pages: tuple[int, ...]
-    """LMDB page numbers of the head and the chunks. Hints: a reader believes the header that it finds there."""
+    """LMDB page numbers of the head and the chunks. Hints: a reader compares the header that it finds there."""
 
     def pack(self) -> bytes:
         """Fixed part, name, pages, checksum."""
@@ -119,21 +116,17 @@ class BlockRecord:
         return sealed(fixed + name + struct.pack(f"<{len(self.pages)}Q", *self.pages))
 
     @classmethod
-    def unpack(cls, data: bytes) -> Self:
-        """Inverse of :meth:`pack`. Raises DamagedFieldError if it is not what was written."""
-        body = unsealed(data, "a block's record")
+    def unpack(cls, data: bytes, field: "FieldRecord", number: int) -> Self | None:
+        """Inverse of :meth:`pack`; None if it is not the record that was written for block ``number`` of a field."""
         try:
+            body = unsealed(data, "a block's record")
             count, key_bytes, digest, name_bytes, num_pages = _BLOCK.unpack_from(body)
             name = body[_BLOCK.size : _BLOCK.size + name_bytes].decode()
             pages = struct.unpack_from(f"<{num_pages}Q", body, _BLOCK.size + name_bytes)
-        except (struct.error, UnicodeDecodeError) as error:
-            raise DamagedFieldError(f"a block's record cannot be read ({error})") from error
-        return cls(name, count, key_bytes, digest, pages)
-
-    def belongs_to(self, field: "FieldRecord", number: int) -> bool:
-        """Whether this can be block ``number`` of a field."""
-        chunks = -(-self.count // field.rows_per_chunk)
-        return 0 <= number < field.next_block and len(self.pages) == 1 + chunks
+        except (DamagedFieldError, struct.error, UnicodeDecodeError):
+            return None
+        fits = 0 <= number < field.next_block and num_pages == 1 - (-count // field.rows_per_chunk)
+        return cls(name, count, key_bytes, digest, pages) if fits else None
 
     def head(self, number: int) -> ValueHeader:
         """Header of the head: caption hashes (8 bytes each), then the keys."""
@@ -155,15 +148,15 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class FieldRecord:
-    """Everything of a field that changes with a commit; json, since a person may want to read it."""
+    """What changes with a commit; json, so that a person can read it."""
 
     name: str
     spec: FieldSpec
     rows_per_chunk: int
     epoch: int = 0
-    """Grows whenever blocks are dropped, which tells readers to forget what they know of the field."""
+    """Grows whenever blocks are dropped, so that readers forget what they know of the field."""
     dropped: bool = False
-    """The field is being deleted: nobody may write to it any more."""
+    """The field is being deleted: no writer may add to it."""
     num_vectors: int = 0
     num_blocks: int = 0
     next_block: int = 0
@@ -194,7 +187,7 @@ def rows_per_chunk(spec: FieldSpec) -> int:
 
 
 def scales_at(spec: FieldSpec, count: int) -> int:
-    """Where in a chunk's payload the scales begin: after the rows, on a multiple of four."""
+    """Offset of the scales in a chunk's payload: after the rows, on a multiple of four."""
     return -(-count * row_bytes(spec.dtype, spec.dim) // 4) * 4
 
 

@@ -1,22 +1,17 @@
 """The pages of an LMDB file, read without LMDB: finds damage before LMDB follows it.
 
-LMDB reads through a memory map and follows the page numbers and offsets in it without a look: a wrong one kills the
-process. So every page of the trees is checked when an environment is opened; large values are left to their checksums.
+LMDB reads through a memory map and trusts the page numbers and offsets in it: a wrong one kills the process. So every
+page of the trees is checked when an environment is opened; large values have their own checksums.
 """
 
-import mmap
-import os
-import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from store.common.errors import DamagedFieldError
 from store.lmdb_backend import layout
 
 HEADER_BYTES = layout.PAGE_HEADER_BYTES
@@ -46,7 +41,7 @@ class Tree(NamedTuple):
 
 
 class Meta(NamedTuple):
-    """A meta page: the state of a file as of one transaction."""
+    """A meta page: the state of a file at one transaction."""
 
     transaction: int
     page_bytes: int
@@ -65,36 +60,14 @@ class Entry(NamedTuple):
     """First page of a large value; 0 for a small one, which is in its tree's page."""
 
 
-def open_file(file: Path) -> int:
-    """A descriptor of a data.mdb, for reading.
-
-    Raises:
-        DamagedFieldError: it is empty, or no regular file.
-        FileNotFoundError: it is not there.
-    """
-    handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for its other end
-    status = os.fstat(handle)
-    if stat.S_ISREG(status.st_mode) and status.st_size:
-        return handle
-    os.close(handle)
-    what = "is empty" if stat.S_ISREG(status.st_mode) else "is no regular file"
-    raise DamagedFieldError(f"{str(file)!r} {what}; restore it from a copy, or drop the field")
-
-
-def map_file(handle: int) -> NDArray[np.uint8]:
-    """The bytes of an open file, mapped; they stay valid when it is closed."""
-    return np.frombuffer(mmap.mmap(handle, 0, access=mmap.ACCESS_READ), np.uint8)
-
-
 def read_metas(data: NDArray[np.uint8]) -> tuple[list[Meta], list[str]]:
     """The sound meta pages, the newest first, and what is wrong with the others."""
     metas: list[Meta] = []
     problems = []
     sizes = _PAGE_SIZES
     for number in range(NUM_METAS):
-        found = [meta for size in sizes if (meta := _read_meta(data, number, size))]
-        metas += found[:1]
-        if found:
+        if found := [meta for size in sizes if (meta := _read_meta(data, number, size))]:
+            metas.append(found[0])
             sizes = [found[0].page_bytes]
         else:
             problems.append(f"its meta page {number} is damaged")
@@ -115,8 +88,13 @@ def _read_meta(data: NDArray[np.uint8], number: int, page_bytes: int) -> Meta | 
     return Meta(transaction, page_bytes, last_page, Tree(free[7], free[1]), Tree(main[7], main[1]))
 
 
+def summary(problems: Sequence[str]) -> str:
+    """The first problem, and how many more there are."""
+    return problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
+
+
 class Pages:
-    """The trees of one state of a file. What is wrong is collected in ``problems``; sound pages are read anyway."""
+    """The trees of one state of a file. Collects what is wrong in ``problems``; sound pages are read anyway."""
 
     def __init__(self, data: NDArray[np.uint8], meta: Meta) -> None:
         self.problems: list[str] = []
@@ -127,16 +105,14 @@ class Pages:
         self._page_bytes = meta.page_bytes
         self._num_pages = len(data) // meta.page_bytes
         self._used: list[tuple[int, int]] = [(0, NUM_METAS)]
-        """First page and number of pages of everything that was met."""
+        """First page and number of pages of every page and large value that was met."""
         self._visited: set[int] = set()
 
     def check(self, deep: bool = False) -> None:
         """Visit all trees; ``deep`` also compares the page header of every large value."""
         trees = self.trees()
         for name in layout.DATABASES:
-            if name in trees:
-                for _ in self.entries(trees[name], name, deep or name != layout.VALUES):
-                    pass
+            self.entries(trees, name, deep or name != layout.VALUES)
         self.check_free()
 
     def trees(self) -> dict[bytes, Tree]:
@@ -144,7 +120,7 @@ class Pages:
         found = {}
         if self._meta.main.flags:
             self.problems.append("the flags of its main tree are wrong")
-        for key, flags, start, size, _ in self._leaves(self._meta.main, ordered=bytes):
+        for key, flags, start, size, _ in self._leaves(self._meta.main):
             if flags == _TREE and size == _TREE_RECORD.size:
                 record = _TREE_RECORD.unpack_from(self._data[start : start + size].tobytes())
                 found[key] = Tree(record[7], record[1])
@@ -153,47 +129,49 @@ class Pages:
         self.problems += [f"its tree {name.decode()!r} is lost" for name in layout.DATABASES if name not in found]
         return found
 
-    def entries(self, tree: Tree, name: bytes, deep: bool) -> Iterator[Entry]:
-        """The entries of a sub-database, in order."""
-        large_only = name in (layout.VALUES, layout.INDEX)
-        for key, flags, start, size, page in self._leaves(tree, ordered=bytes):
-            wrong = name in _KEY_BYTES and len(key) != _KEY_BYTES[name]
-            if wrong or flags not in ((_LARGE,) if large_only else (0, _LARGE)):
+    def entries(self, trees: dict[bytes, Tree], name: bytes, deep: bool = True) -> list[Entry]:
+        """The entries of a sub-database, in order; none if it is lost."""
+        found = []
+        allowed = (_LARGE,) if name in (layout.VALUES, layout.INDEX) else (0, _LARGE)
+        for key, flags, start, size, page in self._leaves(trees[name]) if name in trees else ():
+            if len(key) != _KEY_BYTES.get(name, len(key)) or flags not in allowed:
                 self.problems.append(f"page {page} has an entry of a wrong kind")
-            elif flags == 0:
-                yield Entry(key, start, size, 0)
-            else:
-                first = self._number_at(start)
-                if self._claim(first, size, deep, page):
-                    if first + self._run(size) > self._num_pages:
-                        self.cut_off.add((name, key))
-                    yield Entry(key, first * self._page_bytes + HEADER_BYTES, size, first)
-
-    def _number_at(self, start: int) -> int:
-        return int.from_bytes(self._data[start : start + 8].tobytes(), "little")
+            elif not flags:
+                found.append(Entry(key, start, size, 0))
+            elif first := self._claim(start, size, deep, page):
+                if first + self._run(size) > self._num_pages:
+                    self.cut_off.add((name, key))
+                found.append(Entry(key, first * self._page_bytes + HEADER_BYTES, size, first))
+        return found
 
     def _run(self, size: int) -> int:
         """Pages of a large value."""
         return (HEADER_BYTES + size - 1) // self._page_bytes + 1
 
-    def _claim(self, first: int, size: int, deep: bool, page: int) -> bool:
-        """Whether a large value can be where page ``page`` says; notes its pages as used."""
+    def _claim(self, start: int, size: int, deep: bool, page: int) -> int:
+        """First page of a large value that a node of ``page`` names at ``start``; 0 if no value can be there.
+
+        Notes the value's pages as used.
+        """
+        first = int.from_bytes(self._data[start : start + 8].tobytes(), "little")
         count = self._run(size)
         inside = first >= NUM_METAS and first + count <= self._meta.last_page + 1
         if inside and deep and first < self._num_pages:
-            start = first * self._page_bytes
-            header = self._data[start : start + _OVERFLOW_PAGE.size].tobytes()
+            header = self._data[first * self._page_bytes :][: _OVERFLOW_PAGE.size].tobytes()
             own, _, flags, pages = _OVERFLOW_PAGE.unpack_from(header)
             inside = (own, flags) == (first, _OVERFLOW) and count <= pages <= self._meta.last_page + 1 - first
             count = pages
-        if inside:
-            self._used.append((first, count))
-        else:
+        if not inside:
             self.problems.append(f"page {page} leads to a value that is not there")
-        return inside
+            return 0
+        self._used.append((first, count))
+        return first
 
-    def _leaves(self, tree: Tree, ordered: type) -> Iterator[tuple[bytes, int, int, int, int]]:
-        """Key, flags, start and size of the value, and page, of every node in the sound leaves of a tree."""
+    def _leaves(self, tree: Tree, integers: bool = False) -> Iterator[tuple[bytes, int, int, int, int]]:
+        """Key, flags, start and size of the value, and page, of every node in the sound leaves of a tree.
+
+        ``integers``: keys are little-endian numbers and ordered as such.
+        """
         waiting: list[tuple[int, bytes | None, bytes | None]] = [(tree.root, None, None)]
         while waiting:
             number, low, high = waiting.pop()
@@ -201,15 +179,14 @@ class Pages:
                 continue
             kind, nodes = self._nodes(number)
             keys = [node[0] for node in nodes]
-            compared = [_rank(key, ordered) for key in keys[kind == _BRANCH :]]
-            bounds = [_rank(low, ordered)] if low is not None else []
-            if any(a > b for a, b in pairwise([*bounds, *compared[:1]])) or any(a >= b for a, b in pairwise(compared)):
+            ranks = [key[::-1] if integers else key for key in keys[kind == _BRANCH :]]
+            least, most = (key[::-1] if integers and key else key for key in (low, high))
+            ordered = all(a < b for a, b in pairwise(ranks))
+            if ranks and ordered:
+                ordered = (least is None or least <= ranks[0]) and (most is None or ranks[-1] < most)
+            if not ordered:
                 self.problems.append(f"the keys of page {number} are not in order")
-                continue
-            if high is not None and compared and compared[-1] >= _rank(high, ordered):
-                self.problems.append(f"the keys of page {number} are not in order")
-                continue
-            if kind == _LEAF:
+            elif kind == _LEAF:
                 yield from ((*node, number) for node in nodes)
             else:
                 lows, highs = [low, *keys[1:]], [*keys[1:], high]
@@ -236,14 +213,14 @@ class Pages:
                 if not upper <= at <= size - _NODE.size or at % 2:
                     break
                 low, high, flags, key_bytes = _NODE.unpack_from(page, at)
-                value = at + _NODE.size + key_bytes
+                end = value = at + _NODE.size + key_bytes
+                key = page[at + _NODE.size : value]
                 if kind == _BRANCH:
-                    end = value
-                    nodes.append((page[at + _NODE.size : value], low | high << 16 | flags << 32, 0, 0))
+                    nodes.append((key, low | high << 16 | flags << 32, 0, 0))
                 else:
                     length = low | high << 16
-                    end = value + (8 if flags & _LARGE else length)
-                    nodes.append((page[at + _NODE.size : value], flags, start + value, length))
+                    end += 8 if flags & _LARGE else length
+                    nodes.append((key, flags, start + value, length))
                 if end > size:
                     break
             else:
@@ -253,17 +230,22 @@ class Pages:
 
     def check_free(self) -> None:
         """Visit the lists of free pages, from which a writer takes; then no page may have been met twice."""
-        self._check_lists()
-        self._check_use()
-
-    def _check_lists(self) -> None:
         if self._meta.free.flags != _INTEGER_KEYS:
             self.problems.append("the flags of its tree of free pages are wrong")
-            return
-        for key, flags, start, size, page in self._leaves(self._meta.free, ordered=int):
+        else:
+            self._check_lists()
+        first, count = np.array(sorted(self._used), np.uint64).T
+        ends = first + count
+        if len(twice := first[1:][ends[:-1] > first[1:]]):
+            self.problems.append(f"page {int(twice[0])} is used twice")
+        if int(ends.max()) > self._meta.last_page + 1 or self._meta.last_page >= max(int(ends.max()), self._num_pages):
+            self.problems.append(f"the number of its last page, {self._meta.last_page}, is wrong")
+
+    def _check_lists(self) -> None:
+        for key, flags, start, size, page in self._leaves(self._meta.free, integers=True):
             if flags == _LARGE:
-                first = self._number_at(start)
-                if not self._claim(first, size, True, page):
+                first = self._claim(start, size, True, page)
+                if not first:
                     continue
                 start = first * self._page_bytes + HEADER_BYTES
             numbers = np.frombuffer(self._data[start : start + size // 8 * 8].tobytes(), "<u8")
@@ -273,17 +255,3 @@ class Pages:
                 self.problems.append(f"page {page} has a damaged list of free pages")
             else:
                 self._used += [(number, 1) for number in free]
-
-    def _check_use(self) -> None:
-        """That no page is used twice, and that the file's last page is one that is used."""
-        first, count = np.array(sorted(self._used), np.uint64).T
-        ends = first + count
-        if (ends[:-1] > first[1:]).any():
-            self.problems.append(f"page {int(first[1:][ends[:-1] > first[1:]][0])} is used twice")
-        if int(ends.max()) > self._meta.last_page + 1 or self._meta.last_page >= max(int(ends.max()), self._num_pages):
-            self.problems.append(f"the number of its last page, {self._meta.last_page}, is wrong")
-
-
-def _rank(key: bytes, ordered: type) -> bytes:
-    """What LMDB compares of a key: its bytes, or a little-endian number."""
-    return key[::-1] if ordered is int else key

@@ -4,118 +4,77 @@ Block records name the pages of a block's values, and every value has a checksum
 the trees around them are lost.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from store.common.errors import DamagedBlockError, DamagedFieldError
-from store.common.files import flush, remove_durably
-from store.core.batch import Batch, hash_keys, split_keys
+from store.common.errors import DamagedBlockError
+from store.common.files import UNFINISHED, flush, remove_durably
+from store.core.batch import Batch
 from store.core.contract import Damage, Progress
-from store.core.dtypes import STORAGE, has_scales
 from store.lmdb_backend import layout
-from store.lmdb_backend.catalog import lost_record, unpack_record
-from store.lmdb_backend.layout import HEAD, BlockRecord, FieldRecord, ValueHeader
-from store.lmdb_backend.pages import Entry, Pages, Tree, map_file, open_file, read_metas
+from store.lmdb_backend.catalog import Catalog, lost_record, unpack_record
+from store.lmdb_backend.field import CatalogSnapshot
+from store.lmdb_backend.layout import BlockRecord, FieldRecord
+from store.lmdb_backend.pages import Entry, Pages, read_metas, summary
+from store.lmdb_backend.values import ValueFile
 from store.lmdb_backend.writer import LmdbWriter, create_field
 
 
-class Remains:
+class Remains(ValueFile):
     """What can be read of a damaged field."""
 
     def __init__(self, folder: Path) -> None:
         """Raises DamagedFieldError if not even the field's own record can be read: then nothing can."""
-        handle = open_file(folder / "data.mdb")
-        try:
-            self._data = map_file(handle)
-        finally:
-            os.close(handle)
+        super().__init__(folder)
+        self._data = self.map_all()
         metas, problems = read_metas(self._data)
         reasons = list(problems)
         for meta in metas:
-            self._pages, self._page_bytes = Pages(self._data, meta), meta.page_bytes
-            trees = self._pages.trees()
-            packed = [self._value(e) for e in self._entries(trees, layout.META) if e.key == layout.FIELD]
+            pages, self.page_bytes = Pages(self._data, meta), meta.page_bytes
+            trees = pages.trees()
+            packed = [self._value(e) for e in pages.entries(trees, layout.META) if e.key == layout.FIELD]
             if packed:
-                self.record: FieldRecord = unpack_record(packed[0], folder)
                 break
-            reasons += self._pages.problems
+            reasons += pages.problems
             problems.append("its newest state is lost, an earlier one is read")
         else:
             raise lost_record(folder, reasons[0] if reasons else "it is not there")
+        self.record: FieldRecord = unpack_record(packed[0], folder)
         self.blocks: dict[int, BlockRecord] = {}
         """By number: the blocks whose record is sound."""
-        self._read_blocks(trees)
-        self._places = {entry.key: entry.page for entry in self._entries(trees, layout.VALUES)}
-        for _ in self._entries(trees, layout.INDEX):
-            pass
-        self._pages.check_free()
-        if cut_off := self._pages.cut_off:
+        for entry in pages.entries(trees, layout.BLOCKS):
+            number = int.from_bytes(entry.key, "big")
+            if block := BlockRecord.unpack(self._value(entry), self.record, number):
+                self.blocks[number] = block
+        self._places = {entry.key: entry.page for entry in pages.entries(trees, layout.VALUES)}
+        pages.entries(trees, layout.INDEX)
+        pages.check_free()
+        if cut_off := pages.cut_off:
             problems.append(f"{len(cut_off)} values are beyond the file's end: the file is cut short")
-        what = _summary([*problems, *self._pages.problems])
+        problems += pages.problems
+        what = [summary(problems)] if problems else []
         if lost := self.record.num_blocks - len(self.blocks):
             what.append(f"the records of {lost} of its {self.record.num_blocks} blocks are lost")
         self.damages = [Damage(field=self.record.name, block=None, what=each) for each in what]
-
-    def _entries(self, trees: dict[bytes, Tree], name: bytes) -> list[Entry]:
-        return list(self._pages.entries(trees[name], name, deep=True)) if name in trees else []
+        catalog = Catalog(self, self.record, check=True)
+        catalog.add_blocks(self.blocks)
+        self._snapshot = CatalogSnapshot(catalog, transaction=None)
 
     def _value(self, entry: Entry) -> bytes:
         return self._data[entry.start : entry.start + entry.size].tobytes()
 
-    def _read_blocks(self, trees: dict[bytes, Tree]) -> None:
-        for entry in self._entries(trees, layout.BLOCKS):
-            number = int.from_bytes(entry.key, "big")
-            try:
-                block = BlockRecord.unpack(self._value(entry))
-            except DamagedFieldError:
-                continue  # counted as lost
-            if block.belongs_to(self.record, number):
-                self.blocks[number] = block
+    def _page_in_tree(self, transaction: Any, database: bytes, key: bytes) -> int:
+        return self._places.get(key, 0)
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, block: BlockRecord) -> Batch:
         """A block as it was committed. Raises DamagedBlockError if not all of it is intact."""
-        block, spec, size = self.blocks[number], self.record.spec, self.record.rows_per_chunk
-        head = self._payload(block.head(number), block.pages[0])
-        rows: list[NDArray[Any]] = []
-        scales = [np.empty(0, np.float32)]
-        for part, page in enumerate(block.pages[1:], start=1):
-            count = min(size, block.count - (part - 1) * size)
-            payload = self._payload(layout.chunk_header(spec, number, part, count), page)
-            kind = np.dtype(STORAGE[spec.dtype])
-            rows.append(payload[: count * spec.dim * kind.itemsize].view(kind).reshape(count, spec.dim))
-            if has_scales(spec.dtype):
-                scales.append(payload[layout.scales_at(spec, count) :].view("<f4"))
-        keys = split_keys(head[8 * block.count :].tobytes())
-        batch = Batch(
-            block=block.name,
-            keys=keys,
-            joined_keys=head[8 * block.count :].tobytes(),
-            hashes=hash_keys(keys),
-            caption_hashes=head[: 8 * block.count].view("<u8"),
-            rows=np.concatenate(rows) if rows else np.empty((0, spec.dim), STORAGE[spec.dtype]),
-            scales=np.concatenate(scales) if has_scales(spec.dtype) else None,
-        )
+        batch = self._snapshot.read_batch(block.name, self.record.spec)
         if batch.content_digest != block.content_digest:
-            raise DamagedBlockError("its keys or captions are not those that were committed")
+            raise DamagedBlockError("its keys or captions are not the committed ones")
         return batch
-
-    def _payload(self, header: ValueHeader, page: int) -> NDArray[np.uint8]:
-        for place in (page, self._places.get(layout.value_key(header.number, header.part), 0)):
-            start = place * self._page_bytes + layout.PAGE_HEADER_BYTES
-            value = self._data[start : start + layout.HEADER.size]
-            start = (place + 1) * self._page_bytes
-            payload = self._data[start : start + header.payload_bytes]
-            if len(payload) == header.payload_bytes and header.matches(value, payload):
-                return payload
-        what = "head" if header.part == HEAD else f"chunk {header.part}"
-        raise DamagedBlockError(f"its {what} is damaged or lost")
 
 
 def look(folder: Path, progress: Progress | None = None) -> list[Damage]:
@@ -134,37 +93,28 @@ def mend(folder: Path, progress: Progress | None = None) -> list[Damage]:
         StoreFullError: no space left; the field stays as it was.
     """
     remains = Remains(folder)
-    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
+    name, spec = remains.record.name, remains.record.spec
+    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder.parent))
     try:
-        damages = _rewrite(remains, unfinished / folder.name, progress)
+        place = unfinished / folder.name
+        create_field(place, name, spec)
+        damages = list(_each_block(remains, LmdbWriter(str(unfinished), place, name, spec), progress))
         remove_durably(folder)
-        (unfinished / folder.name).rename(folder)
+        place.rename(folder)
         flush(folder.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return [*remains.damages, *damages]
 
 
-def _rewrite(remains: Remains, folder: Path, progress: Progress | None) -> list[Damage]:
-    create_field(folder, remains.record.name, remains.record.spec)
-    writer = LmdbWriter(str(folder.parent), folder, remains.record.name, remains.record.spec)
-    return list(_each_block(remains, writer, progress))
-
-
 def _each_block(remains: Remains, writer: LmdbWriter | None, progress: Progress | None) -> Iterator[Damage]:
-    """Read every block and write it where a writer is given; yields the damage of those that are not intact."""
-    for done, (number, block) in enumerate(sorted(remains.blocks.items()), start=1):
+    """Read every block and, given a writer, write it; yields the damage of blocks that are not intact."""
+    for done, (_, block) in enumerate(sorted(remains.blocks.items()), start=1):
         try:
-            batch = remains.batch(number)
+            batch = remains.batch(block)
             if writer:
                 writer.commit_batch(batch)
         except DamagedBlockError as error:
             yield Damage(field=remains.record.name, block=block.name, what=str(error))
         if progress:
             progress(remains.record.name, done, len(remains.blocks))
-
-
-def _summary(problems: list[str]) -> list[str]:
-    """The first problem, and how many more there are."""
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return [f"{problems[0]}{more}"] if problems else []

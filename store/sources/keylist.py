@@ -14,8 +14,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def is_listable(key: str) -> bool:
-    """Whether a sample key can stand on a line of its own: no line break, NUL or half surrogate pair in it, and no
-    blanks around it, which readers of lists cut off.
+    """Whether a line can hold a sample key: it has no line break, NUL or half surrogate pair, and no blanks around it,
+    which readers of lists cut off.
     """
     if key.isalnum() and key.isascii():
         return True
@@ -28,44 +28,31 @@ def iter_key_list(file: Path) -> Iterator[str]:
     Raises:
         ConfigError: there is no such file, it is a pipe or a device, or it is not UTF-8 text.
     """
-    require_regular(file, f"the key list {str(file)!r}")
+    named = f"the key list {str(file)!r}"
+    require_regular(file, named)
     try:
         with file.open(encoding="utf-8-sig") as lines:
             yield from (key for line in lines if (key := line.strip()))
     except OSError as error:
-        raise ConfigError(f"the key list {str(file)!r} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{named} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"the key list {str(file)!r} cannot be read: it is not UTF-8 text; write one sample key a line"
-        ) from error
+        raise ConfigError(f"{named} cannot be read: it is not UTF-8 text; write one sample key a line") from error
 
 
 def read_keys(file: Path) -> frozenset[str]:
-    """The keys of a list.
-
-    Raises:
-        ConfigError: as :func:`iter_key_list`, or there is none.
-    """
+    """The keys of a list. Raises ConfigError as :func:`iter_key_list`, or if there is none."""
     if not (keys := frozenset(iter_key_list(file))):
         raise ConfigError(f"the key list {str(file)!r} is empty; write one sample key a line")
     return keys
 
 
 def read_key_list(file: Path) -> NDArray[np.bytes_]:
-    """The keys of a list as an array: (n,) UTF-8 byte strings, sorted and unique.
-
-    Raises:
-        ConfigError: as :func:`read_keys`.
-    """
+    """The keys of a list: (n,) UTF-8 byte strings, sorted and unique. Raises as :func:`read_keys`."""
     return np.sort(np.array([key.encode() for key in read_keys(file)], dtype=np.bytes_))
 
 
 def line_of(key: str) -> str:
-    """The key, if it can stand in a list.
-
-    Raises:
-        InvalidKeysError: it cannot; see :func:`is_listable`.
-    """
+    """The key, if a list can hold it. Raises InvalidKeysError otherwise; see :func:`is_listable`."""
     if not is_listable(key):
         raise InvalidKeysError(f"sample key {key!r:.100} cannot stand in a list of one key a line; use --json")
     return key

@@ -1,13 +1,15 @@
-"""Webdataset shards as keyed samples: where sample keys and captions come from.
+"""Webdataset shards as keyed samples: the source of sample keys and captions.
 
-A shard is a tar whose members are named ``KEY.EXTENSION``; members of one sample stand together. Extensions are
+A shard is a tar whose members are named ``KEY.EXTENSION``; the members of one sample are neighbours. Extensions are
 lower-cased, as webdataset does. Shards are only ever read.
 """
 
 import contextlib
 import glob
+import itertools
 import json
 import math
+import operator
 import os
 import re
 import stat
@@ -25,11 +27,11 @@ from store.common.files import read_text
 from store.common.pipes import refuse_pipes
 
 MAX_SHARDS = 1_000_000
-"""Shards that one command is given, at most."""
+"""Shards of one command, at most."""
 MAX_BRACES = 64
 """Brace ranges of one pattern, at most."""
 MAX_LISTS = 8
-"""Lists of shards that name each other, one within the other, at most."""
+"""Lists of shards nested in one another, at most."""
 _RANGE = re.compile(r"\{(-?\d+)\.\.(-?\d+)(?:\.\.-?(\d+))?\}")
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 _DRAINED_BYTES = 2**16
@@ -46,18 +48,14 @@ def is_remote(shard: str) -> bool:
 def expand_shards(patterns: Sequence[str]) -> list[str]:
     """Expand brace ranges (``{00000..00287}``), globs and ``@FILE`` lists into shard paths, in the order given.
 
-    A ``pipe:`` shard runs a shell command. A list is data that people pass on, so it may name one only where the user
-    said so (``--allow-pipe``).
+    A ``pipe:`` shard runs a shell command. A list is data that people pass on, so it may name one only if the user
+    allows it (``--allow-pipe``).
 
     Raises:
         ShardNotFoundError: a local shard does not exist, or a pattern matches nothing, or no shard is named.
         ConfigError: a list names itself or a ``pipe:`` shard, or cannot be read; or there are too many shards.
     """
-    shards: list[str] = []
-    for pattern in patterns:
-        shards += _expand_list(pattern, ()) if pattern.startswith("@") else _expand(pattern)
-        if len(shards) > MAX_SHARDS:
-            raise ConfigError(f"more than {MAX_SHARDS:,} shards are named; check the ranges, such as {pattern!r:.80}")
+    shards = _expand_all(patterns, ())
     if not shards:
         raise ShardNotFoundError("no shards given; name at least one .tar file, glob or brace range")
     if len(set(shards)) < len(shards):
@@ -66,8 +64,18 @@ def expand_shards(patterns: Sequence[str]) -> list[str]:
     return shards
 
 
+def _expand_all(patterns: Iterable[str], within: tuple[Path, ...]) -> list[str]:
+    """The shards of patterns, of which a list within the lists ``within`` may be one."""
+    shards: list[str] = []
+    for pattern in patterns:
+        shards += _expand_list(pattern, within) if pattern.startswith("@") else _expand(pattern)
+        if len(shards) > MAX_SHARDS:
+            raise ConfigError(f"more than {MAX_SHARDS:,} shards are named; check the ranges, such as {pattern!r:.80}")
+    return shards
+
+
 def _expand_list(pattern: str, within: tuple[Path, ...]) -> list[str]:
-    """The shards of an ``@FILE``, which may name further lists, but none that it is named by."""
+    """The shards of an ``@FILE``, which may name further lists, but none that names it."""
     file = Path(pattern[1:])
     named = f"the list of shards {str(file)!r}"
     try:
@@ -80,14 +88,9 @@ def _expand_list(pattern: str, within: tuple[Path, ...]) -> list[str]:
         raise ConfigError(f"{named} names itself; name shards in it")
     if len(within) == MAX_LISTS:
         raise ConfigError(f"{named} is named through {MAX_LISTS} other lists; name shards in it")
-    shards: list[str] = []
-    for line in read_text(file, named).splitlines():
-        if entry := line.strip():
-            refuse_pipes(entry, named)
-            shards += _expand_list(entry, (*within, place)) if entry.startswith("@") else _expand(entry)
-        if len(shards) > MAX_SHARDS:
-            raise ConfigError(f"{named} names more than {MAX_SHARDS:,} shards")
-    return shards
+    entries = [entry for line in read_text(file, named).splitlines() if (entry := line.strip())]
+    refuse_pipes(entries, named)
+    return _expand_all(entries, (*within, place))
 
 
 def _expand(pattern: str) -> list[str]:
@@ -95,15 +98,13 @@ def _expand(pattern: str) -> list[str]:
         raise ShardNotFoundError(f"no such shard: {pattern!r:.80}; a path has no NUL characters")
     shards: list[str] = []
     for expanded in [pattern] if pattern.startswith("pipe:") else _braces(pattern):
-        if is_remote(expanded):
+        if is_remote(expanded) or Path(expanded).is_file():
             shards.append(expanded)
         elif any(c in expanded for c in "*?[") and not Path(expanded).exists():
             matches = sorted(glob.glob(expanded, recursive=True))  # noqa: PTH207 - absolute patterns are allowed
             if not matches:
                 raise ShardNotFoundError(f"no shard matches {expanded!r}; check the pattern (quote it in the shell)")
             shards += matches
-        elif Path(expanded).is_file():
-            shards.append(expanded)
         else:
             raise ShardNotFoundError(f"no such shard: {expanded!r} (from {pattern!r}); give the path of a .tar file")
     return shards
@@ -113,17 +114,18 @@ def _braces(pattern: str) -> Iterator[str]:
     """Brace expansion that refuses enormous ranges before it makes them: a range is a list in memory."""
     if pattern.count("{") > MAX_BRACES:  # they take time by the square of their number
         raise ConfigError(f"{pattern!r:.80} has more than {MAX_BRACES} braces; name the shards in an @FILE")
-    count = math.prod(_range_size(*match.groups()) for match in _RANGE.finditer(pattern))
+    too_many = ConfigError(f"{pattern!r:.80} stands for more than {MAX_SHARDS:,} shards; check its ranges")
+    if math.prod(_range_size(*match.groups()) for match in _RANGE.finditer(pattern)) > MAX_SHARDS:
+        raise too_many
     try:
-        for at, expanded in enumerate(braceexpand.braceexpand(pattern) if count <= MAX_SHARDS else ()):
+        for at, expanded in enumerate(braceexpand.braceexpand(pattern)):
             if at == MAX_SHARDS:
-                count = at + 1
-                break
+                raise too_many
             yield expanded
     except (RecursionError, ValueError) as error:
+        if error is too_many:
+            raise
         raise ShardNotFoundError(f"the braces of {pattern!r:.80} cannot be expanded: {error}") from error
-    if count > MAX_SHARDS:
-        raise ConfigError(f"{pattern!r:.80} stands for more than {MAX_SHARDS:,} shards; check its ranges")
 
 
 def _range_size(first: str, last: str, step: str | None) -> int:
@@ -144,20 +146,18 @@ def split_member(name: str) -> tuple[str, str] | None:
 
 
 class CheckedTarInfo(tarfile.TarInfo):
-    """Member headers read with care: ``tarfile`` alone takes a damaged or missing header for the end of the tar, and
-    believes any size.
+    """Member headers that are checked: ``tarfile`` alone takes a damaged or missing header for the end of the tar, and
+    accepts any size.
     """
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
-        """Raises tarfile.ReadError for a header that cannot be."""
+        """Raises tarfile.ReadError for an impossible header."""
         try:
             info = super().fromtarfile(tar)
-        except tarfile.ReadError:
+        except (tarfile.ReadError, cast(Any, tarfile).EOFHeaderError):
             raise
         except (tarfile.HeaderError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
-            if isinstance(error, cast(Any, tarfile).EOFHeaderError):
-                raise
             raise tarfile.ReadError(f"a member's header cannot be read: {error}") from error
         if not 0 <= info.size <= _MAX_MEMBER_BYTES:
             raise tarfile.ReadError(f"member {info.name!r:.100} cannot have {info.size} bytes")
@@ -199,13 +199,13 @@ class CheckedTarInfo(tarfile.TarInfo):
         return cast(tarfile.TarInfo, cast(Any, super())._proc_gnulong(tar))
 
     def _require_short(self) -> None:
-        """What describes the following member is read into memory, whatever size its header states."""
+        """An extended header is read into memory, whatever size it states."""
         if not 0 <= self.size <= _MAX_EXTENDED_BYTES:
             raise tarfile.ReadError(f"an extended header cannot have {self.size} bytes")
 
 
 def require_whole(tar: tarfile.TarFile, info: tarfile.TarInfo) -> None:
-    """Raises: tarfile.ReadError: the tar ends inside a member, or in a stream that cannot be known."""
+    """Raises tarfile.ReadError if the tar ends inside a member, or if a stream does not show where it ends."""
     try:
         status = os.fstat(cast(Any, tar).fileobj.fileno())
     except (AttributeError, OSError):  # a stream, which is read as far as it goes
@@ -217,13 +217,13 @@ def require_whole(tar: tarfile.TarFile, info: tarfile.TarInfo) -> None:
 
 
 def read_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    """The content of a member. Raises: tarfile.ReadError: see :func:`require_whole`."""
+    """The content of a member. Raises as :func:`require_whole`."""
     require_whole(tar, info)
     return cast(bytes, cast(Any, tar.extractfile(info)).read())
 
 
 def require_utf8(key: str, shard: str) -> None:
-    """Raises: DamagedShardError: the name of a sample's members is not UTF-8."""
+    """Raises DamagedShardError if the name of a sample's members is not UTF-8."""
     if not key.isascii() and any("\ud800" <= letter <= "\udfff" for letter in key):
         raise DamagedShardError(f"sample key {key!r:.100} in shard {shard!r} is not UTF-8 text; rename the sample")
 
@@ -238,37 +238,25 @@ def iter_samples(shard: str, extensions: Iterable[str]) -> Iterator[tuple[str, d
     """
     wanted = frozenset(extensions)
     seen: set[str] = set()
-    current: str | None = None
-    members: dict[str, bytes] = {}
     try:
         with open_tar(shard) as tar:
-            for info in tar:
-                parts = split_member(info.name) if info.isfile() else None
-                if parts is None:
-                    continue
-                key, extension = parts
-                if key != current:
-                    if current is not None:
-                        yield current, members
-                    require_utf8(key, shard)
-                    if key in seen:
-                        raise DamagedShardError(
-                            f"sample key {key!r} comes twice in shard {shard!r}; "
-                            "keys must be unique and the members of a sample must stand together"
-                        )
-                    seen.add(key)
-                    current, members = key, {}
-                if extension in wanted:
-                    members[extension] = read_member(tar, info)
-        if current is not None:
-            yield current, members
+            members = ((*parts, info) for info in tar if info.isfile() and (parts := split_member(info.name)))
+            for key, group in itertools.groupby(members, operator.itemgetter(0)):
+                require_utf8(key, shard)
+                if key in seen:
+                    raise DamagedShardError(
+                        f"sample key {key!r} comes twice in shard {shard!r}; "
+                        "keys must be unique and the members of a sample must be neighbours"
+                    )
+                seen.add(key)
+                yield key, {extension: read_member(tar, info) for _, extension, info in group if extension in wanted}
     except (tarfile.TarError, EOFError) as error:
         raise DamagedShardError(f"shard {shard!r} cannot be read as a tar ({error}); download it again") from error
 
 
 @contextlib.contextmanager
 def open_tar(shard: str) -> Iterator[tarfile.TarFile]:
-    """The shard as a tar whose damaged headers are noticed. Members of local shards that are not read are passed over.
+    """The shard as a tar whose damaged headers are noticed. Unread members of local shards are skipped.
 
     Raises:
         ShardNotFoundError: there is no such shard.
@@ -282,7 +270,7 @@ def open_tar(shard: str) -> Iterator[tarfile.TarFile]:
             with tarfile.open(fileobj=stream, mode=mode, tarinfo=CheckedTarInfo) as tar:
                 yield tar
             while not seekable and stream.read(_DRAINED_BYTES):
-                pass  # what stands after the end mark; a command that is cut off there would count as failed
+                pass  # the rest after the end mark; a command that is cut off there would count as failed
     except ShardNotFoundError:
         raise
     except OSError as error:
@@ -296,7 +284,7 @@ def _opened(shard: str) -> Iterator[BinaryIO]:
     try:
         yield stream
     except BaseException:
-        with contextlib.suppress(OSError):  # a command fails that nobody listens to any more
+        with contextlib.suppress(OSError):  # a command fails when its reader is gone
             stream.close()
         raise
     stream.close()
@@ -346,10 +334,8 @@ def caption_at(sample: dict[str, Any], caption_field: str) -> str | None:
         elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
             value = value[int(part)]
         else:
-            if isinstance(value, dict):
-                there = f"there are {', '.join(sorted(value))}"
-            else:
-                there = f"a list of {len(value)}" if isinstance(value, list) else f"only {value!r:.80}"
+            there = f"a list of {len(value)}" if isinstance(value, list) else f"only {value!r:.80}"
+            there = f"there are {', '.join(sorted(value))}" if isinstance(value, dict) else there
             raise CaptionFieldError(f"no caption field {caption_field!r}: {part!r} is not there ({there})")
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""Where the objects of a Zarr store are kept: a local folder, or (``remote.py``) object storage behind fsspec.
+"""Objects of a Zarr store by key: in a local folder here, in object storage in ``remote.py``.
 
 Keys are relative paths with ``/``. What a bucket promises: an object is seen whole or not at all, ``write_new`` lets
 one of several writers win, and what was written before a call returned survives a crash.
@@ -6,10 +6,9 @@ one of several writers win, and what was written before a call returned survives
 
 import mmap
 import os
-import stat
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from store.common.checked import InvalidDataError
-from store.common.files import flush, full_disk_is_told, make_folder, remove_durably, write_flushed
+from store.common.files import flush, full_disk_is_told, make_folder, open_regular, remove_durably, write_flushed
 
 Data = NDArray[np.uint8]
 _SETTLED_SECONDS = 0.1
 """A folder that changed less long ago may change again without its time stamp changing."""
+_FLUSHES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +34,18 @@ class Listing:
     """While the folder has this time stamp, the listing surely holds."""
 
 
-_FLUSHES = 16
-
-
 class Bucket(ABC):
     """Objects by key."""
 
     is_local: bool
-    """Whether listing and reading are so cheap that nothing need be kept."""
+    """Whether listing and reading are so cheap that no object need be cached."""
 
     @abstractmethod
     def read(self, keys: Sequence[str]) -> list[Data | None]:
-        """The bytes of several objects at once; None for those that are not there. Not to be changed.
+        """The bytes of several objects at once, read-only; None for an object that is not there.
 
         Raises:
-            InvalidDataError: something else than an object is there, such as a pipe.
+            DamagedFieldError: there is no regular file but, for example, a pipe.
         """
 
     @abstractmethod
@@ -63,7 +59,7 @@ class Bucket(ABC):
 
     @abstractmethod
     def write_new(self, key: str, data: bytes) -> bool:
-        """Write an object that stands alone in its folder, unless it is there: then False. Atomic between hosts.
+        """Write the only object of a new folder; False if it is there already. Atomic between hosts.
 
         Raises as :meth:`write` does.
         """
@@ -74,7 +70,7 @@ class Bucket(ABC):
 
     @abstractmethod
     def folders(self, folder: str) -> list[str]:
-        """Names of the subfolders, sorted; what is in them is not looked at."""
+        """Names of the subfolders, sorted, whatever they hold."""
 
     @abstractmethod
     def remove(self, folder: str, first: str) -> None:
@@ -93,33 +89,27 @@ class LocalBucket(Bucket):
         return [self._map(key) for key in keys]
 
     def _map(self, key: str) -> Data | None:
-        file = self._root / key
         try:
-            handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for its other end
+            handle, size = open_regular(self._root / key)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                raise InvalidDataError(f"{str(file)!r} is no regular file; remove it, or restore it from a copy")
-            mapped = mmap.mmap(handle, 0, access=mmap.ACCESS_READ) if status.st_size else b""
+            return np.frombuffer(mmap.mmap(handle, 0, access=mmap.ACCESS_READ) if size else b"", np.uint8)
         finally:
             os.close(handle)
-        return np.frombuffer(mapped, np.uint8)
 
     def write(self, folder: str, objects: Mapping[str, Data | bytes]) -> None:
         with full_disk_is_told(self._root):
             place = self._root / folder
             place.mkdir(exist_ok=True)
-            files = [place / key for key in objects]
-            for file, data in zip(files, objects.values(), strict=True):
+            changed = set()
+            for key, data in objects.items():
+                file = place / key
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data.data if isinstance(data, np.ndarray) else data)
+                changed |= {file, *(parent for parent in file.parents if parent.is_relative_to(self._root))}
             with ThreadPoolExecutor(_FLUSHES) as pool:  # filesystems flush together what is asked for together
-                list(pool.map(flush, [*files, *self._folders_of(files)]))
-
-    def _folders_of(self, files: Iterable[Path]) -> set[Path]:
-        return {p for file in files for p in file.parents if p.is_relative_to(self._root)}
+                list(pool.map(flush, changed))
 
     def write_new(self, key: str, data: bytes) -> bool:
         file = self._root / key
@@ -131,18 +121,15 @@ class LocalBucket(Bucket):
             stamp = place.stat().st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
             return Listing({})
-        if not place.is_dir():
-            return Listing({})
         if known is not None and known.stamp == stamp:
             return known
         found = {}
-        for entry in os.scandir(place):
+        for name in self.folders(folder):
             try:
-                status = Path(entry.path, member).stat()
+                status = (place / name / member).stat()
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            if not entry.name.startswith("."):
-                found[entry.name] = f"{status.st_ino}/{status.st_mtime_ns}"
+            found[name] = f"{status.st_ino}/{status.st_mtime_ns}"
         settled = time.time_ns() - stamp > _SETTLED_SECONDS * 1e9
         return Listing(found, stamp if settled else None)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from store.common.errors import BlockNotFoundError, DamagedFieldError
+from store.common.errors import DamagedFieldError
+from store.core.contract import no_block
 from store.index.hashing import key_hashes
 from store.index.keytable import KeyTable, num_to_merge
 from store.zarr_backend.bucket import Bucket, Listing
@@ -21,7 +22,7 @@ _INDEXED_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The blocks as of one listing. A place is ``block << 32 | row``; blocks are numbered as they become known."""
+    """The blocks at one listing. A place is ``block << 32 | row``; blocks are numbered as they become known."""
 
     listing: Listing
     """Folder name and version of the record of every block that is there."""
@@ -33,21 +34,16 @@ class State:
     """By number: rows per chunk."""
     tables: tuple[KeyTable, ...]
 
-    def present(self) -> list[tuple[int, BlockRecord]]:
-        """Number and record of the blocks that are there, in the order of their commits."""
-        found = [(number, self.records[number]) for number in self.numbers.values()]
-        return sorted(found, key=lambda item: (item[1].committed, item[1].name))
-
-    def count(self) -> int:
-        """Number of vectors."""
-        return sum(self.records[number].count for number in self.numbers.values())
+    def present(self) -> list[BlockRecord]:
+        """Records of the blocks that are there, in the order of their commits."""
+        return sorted((self.records[number] for number in self.numbers.values()), key=_commit_order)
 
     def find(self, block: str, field: str) -> tuple[int, BlockRecord]:
         """Number and record of a block by its name. Raises BlockNotFoundError."""
         for number in self.numbers.values():
             if self.records[number].name == block:
                 return number, self.records[number]
-        raise BlockNotFoundError(f"field {field!r} has no block {block!r} among its {len(self.numbers)}")
+        raise no_block(field, block, len(self.numbers))
 
 
 class Catalog:
@@ -55,16 +51,16 @@ class Catalog:
 
     def __init__(self, bucket: Bucket, folder: str, field: str, check: bool) -> None:
         self.bucket = bucket
-        self.folder = folder
         self.field = field
         self.chunks = Chunks(bucket, folder, field, check)
+        self.lock = threading.RLock()
         self.state = State(Listing({}), {}, (), np.zeros(0, np.int64), ())
-        self._lock = threading.Lock()
+        self._blocks = f"fields/{folder}/blocks"
 
     def refresh(self) -> State:
         """Take in what was committed or dropped since."""
-        with self._lock:
-            listing = self.bucket.children(f"{self.folder}/blocks", DOCUMENT, self.state.listing)
+        with self.lock:
+            listing = self.bucket.children(self._blocks, DOCUMENT, self.state.listing)
             if listing.versions != self.state.listing.versions:
                 self.state = self._next_state(listing)
             elif listing is not self.state.listing:
@@ -72,9 +68,8 @@ class Catalog:
             return self.state
 
     def look(self) -> list[BlockRecord]:
-        """The records of the blocks that are there, in the order of their commits; nothing is kept."""
-        listing = self.bucket.children(f"{self.folder}/blocks", DOCUMENT)
-        return list(self._read_records(list(listing.versions)).values())
+        """The records of the blocks that are there, in the order of their commits; nothing is cached."""
+        return list(self._read_records(list(self.bucket.children(self._blocks, DOCUMENT).versions)).values())
 
     def _next_state(self, listing: Listing) -> State:
         old, versions = self.state, listing.versions
@@ -95,7 +90,7 @@ class Catalog:
         )
 
     def _read_records(self, folders: Sequence[str]) -> dict[str, BlockRecord]:
-        answers = self.bucket.read([f"{self.folder}/blocks/{folder}/{DOCUMENT}" for folder in folders])
+        answers = self.bucket.read([f"{self._blocks}/{folder}/{DOCUMENT}" for folder in folders])
         there = [(folder, data) for folder, data in zip(folders, answers, strict=True) if data is not None]
         try:
             records = {folder: BlockRecord.unpack(data, folder) for folder, data in there}
@@ -103,14 +98,13 @@ class Catalog:
             raise DamagedFieldError(
                 f"field {self.field!r} is damaged: {error}; run `keyclip store repair`, then embed its captions again"
             ) from error
-        return dict(sorted(records.items(), key=lambda item: (item[1].committed, item[1].name)))
+        return dict(sorted(records.items(), key=lambda item: _commit_order(item[1])))
 
     def _with_keys(self, tables: list[KeyTable], records: list[BlockRecord], first: int) -> tuple[KeyTable, ...]:
         """``tables`` and the keys of ``records``, whose numbers begin at ``first``."""
         for start in range(0, len(records), _INDEXED_AT_ONCE):
             part = records[start : start + _INDEXED_AT_ONCE]
-            keys = self.chunks.get([(record, "keys", 0) for record in part if record.count], keep=False)
-            encoded = [key for joined in keys for key in joined.tobytes().split(b"\0")]
+            encoded = [key for keys in self.chunks.keys(part) for key in keys]
             if not encoded:
                 continue
             places = [(first + start + i << 32) + np.arange(r.count, dtype=np.int64) for i, r in enumerate(part)]
@@ -118,3 +112,7 @@ class Catalog:
             kept = len(tables) - num_to_merge([len(t) for t in tables], len(table))
             tables = [*tables[:kept], KeyTable.merge([*tables[kept:], table])]
         return tuple(tables)
+
+
+def _commit_order(record: BlockRecord) -> tuple[float, str]:
+    return record.committed, record.name

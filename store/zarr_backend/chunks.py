@@ -1,4 +1,4 @@
-"""The chunks that a process has at hand: mapped from a local disk, or held in memory from object storage."""
+"""A cache of a field's chunks: mapped from a local disk, or held in memory from object storage."""
 
 import threading
 from collections import OrderedDict
@@ -10,7 +10,7 @@ from store.zarr_backend.bucket import Bucket, Data
 from store.zarr_backend.documents import BlockRecord, chunk_key
 
 CACHE_BYTES = 2**29
-"""Bytes of chunks from object storage that a process keeps."""
+"""Bytes of chunks from object storage that a process caches."""
 MAPPED_CHUNKS = 2**14
 """Chunks of a local store that a process keeps mapped; systems allow about 65,000 maps."""
 
@@ -19,7 +19,7 @@ Wanted = tuple[BlockRecord, str, int]
 
 
 class Chunks:
-    """The least recently used chunks of a field go first. Safe to use from threads."""
+    """The chunks of a field; the cache drops the least recently used first. Safe to use from threads."""
 
     def __init__(self, bucket: Bucket, folder: str, field: str, check: bool) -> None:
         self._bucket = bucket
@@ -32,12 +32,12 @@ class Chunks:
         self._checked: set[str] = set()
 
     def get(self, wanted: Sequence[Wanted], keep: bool = True) -> list[Data]:
-        """Bytes of the chunks, those that are not at hand read together.
+        """Bytes of the chunks; absent ones are read together and, with ``keep``, cached.
 
         Raises:
             DamagedBlockError: a chunk is absent or differs from its checksum; names the block.
         """
-        keys = [f"{self._folder}/data/{record.data}/{chunk_key(array, chunk)}" for record, array, chunk in wanted]
+        keys = [f"fields/{self._folder}/data/{block.data}/{chunk_key(array, chunk)}" for block, array, chunk in wanted]
         with self._lock:
             found = {key: self._kept[key] for key in keys if key in self._kept}
             for key in found:
@@ -49,18 +49,23 @@ class Chunks:
                 self._keep(key, found[key])
         return [found[key] for key in keys]
 
+    def keys(self, blocks: Sequence[BlockRecord]) -> list[list[bytes]]:
+        """The keys of blocks, in UTF-8; they are not cached. Raises as :meth:`get`."""
+        joined = iter(self.get([(block, "keys", 0) for block in blocks if block.count], keep=False))
+        return [next(joined).tobytes().split(b"\0") if block.count else [] for block in blocks]
+
     def _checked_data(self, key: str, wanted: Wanted, data: Data | None) -> Data:
-        record, array, chunk = wanted
+        block, array, chunk = wanted
         if data is None:
             problem = "is not there"
-        elif self._check and key not in self._checked and f"{checksum(data):016x}" != record.checksums[array][chunk]:
+        elif self._check and key not in self._checked and f"{checksum(data):016x}" != block.checksums[array][chunk]:
             problem = "does not match its checksum"
         else:
             if self._bucket.is_local:
                 self._checked.add(key)
             return data
         raise DamagedBlockError(
-            f"block {record.name!r} of field {self._field!r} is damaged: chunk {chunk} of its {array} {problem}; "
+            f"block {block.name!r} of field {self._field!r} is damaged: chunk {chunk} of its {array} {problem}; "
             "run `keyclip store repair`, then embed its captions again"
         )
 

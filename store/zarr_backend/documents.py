@@ -4,8 +4,6 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Self, TypeVar
 
-from typing_extensions import TypedDict
-
 from store.common.checked import InvalidDataError, parse_json
 from store.common.errors import DamagedFieldError
 from store.core.naming import folder_name, shown_name
@@ -19,13 +17,13 @@ FORMAT = "keyclip-zarr"
 VERSION = 1
 DOCUMENT = "zarr.json"
 CHUNK_BYTES = 4 * 2**20
-"""Chunks have at most so many bytes: few objects, yet little to fetch for one row."""
+"""Largest chunk: few objects, yet little to fetch for one row."""
 
 MAX_DOCUMENT_BYTES = 2**26
 _ARRAYS = {"vectors", "caption_hashes", "keys"}
 
 NUMBERS = {"float32": "float32", "float16": "float16", "bfloat16": "uint16", "int8": "int8"}
-"""Zarr data types of stored numbers; Zarr has no bfloat16, so its bits stand in a uint16."""
+"""Zarr data types of stored numbers; Zarr has no bfloat16, so a uint16 holds its bits."""
 
 
 def to_bytes(document: dict[str, Any]) -> bytes:
@@ -34,31 +32,25 @@ def to_bytes(document: dict[str, Any]) -> bytes:
 
 
 def group(attributes: dict[str, Any] | None = None) -> bytes:
-    """The document of a group; ``attributes`` are ours."""
+    """The document of a group with keyclip's ``attributes``."""
     ours = {"keyclip": attributes} if attributes else {}
     return to_bytes({"zarr_format": 3, "node_type": "group", "attributes": ours})
 
 
-class _Attributes(TypedDict):
-    keyclip: dict[str, Any]
-
-
-class _Document(TypedDict):
-    attributes: _Attributes
-
-
 def attributes_of(data: Data | bytes) -> dict[str, Any]:
-    """Our attributes in a document; empty if it is no document of ours."""
+    """keyclip's attributes in a document; empty if it is no document of keyclip."""
     if len(data) > MAX_DOCUMENT_BYTES:
         return {}
     try:
-        return parse_json(bytes(data), _Document, "a document")["attributes"]["keyclip"]
-    except InvalidDataError:
+        ours = parse_json(bytes(data), dict[str, Any], "a document")["attributes"]["keyclip"]
+    except (InvalidDataError, KeyError, TypeError):
         return {}
+    return ours if isinstance(ours, dict) else {}
 
 
-def sealed_group(attributes: dict[str, Any]) -> bytes:
-    """The document of a group whose attributes carry their own checksum."""
+def sealed_group(record: Any) -> bytes:
+    """The document of a group whose attributes are a record and its checksum."""
+    attributes = asdict(record)
     return group({**attributes, "checksum": _checksum_of(to_bytes(attributes))})
 
 
@@ -115,11 +107,11 @@ class FieldRecord:
 
     def pack(self) -> bytes:
         """The group's document."""
-        return sealed_group(asdict(self))
+        return sealed_group(self)
 
     @classmethod
     def unpack(cls, data: Data | bytes | None, folder: str) -> Self:
-        """Inverse of :meth:`pack`, for the document in ``folder``.
+        """Inverse of :meth:`pack`, for the document in ``fields/`` and ``folder``.
 
         Raises:
             DamagedFieldError: it is not there, or not what was written for this folder.
@@ -128,12 +120,12 @@ class FieldRecord:
             if data is None:
                 raise DamagedFieldError("it is not there")
             record = unsealed(data, cls, "it")
-            if folder_name(record.name) != folder.removeprefix("fields/"):
+            if folder_name(record.name) != folder:
                 raise DamagedFieldError(f"it is the record of field {record.name!r}")
         except DamagedFieldError as error:
             raise DamagedFieldError(
-                f"the record {folder}/{DOCUMENT} of field {shown_name(folder.removeprefix('fields/'))!r} is damaged: "
-                f"{error}; drop the field, or restore the record from a copy"
+                f"the record fields/{folder}/{DOCUMENT} of field {shown_name(folder)!r} is damaged: {error}; "
+                "drop the field, or restore the record from a copy"
             ) from error
         return record
 
@@ -158,32 +150,29 @@ class BlockRecord:
     def __post_init__(self) -> None:
         if min(self.count, self.joined_keys_bytes) < 0 or self.rows_per_chunk < bool(self.count):
             raise ValueError("its numbers contradict each other")
-        if "/" in self.data or self.data.startswith(".") or len(bytes.fromhex(self.content_digest)) != 16:
+        if "/" in self.data or self.data.startswith(".") or len(self.digest) != 16:
             raise ValueError("its names are no names")
-        chunks = {"vectors": self.num_chunks, **dict.fromkeys(self.checksums.keys() - {"vectors"}, bool(self.count))}
+        num_chunks = -(-self.count // max(1, self.rows_per_chunk))
+        chunks = {"vectors": num_chunks, **dict.fromkeys(self.checksums.keys() - {"vectors"}, bool(self.count))}
         if {name: len(sums) for name, sums in self.checksums.items()} != chunks or not set(self.checksums) >= _ARRAYS:
-            raise ValueError("its checksums are not one a chunk")
+            raise ValueError("it does not have one checksum per chunk")
+
+    @property
+    def digest(self) -> bytes:
+        """The content digest as bytes."""
+        return bytes.fromhex(self.content_digest)
 
     def pack(self) -> bytes:
         """The group's document."""
-        return sealed_group(asdict(self))
+        return sealed_group(self)
 
     @classmethod
     def unpack(cls, data: Data | bytes, folder: str) -> Self:
-        """Inverse of :meth:`pack`, for the folder name of a block.
-
-        Raises:
-            DamagedFieldError: it is not what was written.
-        """
+        """Inverse of :meth:`pack`, for the folder name of a block. Raises DamagedFieldError if it is not that."""
         record = unsealed(data, cls, f"the record of block {shown_name(folder)!r}")
         if folder_name(record.name) != folder:
-            raise DamagedFieldError(f"the record of block {shown_name(folder)!r} is that of block {record.name!r}")
+            raise DamagedFieldError(f"the record of block {shown_name(folder)!r} belongs to block {record.name!r}")
         return record
-
-    @property
-    def num_chunks(self) -> int:
-        """Chunks of its vectors."""
-        return -(-self.count // max(1, self.rows_per_chunk))
 
     def arrays(self, spec: FieldSpec) -> dict[str, bytes]:
         """Documents of its arrays, by the arrays' names."""

@@ -1,15 +1,12 @@
 """Reading a field of a Zarr store: rows are gathered chunk by chunk."""
 
-import os
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from store.common.errors import FieldNotFoundError
-from store.core.batch import split_keys
-from store.core.contract import Field
+from store.core.contract import Backend, Field, dropped
+from store.core.process import PerProcess
 from store.core.snapshot import Snapshot
 from store.core.spec import FieldSpec
 from store.index.keytable import ABSENT, Places, largest_first, locate_in
@@ -19,43 +16,31 @@ from store.zarr_backend.documents import DOCUMENT, FieldRecord
 
 
 class ZarrSnapshot(Snapshot):
-    """A field as of its last listing; listed anew when the answer could be out of date."""
+    """A field at its last listing; listed anew when the answer could be out of date."""
 
-    def __init__(self, catalog: Catalog, spec: FieldSpec, name: str) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._spec = spec
-        self._name = name
         self._state = catalog.refresh() if catalog.bucket.is_local else catalog.state
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to end: blocks never change."""
 
     def _newest(self) -> State:
         self._state = self._catalog.refresh()
         return self._state
 
     def count(self) -> int:
-        return self._newest().count()
+        return sum(record.count for record in self._newest().present())
 
     def block_names(self) -> list[str]:
-        return [record.name for _, record in self._newest().present()]
+        return [record.name for record in self._newest().present()]
 
     def block_keys(self, block: str) -> list[str]:
-        _, record = self._newest().find(block, self._name)
-        if not record.count:
-            return []
-        return split_keys(self._catalog.chunks.get([(record, "keys", 0)], keep=False)[0].tobytes())
+        _, record = self._newest().find(block, self._catalog.field)
+        return [key.decode() for key in self._catalog.chunks.keys([record])[0]]
 
     def block_digest(self, block: str) -> bytes:
-        return bytes.fromhex(self._newest().find(block, self._name)[1].content_digest)
+        return self._newest().find(block, self._catalog.field)[1].digest
 
     def block_places(self, block: str) -> Places:
-        number, record = self._state.find(block, self._name)
+        number, record = self._state.find(block, self._catalog.field)
         return (number << 32) + np.arange(record.count, dtype=np.int64)
 
     def locate(self, hashes: NDArray[np.uint64]) -> Places:
@@ -93,45 +78,38 @@ class ZarrSnapshot(Snapshot):
         for data, start, end in zip(self._catalog.chunks.get(wanted), starts, ends, strict=True):
             at = order[start:end]
             values = data.view(out.dtype).reshape(-1, *out.shape[1:])
-            if at[-1] - at[0] == end - start - 1:  # they stand together, so numpy can copy without a detour
+            if at[-1] - at[0] == end - start - 1:  # neighbours in ``out``, so numpy can copy without a detour
                 np.take(values, rows[at], axis=0, out=out[at[0] : at[-1] + 1], mode="clip")
             else:
                 out[at] = values[rows[at]]
 
 
-class ZarrField(Field):
+class ZarrField(PerProcess[Catalog], Field):
     """A field of a Zarr store."""
 
+    backend: Backend = "zarr"
+
     def __init__(self, bucket: Bucket, folder: str, name: str, path: str, check: bool) -> None:
+        self.store_path = path
         self.name = name
         self._bucket = bucket
         self._folder = folder
-        self._path = path
         self._check = check
-        self._process = -1
-        self._catalog: Catalog | None = None
         self.spec = read_spec(bucket, folder, name, path)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_process": -1, "_catalog": None}
+    def _make(self) -> Catalog:
+        catalog = Catalog(self._bucket, self._folder, self.name, self._check)
+        if not self._bucket.is_local:
+            catalog.refresh()
+        return catalog
 
     def snapshot(self) -> ZarrSnapshot:
-        if self._process != os.getpid() or self._catalog is None:
-            self._catalog = Catalog(self._bucket, self._folder, self.name, self._check)
-            self._process = os.getpid()
-            if not self._bucket.is_local:
-                self._catalog.refresh()
-        return ZarrSnapshot(self._catalog, self.spec, self.name)
+        return ZarrSnapshot(self._here)
 
 
 def read_spec(bucket: Bucket, folder: str, name: str, path: str) -> FieldSpec:
     """The spec of a field. Raises FieldNotFoundError if the field is not there, DamagedFieldError if it is damaged."""
-    document = bucket.read([f"{folder}/{DOCUMENT}"])[0]
+    document = bucket.read([f"fields/{folder}/{DOCUMENT}"])[0]
     if document is None:
         raise dropped(name, path)
     return FieldRecord.unpack(document, folder).spec
-
-
-def dropped(name: str, path: str) -> FieldNotFoundError:
-    """The error for a field that is not there any more."""
-    return FieldNotFoundError(f"field {name!r} was dropped from the store {path!r}")

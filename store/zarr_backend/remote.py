@@ -6,7 +6,6 @@ it, and must support writing on the condition that nothing is there, as S3, GCS 
 """
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,33 +13,29 @@ import fsspec
 import numpy as np
 
 from store.common.errors import ConfigError, KeyclipError, StorageError
+from store.core.process import PerProcess
 from store.zarr_backend.bucket import Bucket, Data, Listing
 
 _VERSION_TAGS = ("ETag", "etag", "md5Hash", "mtime", "created")
 
 
-class RemoteBucket(Bucket):
-    """A prefix of a bucket; connected anew in every process."""
+class RemoteBucket(PerProcess[tuple[Any, str]], Bucket):
+    """A prefix of a bucket; every process has a connection of its own."""
 
     is_local = False
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        self._process = -1
-        self._connection: Any = None
-        self._root = ""
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_url": self._url, "_process": -1, "_connection": None, "_root": ""}
+    def _make(self) -> tuple[Any, str]:
+        filesystem, root = fsspec.core.url_to_fs(self._url, use_listings_cache=False)
+        return filesystem, root
 
     @contextlib.contextmanager
-    def _filesystem(self) -> Iterator[Any]:
-        """This process's connection; what goes wrong with it becomes a StorageError."""
+    def _filesystem(self) -> Iterator[tuple[Any, str]]:
+        """This process's connection and the prefix; a failure becomes a StorageError."""
         try:
-            if self._process != os.getpid():
-                self._connection, self._root = fsspec.core.url_to_fs(self._url, use_listings_cache=False)
-                self._process = os.getpid()
-            yield self._connection
+            yield self._here
         except (KeyclipError, FileExistsError):
             raise
         except (ImportError, ValueError) as error:
@@ -51,14 +46,11 @@ class RemoteBucket(Bucket):
                 "and the credentials in the environment, then run the same command again"
             ) from error
 
-    def _path(self, key: str) -> str:
-        return f"{self._root}/{key}"
-
     def read(self, keys: Sequence[str]) -> list[Data | None]:
         if not keys:
             return []
-        with self._filesystem() as filesystem:
-            paths = [self._path(key) for key in keys]
+        with self._filesystem() as (filesystem, root):
+            paths = [f"{root}/{key}" for key in keys]
             # To read an object in pieces, s3fs first asks how large it is, and lists what begins like an absent one.
             whole = {"max_concurrency": 1} if "s3" in filesystem.protocol else {}
             found = filesystem.cat(paths, on_error="return", recursive=False, **whole)
@@ -67,47 +59,41 @@ class RemoteBucket(Bucket):
             return [_data(found[filesystem._strip_protocol(path)]) for path in paths]
 
     def write(self, folder: str, objects: Mapping[str, Data | bytes]) -> None:
-        with self._filesystem() as filesystem:
-            filesystem.pipe({self._path(f"{folder}/{key}"): bytes(data) for key, data in objects.items()})
+        with self._filesystem() as (filesystem, root):
+            filesystem.pipe({f"{root}/{folder}/{key}": bytes(data) for key, data in objects.items()})
 
     def write_new(self, key: str, data: bytes) -> bool:
         try:
-            with self._filesystem() as filesystem:
-                filesystem.pipe_file(self._path(key), data, mode="create")
+            with self._filesystem() as (filesystem, root):
+                filesystem.pipe_file(f"{root}/{key}", data, mode="create")
         except FileExistsError:
-            # Ours, if the storage had taken it and only the answer was lost, so that it was sent again.
+            # It is ours if the storage took it and only the answer was lost, so that fsspec sent it again.
             there = self.read([key])[0]
             return there is not None and there.tobytes() == data
         return True
 
     def children(self, folder: str, member: str, known: Listing | None = None) -> Listing:
-        with self._filesystem() as filesystem:
-            try:
-                found = filesystem.find(self._path(folder), detail=True)
-            except FileNotFoundError:
-                return Listing({})
-            start = len(filesystem._strip_protocol(self._path(folder))) + 1
         versions = {}
-        for path, entry in found.items():
-            name, _, rest = path[start:].partition("/")
-            if rest == member:
-                versions[name] = str(next((entry[tag] for tag in _VERSION_TAGS if entry.get(tag)), ""))
+        with self._filesystem() as (filesystem, root), contextlib.suppress(FileNotFoundError):
+            start = len(filesystem._strip_protocol(f"{root}/{folder}")) + 1
+            for path, entry in filesystem.find(f"{root}/{folder}", detail=True).items():
+                name, _, rest = path[start:].partition("/")
+                if rest == member:
+                    versions[name] = str(next((entry[tag] for tag in _VERSION_TAGS if entry.get(tag)), ""))
         return Listing(versions)
 
     def folders(self, folder: str) -> list[str]:
-        with self._filesystem() as filesystem:
-            try:
-                found = filesystem.ls(self._path(folder), detail=True)
-            except FileNotFoundError:
-                return []
+        found: list[Any] = []
+        with self._filesystem() as (filesystem, root), contextlib.suppress(FileNotFoundError):
+            found = filesystem.ls(f"{root}/{folder}", detail=True)
         return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in found if entry["type"] == "directory")
 
     def remove(self, folder: str, first: str) -> None:
-        with self._filesystem() as filesystem:
+        with self._filesystem() as (filesystem, root):
             with contextlib.suppress(FileNotFoundError):
-                filesystem.rm_file(self._path(f"{folder}/{first}"))
+                filesystem.rm_file(f"{root}/{folder}/{first}")
             with contextlib.suppress(FileNotFoundError):
-                filesystem.rm(self._path(folder), recursive=True)
+                filesystem.rm(f"{root}/{folder}", recursive=True)
 
 
 def _data(answer: Any) -> Data | None:

@@ -1,4 +1,4 @@
-"""Seeded damage to stores: bytes of LMDB files, and json documents that somebody edited."""
+"""Seeded damage to stores: bytes of LMDB files, and edited json documents."""
 
 import json
 import random
@@ -84,7 +84,7 @@ def damage_document(file, rng, seal=False):
     """Edit a json document in one way: names removed, renamed, values of other types, nested deeply, cut, no json.
 
     Args:
-        seal: give our attributes a checksum that fits again, as somebody could who knows the format.
+        seal: give our attributes a checksum that fits again, as a person could who knows the format.
     """
     text = file.read_text()
     way = rng.choice(["remove", "retype", "retype", "rename", "nest", "surrogate", "cut", "noise", "deep", "list"])

@@ -10,7 +10,6 @@ import pytest
 
 import store
 from store.common import errors
-from store.common.checked import InvalidDataError
 from store.lmdb_backend import layout
 from store.lmdb_backend.pages import Pages, read_metas
 from tests.store.damage import cases, damage_document, damage_file, make_store
@@ -50,7 +49,7 @@ def look_at(path, repair):
 
 
 def look_at_all(template, folder, backend, seed, count):
-    """One process for all cases, so that a crash is seen from outside; the file ``case`` tells the last one."""
+    """One process for all cases, so that a crash is seen from outside; the file ``case`` names the last one."""
     for number, (path, rng) in enumerate(cases(template, folder, seed, count)):
         if backend == "pages":
             way = damage_file(path / "fields" / "f" / "data.mdb", rng)
@@ -163,7 +162,7 @@ def test_what_is_no_regular_file_is_refused_and_nobody_waits_for_it(tmp_path, ba
             assert list(store.open(path).damaged_fields()) == ["f"]
             assert [damage.field for damage in store.open(path).verify()] == ["f"]
         else:
-            with pytest.raises((errors.StoreNotFoundError, InvalidDataError), match=r"some.store"):
+            with pytest.raises((errors.StoreNotFoundError, errors.DamagedFieldError), match=r"some.store"):
                 store.open(path)
 
 

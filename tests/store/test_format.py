@@ -1,4 +1,4 @@
-"""The bytes on disk are those of FORMAT.md: built here by hand, and read from stores that were written once."""
+"""The bytes on disk are as FORMAT.md describes: built here by hand, and read from stores that were written once."""
 
 import json
 import shutil

@@ -125,7 +125,7 @@ def _read_within(path, limit):
     return store.open(path).field("f").get(make_block("b1", 3)[0]).tolist()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 class TestOthersRights:
     """Root may write anything, so these read as another user, who may not see Python's own files: hence forks."""
 

@@ -11,6 +11,7 @@ import pytest
 import store
 from store.common import errors
 from store.lmdb_backend import layout
+from store.lmdb_backend.catalog import read_blocks, read_record
 from store.lmdb_backend.environment import Environment
 from store.lmdb_backend.registry import environment
 from tests.store.contract.integrity import Integrity
@@ -37,9 +38,9 @@ def test_rows_begin_on_page_boundaries(path):
     fill(path, dim=2048, count=3)
     env = environment(path / "fields" / "f")
     with env.read() as transaction:
-        records = [layout.BlockRecord.unpack(bytes(v)) for _, v in transaction.cursor(db=env.database(layout.BLOCKS))]
+        records = read_blocks(transaction, env, read_record(transaction, env))
     stored = np.fromfile(path / "fields" / "f" / "data.mdb", np.float16).reshape(-1, env.page_bytes // 2)
-    for i, record in enumerate(records):
+    for i, record in records.items():
         np.testing.assert_array_equal(stored[record.pages[1] + 1], make_block(f"b{i}", 1, dim=2048)[1][0])
 
 

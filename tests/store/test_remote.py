@@ -66,7 +66,7 @@ def url(s3):
 
 @pytest.mark.slow
 class TestS3Processes(Processes):
-    """Forked, spawned, threaded and beside each other, as with any backend."""
+    """Forks, spawned processes, threads and several stores at once, as with any backend."""
 
     backend = "zarr"
 
@@ -225,7 +225,7 @@ def test_opening_lists_a_block_once_and_never_its_arrays(url):
 
 
 def test_a_storage_that_does_not_answer_is_one_sentence(s3, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # no server listens there
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setattr(fsspec.get_filesystem_class("s3"), "retries", 1)
     fsspec.get_filesystem_class("s3").clear_instance_cache()

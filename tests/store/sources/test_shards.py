@@ -229,7 +229,7 @@ def test_a_path_that_leads_to_no_text_is_refused_naming_what_is_there(path, mess
 
 
 def entries(path, **options):
-    """What a tar's members are called, what they are, and where their bytes stand."""
+    """Name, type, offsets and size of a tar's members."""
     with tarfile.open(path, "r:", **options) as tar:
         return [(info.name, info.type, info.offset, info.offset_data, info.size) for info in tar]
 
