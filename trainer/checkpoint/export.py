@@ -25,15 +25,15 @@ from trainer.model.adapter import Adapter, restored_adapter
 FORMAT = "keyclip-export/1"
 
 
-def export_folder(clip: str, checkpoint: Path, output: Path) -> None:
-    """Write the folder described above, whole or not at all.
+def export_folder(clip: str, checkpoint: Path, output: Path, check_clip: bool = True) -> None:
+    """Write the folder described above, whole or not at all; for ``check_clip`` see :func:`load_model`.
 
     Raises:
         ConfigError: the output exists, or ``clip`` cannot be loaded.
         CheckpointError: ``checkpoint`` is none, or does not fit ``clip``.
         StoreFullError: no space left on the disk.
     """
-    make_output(output, lambda folder: _fill(folder, clip, checkpoint), "an export")
+    make_output(output, lambda folder: _fill(folder, clip, checkpoint, check_clip), "an export")
 
 
 def make_output(output: Path, fill: Callable[[Path], object], what: str) -> None:
@@ -45,8 +45,8 @@ def make_output(output: Path, fill: Callable[[Path], object], what: str) -> None
     raise ConfigError(f"{str(output)!r} exists; {what} never overwrites, give another --output")
 
 
-def _fill(folder: Path, clip: str, checkpoint: Path) -> None:
-    model = load_model(clip, checkpoint)
+def _fill(folder: Path, clip: str, checkpoint: Path, check_clip: bool) -> None:
+    model = load_model(clip, checkpoint, check_clip)
     assert model.adapter is not None
     model.tower.save(folder)
     save_file(model.adapter.state_dict(), folder / "adapter.safetensors", metadata={"format": "pt"})

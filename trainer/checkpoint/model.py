@@ -25,7 +25,7 @@ class Model:
         adapter: maps caption vectors to the joint space; None for CLIP itself, whose text features are stored.
         checkpoint: the source of the weights; None for CLIP itself.
         embedder: the model of the vectors that the adapter was trained on; None for CLIP itself.
-        clip: the CLIP that the image tower is, or was before it was tuned; a folder or hub id.
+        clip: the CLIP whose text space is checked, a folder or hub id; empty where it is not.
     """
 
     tower: Tower
@@ -51,22 +51,25 @@ class Model:
             require_own_features(self.clip, join.made_by, f"field {join.fields[0]!r} of store {str(join.path)!r}")
 
 
-def load_model(clip: str, checkpoint: Path | None) -> Model:
+def load_model(clip: str, checkpoint: Path | None, check_clip: bool = True) -> Model:
     """CLIP itself, or CLIP with the weights of a stage 1 or stage 2 checkpoint, LoRA merged.
+
+    ``check_clip`` says whether the text space of another CLIP is refused, here and by :meth:`Model.require_fit`.
 
     Raises:
         CheckpointError: no checkpoint there, of another stage, or made with a CLIP of another shape.
         ConfigError: made with a CLIP of other weights.
     """
+    checked = clip if check_clip else ""
     if checkpoint is None:
-        return Model(_frozen(load_image_tower(clip)), None, None, None, clip)
+        return Model(_frozen(load_image_tower(clip)), None, None, None, checked)
     folder = find_checkpoint(checkpoint)
     info, weights, what = read_checkpoint_info(folder), read_tensors(folder, "model"), f"checkpoint {str(folder)!r}"
     if (stage := entry(info, "stage", folder)) not in ("stage1", "stage2"):
         raise CheckpointError(f"{str(folder)!r} is a checkpoint of {stage}; expected stage1 or stage2")
     adapter = restored_adapter(entry(info, "adapter", folder), _part(weights, "adapter."), what)
     embedder = entry(info, "embedder", folder)
-    require_teacher(clip, info.get("teacher"), f"the adapter of {str(folder)!r}", "give that one")
+    require_teacher(checked, info.get("teacher"), f"the adapter of {str(folder)!r}")
     require_tower(clip, info.get("clip_revision"), f"the {what}")
     tower = _frozen(load_image_tower(clip))
     if adapter.projection.out_features != tower.dim:
@@ -84,7 +87,7 @@ def load_model(clip: str, checkpoint: Path | None) -> Model:
         except (RuntimeError, CheckpointError) as error:
             reason = " ".join(str(error).split())[:300]  # torch names every weight, a line each
             raise CheckpointError(f"the image tower of {str(folder)!r} does not fit CLIP {clip!r}: {reason}") from error
-    return Model(tower, adapter, folder, embedder, clip)
+    return Model(tower, adapter, folder, embedder, checked)
 
 
 def _frozen(tower: Tower) -> Tower:

@@ -1,10 +1,9 @@
-"""Boards that show a run's numbers: TensorBoard always, Weights & Biases where a project is named."""
+"""Boards that show a run's numbers: TensorBoard where it is installed, Weights & Biases where a project is named."""
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from torch.utils.tensorboard import SummaryWriter
 
 from store.common.errors import ConfigError
 
@@ -13,6 +12,8 @@ class TensorBoard:
     """Event files in ``RUN/tensorboard``; events that an earlier start wrote after ``first`` steps are superseded."""
 
     def __init__(self, run: Path, first: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
         self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=first + 1 if first else None)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
@@ -53,4 +54,5 @@ class Wandb:
 
 def open_boards(run: Path, first: int, project: str | None, settings: Mapping[str, Any]) -> list[TensorBoard | Wandb]:
     """The boards of a run that has done ``first`` steps."""
-    return [TensorBoard(run, first), *([Wandb(run, project, settings)] if project is not None else [])]
+    boards: list[TensorBoard | Wandb] = [TensorBoard(run, first)] if importlib.util.find_spec("tensorboard") else []
+    return boards + ([Wandb(run, project, settings)] if project is not None else [])
