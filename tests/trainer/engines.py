@@ -26,7 +26,7 @@ from trainer.engine.deepspeed_engine import (
 )
 from trainer.engine.loss_scale import DivergedError, loss_scale_state, set_loss_scale_state, take_step
 from trainer.engine.master_weights import adam_step, clamp_master, full_state, set_full_state
-from trainer.evaluation.sets.images import ShardImages
+from trainer.evaluation.sets.images import ImageSubset
 from trainer.evaluation.validation import divided_features
 from trainer.model.towers import load_image_tower
 from trainer.run.resume import load_training_state, save_training_state
@@ -335,7 +335,7 @@ def locked_tower(settings: dict[str, Any], rank: int, ranks: int) -> dict[str, A
 def encoded_images(settings: dict[str, Any]) -> list[list[float]]:
     """Features of 23 images, 12 of them encoded by the first rank."""
     samples = ShardSamples(settings["shards"])
-    images = ShardImages(samples, range(len(samples) - 1))
+    images = ImageSubset(samples, range(len(samples) - 1))
     return divided_features(load_image_tower(settings["clip"]), images, torch.device("cpu")).tolist()
 
 

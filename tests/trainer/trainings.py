@@ -20,7 +20,7 @@ from store.common.settings import build
 from tests.trainer.recording import Recording
 from trainer.data.samples import ShardSamples
 from trainer.engine.deepspeed_engine import leave
-from trainer.evaluation.sets.images import ShardImages
+from trainer.evaluation.sets.images import ImageSubset
 from trainer.evaluation.validation import divided_features
 from trainer.model.towers import load_image_tower
 from trainer.run.loop import train
@@ -87,7 +87,7 @@ def main(folder: Path) -> None:
         train(stage2_config(stage2, output=folder / "moved"), "stage2", Recording)
     except PreemptedError as error:
         results["moved"] = str(error)
-    tower, images = load_image_tower(stage2["clip"]), ShardImages(ShardSamples(stage2["shards"]), range(6))
+    tower, images = load_image_tower(stage2["clip"]), ImageSubset(ShardSamples(stage2["shards"]), range(6))
     with contextlib.redirect_stderr(io.StringIO()) as shown:
         divided_features(tower, images, torch.device("cpu"))
     results["shown"] = shown.getvalue()

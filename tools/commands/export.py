@@ -33,16 +33,18 @@ class Config:
     """Folder (huggingface) or file (llm2clip) to write; must not exist."""
     layout: Literal["huggingface", "llm2clip"] = "huggingface"
     """What to write."""
+    check_clip: bool = True
+    """Refuse a CLIP whose text space is not the one that the checkpoint was trained for."""
 
 
 def run(config: Config) -> None:
     """Write the export."""
     if config.layout == "huggingface":
-        export_folder(config.clip, config.checkpoint, config.output)
+        export_folder(config.clip, config.checkpoint, config.output, config.check_clip)
     else:
         with Outputs([config.clip, config.checkpoint]) as outputs:
             part = outputs.claim(config.output, Kind(name="an adapter"))
-            adapter = load_model(config.clip, config.checkpoint).adapter
+            adapter = load_model(config.clip, config.checkpoint, config.check_clip).adapter
             assert adapter is not None
             part.write_bytes(save(to_llm2clip(adapter), metadata={"format": "pt"}))
     print(f"exported to {config.output}")

@@ -1,24 +1,18 @@
-"""Caption sets by name: which captions of shards are pooled, as COCO's five."""
+"""Caption sets of shards by name: the captions of a set are pooled, as COCO's five."""
 
 from collections.abc import Sequence
 
 from store.common.errors import ConfigError
 
-TEXT_FIELD = "caption"  # the column of `keyclip eval-captions`, and so the caption field in the store
-
 
 def caption_sets(arguments: Sequence[str]) -> dict[str, list[str]]:
-    """Caption set -> its caption fields, from ``NAME=CAPTION_FIELD[,CAPTION_FIELD...]``.
-
-    Raises:
-        ConfigError: an argument of another form, none, or two of one name.
-    """
+    """Caption set -> its caption fields, from ``NAME=CAPTION_FIELD[,CAPTION_FIELD...]``."""
     sets: dict[str, list[str]] = {}
     for argument in arguments:
         name, equals, fields = argument.partition("=")
         if not (name and equals and fields) or "/" in name:
             raise ConfigError(
-                f"caption set {argument!r}; expected NAME=CAPTION_FIELD[,CAPTION_FIELD...], NAME without '/'"
+                f"caption set {argument!r}; expected NAME=CAPTION_FIELD[,CAPTION_FIELD...], no '/' in NAME"
             )
         if name in sets:
             raise ConfigError(

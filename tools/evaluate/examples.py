@@ -7,16 +7,11 @@ from typing import Any
 
 import torch
 
-from trainer.checkpoint.model import Model
-from trainer.data.join import Join
-from trainer.evaluation.features import caption_features
 from trainer.evaluation.sets.annotations import Caption
 from trainer.evaluation.sets.images import Images
 from trainer.images.decoding import decode
 
 SHOWN = 5  # images for an example
-
-
 THUMBNAIL = 160  # pixels
 
 
@@ -26,35 +21,33 @@ def spread(count: int, total: int) -> list[int]:
 
 
 def retrieval_examples(
-    count: int,
-    images: Images,
-    captions: Sequence[Caption],
-    image_IE: torch.Tensor,
-    join: Join,
-    prefix: str,
-    model: Model,
+    images: Images, image_IE: torch.Tensor, captions: Sequence[Caption], text_QE: torch.Tensor
 ) -> list[dict[str, Any]]:
-    """For captions evenly spread over the set, the images that rank first."""
-    asked = [captions[i] for i in spread(count, len(captions))]
-    text_QE = caption_features(join, [prefix + caption.key for caption in asked], model.adapter)[0]
-    return [_example(caption, images, image_IE @ text_E) for caption, text_E in zip(asked, text_QE, strict=True)]
-
-
-def _example(caption: Caption, images: Images, scores: torch.Tensor) -> dict[str, Any]:
-    order = scores.argsort(descending=True).tolist()
-    retrieved = [
-        {
-            "key": images.key(i),
-            "score": scores[i].item(),
-            "correct": i in caption.images,
-            "image": _thumbnail(images.image(i)),
-        }
-        for i in order[:SHOWN]
-    ]
-    rank = 1 + min(order.index(i) for i in caption.images)
-    sought = caption.images[0]
-    entry = {"query": caption.text, "key": images.key(sought), "rank": rank, "retrieved": retrieved}
-    return entry | {"image": _thumbnail(images.image(sought))}
+    """For each caption, given with its features, the images that rank first, and the rank of its own."""
+    examples = []
+    for caption, text_E in zip(captions, text_QE, strict=True):
+        scores = image_IE @ text_E
+        order = scores.argsort(descending=True).tolist()
+        retrieved = [
+            {
+                "key": images.key(i),
+                "score": scores[i].item(),
+                "correct": i in caption.images,
+                "image": _thumbnail(images.image(i)),
+            }
+            for i in order[:SHOWN]
+        ]
+        sought = caption.images[0]
+        examples.append(
+            {
+                "query": caption.text,
+                "key": images.key(sought),
+                "rank": 1 + min(order.index(i) for i in caption.images),
+                "retrieved": retrieved,
+                "image": _thumbnail(images.image(sought)),
+            }
+        )
+    return examples
 
 
 def _thumbnail(payload: bytes) -> str:

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 
 WAYS = ("image_to_text", "text_to_image")
-
-
 _MOST_BYTES = 2**29  # of packed ranks: 134 million queries
 
 
@@ -19,7 +17,7 @@ def pack(values: np.ndarray | torch.Tensor | Sequence[int]) -> str:
 
 
 def unpack(text: str) -> np.ndarray:
-    """What :func:`pack` packed: (n,) int64. Raises: ValueError: damaged."""
+    """The numbers of a text of :func:`pack`, (n,) int64. Raises: ValueError: it is damaged."""
     try:
         unpacking = zlib.decompressobj()
         data = unpacking.decompress(base64.b64decode(text, validate=True), _MOST_BYTES)

@@ -1,56 +1,42 @@
 """Checks shards before they are trained on: every finding, and a key list of the samples without one."""
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
 
 from store.common.outputs import Lines
-from tools.prepare.database import Database
+from tools.prepare.database import Database, texts
 from tools.prepare.scanning import Finding, scan
 from tools.prepare.shards_in_parallel import over_shards
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedShard:
-    """One shard, looked at."""
-
-    shard: str
-    keys: list[str]
-    good: list[bool]
-    """For each key, whether nothing is wrong with its sample."""
-    findings: list[Finding]
-
-
 @dataclass(slots=True)
 class Summary:
-    """What a check found."""
+    """The counts of a check; of findings by kind."""
 
     num_shards: int = 0
     num_samples: int = 0
     num_good: int = 0
     num_findings: dict[str, int] = field(default_factory=dict)
-    """By kind."""
 
 
-def check_shard(shard: str, caption_fields: Sequence[str], decode_images: bool) -> CheckedShard:
-    """Look at every sample of a shard."""
-    checked = CheckedShard(shard, [], [], [])
-    first: dict[str | None, int] = {}
+def check_shard(
+    shard: str, caption_fields: Sequence[str], decode_images: bool
+) -> tuple[dict[str, bool], list[Finding]]:
+    """Every key of a shard in its order, with whether its sample has no fault; and all findings."""
+    good: dict[str, bool] = {}
+    findings: list[Finding] = []
     for found in scan(shard, caption_fields, decode_images=decode_images):
         if isinstance(found, Finding):
-            checked.findings.append(found)
-            if found.key in first:
-                checked.good[first[found.key]] = False  # nobody knows which of the two is meant
-            continue
-        first[found.key] = len(checked.keys)
-        checked.keys.append(found.key)
-        checked.good.append(not found.findings)
-        checked.findings.extend(found.findings)
-    return checked
+            findings.append(found)
+            if found.key in good:
+                good[found.key] = False  # nobody knows which of the two samples is meant
+        else:
+            good[found.key] = not found.findings
+            findings += found.findings
+    return good, findings
 
 
 def check_shards(
@@ -58,47 +44,39 @@ def check_shards(
     caption_fields: Sequence[str],
     decode_images: bool,
     workers: int | None,
-    tell: Callable[[Finding], object],
+    report: Callable[[Finding], object],
     good_keys: Lines,
     database: Database,
     quiet: bool,
 ) -> Summary:
-    """Check shards in parallel; ``tell`` is called with every finding; ``good_keys`` receives the key list.
+    """Check shards in parallel; ``report`` is called with every finding; ``good_keys`` receives the key list.
 
     Memory does not grow with the number of samples: keys are compared across shards in ``database``.
     """
-    counts: Counter[str] = Counter()
     summary = Summary(num_shards=len(shards))
 
     def found(finding: Finding) -> None:
-        counts[finding.kind] += 1
-        tell(finding)
+        summary.num_findings[finding.kind] = summary.num_findings.get(finding.kind, 0) + 1
+        report(finding)
 
     check = functools.partial(check_shard, caption_fields=tuple(caption_fields), decode_images=decode_images)
-    for number, checked in enumerate(over_shards(check, shards, workers, "check", quiet)):
-        for finding in checked.findings:
+    for shard, (good, findings) in enumerate(over_shards(check, shards, workers, "check", quiet)):
+        for finding in findings:
             found(finding)
-        database.insert("keys", _as_table(checked, number, summary.num_samples))
-        summary.num_samples += len(checked.keys)
-    for key, places in database.rows(_REPEATED) if shards else ():
+        columns = {
+            "key": texts(list(good)),
+            "good": np.fromiter(good.values(), bool, len(good)),
+            "shard": np.full(len(good), shard),
+            "sample": np.arange(len(good)) + summary.num_samples,
+        }
+        database.insert("keys", columns)
+        summary.num_samples += len(good)
+    for key, places in database.rows(_REPEATED):
         first, second, *rest = (shards[place] for place in places)
         found(Finding(second, key, "key in several shards", f"also in {', '.join([first, *rest])}"))
-    summary.num_good = database.row(f"SELECT count(*) FROM ({_GOOD})")[0]
+    summary.num_good = database.value(f"SELECT count(*) FROM ({_GOOD})")
     good_keys.write(key for (key,) in database.rows(_GOOD))
-    summary.num_findings = dict(counts)
     return summary
-
-
-def _as_table(checked: CheckedShard, shard: int, first_sample: int) -> pa.Table:
-    count = len(checked.keys)
-    return pa.table(
-        {
-            "key": pa.array(checked.keys, pa.large_string()),
-            "good": pa.array(checked.good, pa.bool_()),
-            "shard": pa.array(np.full(count, shard)),
-            "sample": pa.array(np.arange(count) + first_sample),
-        }
-    )
 
 
 _REPEATED = """

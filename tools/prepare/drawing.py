@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from store.common.errors import ConfigError
 from store.common.outputs import KEY_LIST, Outputs
-from tools.prepare.database import Database, batched
+from tools.prepare.database import batched, temporary_database, texts
 
 
 def draw_keys(
@@ -21,32 +21,24 @@ def draw_keys(
 ) -> tuple[int, int]:
     """Write ``number`` different keys, one a line: those with the least BLAKE2b digest of 16 bytes, salted by the seed.
 
-    They stand in the order of their digests. So every set of ``number`` keys is as likely as any other; the same keys
-    and seed give the same file, however they are ordered or repeated; and the first half of a draw is a draw of half as
-    many.
-
-    Args:
-        inputs: what ``keys`` are read from, which the output must not replace.
-        overwrite: whether a list that is there is replaced.
+    The keys come in the order of their digests. So every set of ``number`` keys is as likely as any other; the same
+    keys and seed give the same file, however they are ordered or repeated; and the first half of a draw is a draw of
+    half as many. ``inputs`` are the sources of the keys, which the output must not replace.
 
     Returns:
-        How many keys came, and how many of them had come before.
+        The number of keys, and how many of them had come before.
 
     Raises:
         ConfigError: there are fewer than ``number`` different keys.
-        OutputExistsError: as :meth:`store.common.outputs.Outputs.claim`.
     """
-    num_keys = 0
-    with Outputs(inputs, overwrite) as outputs, Database(output) as database:
+    num_keys = num_different = 0
+    with Outputs(inputs, overwrite) as outputs, temporary_database(output) as database:
         lines = outputs.lines(outputs.claim(output, KEY_LIST))
         for batch in batched(keys):
             num_keys += len(batch)
-            columns = {
-                "digest": pa.array(_digests(batch, seed), pa.binary()),
-                "key": pa.array(batch, pa.large_string()),
-            }
-            database.insert("keys", pa.table(columns))
-        num_different = database.row("SELECT count(DISTINCT digest) FROM keys")[0] if num_keys else 0
+            database.insert("keys", {"digest": pa.array(_digests(batch, seed), pa.binary()), "key": texts(batch)})
+        if num_keys:
+            num_different = database.value("SELECT count(DISTINCT digest) FROM keys")
         if num_different < number:
             raise ConfigError(f"{number:,} keys are asked for, there are {num_different:,} different ones")
         drawn = "SELECT digest, any_value(key) FROM keys GROUP BY digest ORDER BY digest LIMIT ?"

@@ -14,47 +14,32 @@ from store.sources.shards import caption_at
 from tools.prepare.scanning import Finding, scan
 from tools.prepare.shards_in_parallel import over_shards
 
-BASE = pa.schema(
-    [
-        ("shard", pa.large_string()),
-        ("key", pa.large_string()),
-        ("image", pa.large_string()),
-        ("image_bytes", pa.int64()),
-        ("json_bytes", pa.int64()),
-        ("width", pa.int64()),
-        ("height", pa.int64()),
-    ]
-)
-"""Columns of every index: extension of the image member (null without one), sizes in bytes, and width and height in
-pixels as the json says (null where it does not)."""
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedShard:
-    """Samples of one shard."""
+    """A row per sample of one shard, with the columns of :func:`schema`, and their counts.
 
-    shard: str
-    rows: list[dict[str, Any]]
-    num_tried: int | None
-    """Urls that img2dataset tried for this shard, as SHARD_stats.json beside it says; None without that file."""
+    ``num_tried`` is the number of urls that img2dataset tried, as SHARD_stats.json says; None without that file.
+    """
 
-    def table(self, caption_fields: Sequence[str]) -> pa.Table:
-        """With the columns of :data:`BASE`, and one per caption field: its number of characters, 0 where it is empty
-        or missing."""
-        return pa.Table.from_pylist(self.rows, schema=schema(caption_fields))
-
-    def num_with(self, column: str) -> int:
-        """Samples where a column is neither null nor 0."""
-        return sum(bool(row[column]) for row in self.rows)
+    rows: list[Row]
+    counts: dict[str, Any]
 
 
 def schema(caption_fields: Sequence[str]) -> pa.Schema:
-    """Of :meth:`IndexedShard.table`."""
-    return pa.schema([*BASE, *(pa.field(name, pa.int64()) for name in caption_fields)])
+    """The columns of an index: ``image`` is the extension of the image member, ``width`` and ``height`` are in pixels,
+    as the json says; a caption field's column is its number of characters, 0 where it is empty or missing.
+    """
+    names = ("image_bytes", "json_bytes", "width", "height", *caption_fields)
+    return pa.schema(
+        [(name, pa.large_string()) for name in ("shard", "key", "image")] + [(name, pa.int64()) for name in names]
+    )
 
 
 def caption_fields_of(shard: str) -> list[str]:
-    """The text fields with ``caption`` in their names that the first sample with a json has; lists are counted out."""
+    """The fields with ``caption`` in their names that the first sample with a json has; of a list, every place."""
     for found in scan(shard, [], needs_image=False, decode_images=False):
         if not isinstance(found, Finding) and found.sample:
             return [
@@ -69,22 +54,18 @@ def caption_fields_of(shard: str) -> list[str]:
 def index_shards(
     shards: Sequence[str], caption_fields: Sequence[str], workers: int | None, quiet: bool
 ) -> Iterator[IndexedShard]:
-    """Index every shard, in parallel, in their order.
-
-    Raises:
-        DamagedShardError: a shard cannot be read, or a key comes twice in it.
-    """
+    """Index every shard, in parallel. Raises: DamagedShardError: one cannot be read, or a key comes twice in it."""
     index = functools.partial(index_shard, caption_fields=tuple(caption_fields))
     yield from over_shards(index, shards, workers, "index", quiet)
 
 
 def index_shard(shard: str, caption_fields: Sequence[str]) -> IndexedShard:
     """Index one shard; see :func:`index_shards`."""
-    rows = []
+    rows: list[Row] = []
     for found in scan(shard, [], needs_image=False, decode_images=False):
         if isinstance(found, Finding):
             who = f"sample {found.key!r} of " if found.key is not None else ""
-            raise DamagedShardError(f"{who}shard {shard!r}: {found.what}; `keyclip data check` tells everything")
+            raise DamagedShardError(f"{who}shard {shard!r}: {found.what}; `keyclip data check` lists all faults")
         rows.append(
             {
                 "shard": shard,
@@ -96,7 +77,16 @@ def index_shard(shard: str, caption_fields: Sequence[str]) -> IndexedShard:
                 **{name: _length(found.sample, name) for name in caption_fields},
             }
         )
-    return IndexedShard(shard, rows, _num_tried(shard))
+    counts = {
+        "shard": shard,
+        "num_samples": len(rows),
+        "num_tried": _num_tried(shard),
+        "num_with_image": sum(row["image"] is not None for row in rows),
+        "image_bytes": sum(row["image_bytes"] for row in rows),
+        "json_bytes": sum(row["json_bytes"] for row in rows),
+        "num_with_caption": {name: sum(row[name] > 0 for row in rows) for name in caption_fields},
+    }
+    return IndexedShard(rows, counts)
 
 
 def _length(sample: dict[str, Any], caption_field: str) -> int:

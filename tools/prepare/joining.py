@@ -1,140 +1,131 @@
-"""What ``keyclip data captions`` and ``keyclip data match`` have in common: captions brought to the samples' keys."""
+"""Captions of tables brought to the samples of shards: the work of ``keyclip data captions`` and ``data match``."""
 
 import dataclasses
+import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from tqdm import tqdm
 
 from store.common.errors import ConfigError
 from store.common.outputs import KEY_LIST, PARQUET, Outputs
-from tools.prepare.database import Database
+from tools.prepare.caption_tables import CaptionTables
+from tools.prepare.database import Database, temporary_database
 from tools.prepare.downloaded import files_of, iter_downloaded
-from tools.prepare.matching import Comparison, Counts, Matching, Rows
-from tools.prepare.recaptions import CaptionTables
+from tools.prepare.matching import Comparison, Counts, Matching
 
 Places = dict[str, Path]
 
 
-def places(output: Path) -> Places:
-    """The outputs: captions by key, and beside them what found no place.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JoinConfig:
+    """Shards and caption tables, and the output."""
 
-    Raises:
-        ConfigError: ``output`` is no .parquet file.
-    """
-    if output.suffix != ".parquet":
-        raise ConfigError(f"--output {str(output)!r}; expected a .parquet file, which `keyclip embed --captions` takes")
-    beside = {
-        "unmatched": "-unmatched.parquet",
-        "ambiguous": "-ambiguous.parquet",
-        "without_captions": "-without-captions.txt",
-    }
-    return {"captions": output, **{name: output.with_name(output.stem + end) for name, end in beside.items()}}
+    shards: tuple[str, ...]
+    """Shards, or the .parquet files that img2dataset wrote next to them (much faster): paths, globs, brace ranges."""
+    tables: tuple[str, ...]
+    """Caption tables: .csv, .tsv, .json, .jsonl or .parquet; globs and brace ranges too."""
+    output: Path
+    """Where the captions go: a .parquet file with the columns key, one per caption field, and matched_by."""
+    caption_fields: tuple[str, ...] = ()
+    """The tables' columns of captions. Default: all, without keys and urls."""
+    overwrite: bool = False
+    """Replace outputs that are there."""
+    json: bool = False
+    """Print the counts as json."""
+
+    def __post_init__(self) -> None:
+        if self.output.suffix != ".parquet":
+            raise ConfigError(
+                f"--output {str(self.output)!r}; expected a .parquet file, which `keyclip embed --captions` takes"
+            )
+
+    def places(self) -> Places:
+        """The outputs: captions by key, and next to them the rows and samples that were not joined."""
+        stem = self.output.stem
+        return {
+            "captions": self.output,
+            "unmatched": self.output.with_name(f"{stem}-unmatched.parquet"),
+            "ambiguous": self.output.with_name(f"{stem}-ambiguous.parquet"),
+            "without_captions": self.output.with_name(f"{stem}-without-captions.txt"),
+        }
 
 
 def join_captions(
-    shards: Sequence[str],
-    sample_field: str | None,
-    tables: CaptionTables,
-    comparison: Comparison,
-    output: Path,
-    overwrite: bool,
-    quiet: bool,
-) -> Counts:
-    """Write the captions of every sample, in the samples' order, and what found no place.
+    config: JoinConfig, column: str, column_flag: str, comparison: Comparison, sample_field: str | None = None
+) -> None:
+    """Write the captions of every sample, in the samples' order, and what was not joined; print the counts.
+
+    ``column`` of the tables is compared with ``sample_field`` of the samples' json or metadata, by default the key.
 
     Raises:
-        KeyclipError: an input cannot be read, two samples have the same key, or an output cannot be written (see
-            :meth:`store.common.outputs.Outputs.claim`); no output is written then.
+        KeyclipError: an input cannot be read, two samples have the same key, no row belongs to a sample, or an output
+            cannot be written; no output is written then.
     """
-    silent = quiet or not sys.stderr.isatty()
-    with Outputs([*files_of(shards), *tables.files], overwrite) as outputs, Database(output) as database:
-        kinds = {"without_captions": KEY_LIST}
-        where = {name: outputs.claim(place, kinds.get(name, PARQUET)) for name, place in places(output).items()}
+    tables = CaptionTables(config.tables, column, config.caption_fields, column_flag)
+    silent = config.json or not sys.stderr.isatty()
+    inputs = [*files_of(config.shards), *tables.files]
+    with Outputs(inputs, config.overwrite) as outputs, temporary_database(config.output) as database:
+        kinds = {".parquet": PARQUET, ".txt": KEY_LIST}
+        parts = {name: outputs.claim(place, kinds[place.suffix]) for name, place in config.places().items()}
         matching = Matching(database, comparison)
-        matching.add_samples(iter_downloaded(shards, sample_field, progress=not quiet))
+        matching.add_samples(iter_downloaded(config.shards, sample_field, progress=not config.json))
         with tqdm(desc="rows", unit_scale=True, disable=silent) as bar:
-            matching.add_rows(_counted(tables.rows(), bar))
-        with tqdm(desc="joining", total=matching.num_steps, unit="step", disable=silent) as bar:
+            for rows in tables.rows():
+                matching.add_rows([rows])
+                bar.update(len(rows.references))
+        with tqdm(desc="joining", total=len(comparison.names), unit="form", disable=silent) as bar:
             matching.solve(bar.update)
         if not matching.counts.num_matched:
-            raise ConfigError(_nothing_matches(shards, sample_field, tables))
-        _write(database, tables, comparison, outputs, where, silent)
-    return matching.counts
-
-
-def describe(counts: Counts, output: Path) -> str:
-    """What was found, in a few lines."""
-    where = places(output)
-    lines = [
-        f"{counts.num_matched:,} of {counts.num_samples:,} samples have captions now: {where['captions']}",
-        *(f"  {count:,} matched by {name}" for name, count in counts.matched_by.items() if len(counts.matched_by) > 1),
-    ]
-    for count, what, name in (
-        (counts.num_samples_without_row, "samples have none", "without_captions"),
-        (counts.num_unmatched, "rows belong to no sample", "unmatched"),
-        (counts.num_ambiguous, "rows could belong to several samples, or contradict each other", "ambiguous"),
-    ):
-        lines += [f"{count:,} {what}: {where[name]}"] if count else []
-    lines += [f"{counts.num_repeated:,} rows repeat another and are left out"] if counts.num_repeated else []
-    return "\n".join(lines)
-
-
-def as_dict(counts: Counts, output: Path) -> dict[str, Any]:
-    """The same for programs."""
-    return dataclasses.asdict(counts) | {"outputs": {name: str(place) for name, place in places(output).items()}}
-
-
-def _counted(chunks: Iterable[Rows], bar: Any) -> Iterator[Rows]:
-    for chunk in chunks:
-        yield chunk
-        bar.update(len(chunk.told))
+            sample = next(iter_downloaded(config.shards, sample_field, progress=False), (None, None))
+            reference = next((rows.references[0] for rows in tables.rows(1)), None)
+            raise ConfigError(
+                f"no row belongs to any sample: the first row has {column} {reference!r}, the first sample is "
+                f"{sample[0]!r}{f' with {sample_field} {sample[1]!r}' if sample_field else ''}; are they of one data "
+                "set?"
+            )
+        _write(database, tables, comparison, outputs, parts, silent)
+    _print(matching.counts, config)
 
 
 def _write(
-    database: Database, tables: CaptionTables, comparison: Comparison, outputs: Outputs, where: Places, silent: bool
+    database: Database, tables: CaptionTables, comparison: Comparison, outputs: Outputs, parts: Places, silent: bool
 ) -> None:
-    """Write each row to the output that it belongs to; matched ones in the order of the samples."""
-    text = pa.large_string()
-    captions = [f"caption{place}" for place in range(len(tables.schema))]
+    """Write each row to the output that it belongs to; matched rows in the order of the samples."""
+    captions = ", ".join(f"caption{place}" for place in range(len(tables.schema)))
     names = " ".join(f"WHEN {form} THEN '{name}'" for form, name in enumerate(comparison.names))
-    told, fields = pa.field(tables.column, text), list(tables.schema)
-    queries = {
-        "captions": (
-            _MATCHED.format(captions=", ".join(captions), names=names),
-            [pa.field("key", text), *fields, pa.field("matched_by", text)],
-        ),
-        "unmatched": (_UNMATCHED.format(captions=", ".join(captions)), [told, *fields]),
-        "ambiguous": (_AMBIGUOUS.format(captions=", ".join(captions)), [told, *fields, pa.field("candidates", text)]),
-    }
-    for name, (sql, columns) in queries.items():
-        schema = pa.schema(columns)
-        writer = outputs.table(where[name], schema)
-        for batch in tqdm(database.batches(sql), f"writing {name}", unit=" batches", disable=silent):
+    for name, (first, last, sql) in _ROWS.items():
+        columns = [pa.field(column, pa.large_string()) for column in (first or tables.column, *last)]
+        schema = pa.schema([columns[0], *tables.schema, *columns[1:]])
+        writer = outputs.table(parts[name], schema)
+        batches = database.batches(sql.format(captions=captions, names=names))
+        for batch in tqdm(batches, f"writing {name}", unit=" batches", disable=silent):
             if batch.num_rows:  # no row groups without rows
                 writer.write_table(pa.Table.from_batches([batch]).rename_columns(schema.names).cast(schema))
-    outputs.lines(where["without_captions"]).write(key for (key,) in database.rows(_WITHOUT))
+    outputs.lines(parts["without_captions"]).write(key for (key,) in database.rows(_WITHOUT))
 
 
-_MATCHED = """
+# output -> its first column, by default the tables' own, its columns after the captions, and its rows
+_ROWS = {
+    "captions": ("key", ["matched_by"], """
 SELECT samples.key, {captions}, CASE outcomes.form {names} END
 FROM outcomes
 JOIN table_rows ON table_rows.row = outcomes.row
 JOIN samples ON samples.number = outcomes.number
 WHERE status = 'matched' ORDER BY outcomes.number
-"""
-_UNMATCHED = """
-SELECT told, {captions} FROM table_rows
+"""),
+    "unmatched": (None, [], """
+SELECT reference, {captions} FROM table_rows
 ANTI JOIN outcomes ON outcomes.row = table_rows.row ORDER BY table_rows.row
-"""
-_AMBIGUOUS = """
-SELECT told, {captions}, candidates FROM table_rows
+"""),
+    "ambiguous": (None, ["candidates"], """
+SELECT reference, {captions}, candidates FROM table_rows
 JOIN outcomes ON outcomes.row = table_rows.row
 WHERE status = 'ambiguous' ORDER BY table_rows.row
-"""
+"""),
+}  # fmt: skip
 _WITHOUT = """
 SELECT key FROM samples
 ANTI JOIN (SELECT number FROM outcomes WHERE status = 'matched') AS matched ON matched.number = samples.number
@@ -142,10 +133,23 @@ ORDER BY samples.number
 """
 
 
-def _nothing_matches(shards: Sequence[str], sample_field: str | None, tables: CaptionTables) -> str:
-    sample = next(iter_downloaded(shards, sample_field, progress=False), (None, None))
-    told = next((chunk.told[0] for chunk in tables.rows(1)), None)
-    return (
-        f"no row belongs to any sample: the first row says {tables.column} {told!r}, the first sample is "
-        f"{sample[0]!r}{f' with {sample_field} {sample[1]!r}' if sample_field else ''}; are they of one data set?"
-    )
+def _print(counts: Counts, config: JoinConfig) -> None:
+    places = config.places()
+    if config.json:
+        print(
+            json.dumps(dataclasses.asdict(counts) | {"outputs": {name: str(place) for name, place in places.items()}})
+        )
+        return
+    print(f"{counts.num_matched:,} of {counts.num_samples:,} samples have captions now: {places['captions']}")
+    if len(counts.matched_by) > 1:
+        for name, count in counts.matched_by.items():
+            print(f"  {count:,} matched by {name}")
+    for count, what, name in (
+        (counts.num_samples_without_row, "samples have none", "without_captions"),
+        (counts.num_unmatched, "rows belong to no sample", "unmatched"),
+        (counts.num_ambiguous, "rows could belong to several samples, or contradict each other", "ambiguous"),
+    ):
+        if count:
+            print(f"{count:,} {what}: {places[name]}")
+    if counts.num_repeated:
+        print(f"{counts.num_repeated:,} rows repeat another and are left out")

@@ -1,4 +1,4 @@
-"""Images and captions of one's own as webdataset shards: ``KEY.jpg`` and ``KEY.json`` for every sample.
+"""Own images and captions as webdataset shards: ``KEY.jpg`` and ``KEY.json`` for every sample.
 
 A sample key is the 5-digit number of the shard and a 4-digit number within it, as img2dataset makes them, unless the
 table has a column of keys. Images are copied byte for byte.
@@ -27,7 +27,7 @@ MOST_PER_SHARD = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An image file, and what the sample's json will hold."""
+    """An image file, and the content of the sample's json."""
 
     key: str | None
     image: Path
@@ -36,7 +36,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Packed:
-    """What was written."""
+    """The counts of a packed data set."""
 
     num_samples: int = 0
     num_shards: int = 0
@@ -46,24 +46,26 @@ class Packed:
 
 
 def from_folder(folder: Path) -> Iterator[Sample]:
-    """Images below a folder, by path; captions from the ``.txt`` (one a line) or ``.json`` file of the same name.
-
-    Raises:
-        DamagedShardError: a caption file cannot be read.
-    """
+    """Images below a folder, by path; captions from the ``.txt`` (one a line) or ``.json`` file of the same name."""
     for image in sorted(path for path in folder.rglob("*") if path.suffix[1:].lower() in IMAGE_EXTENSIONS):
-        yield Sample(None, image, _captions_next_to(image))
+        text, document = image.with_suffix(".txt"), image.with_suffix(".json")
+        content: dict[str, Any] = {}
+        if document.is_file():
+            content = read_json(document, dict[str, Any], "the captions", "expected one json object")
+        elif text.is_file():
+            try:
+                lines = text.read_text(encoding="utf-8-sig").splitlines()
+            except UnicodeDecodeError as error:
+                raise DamagedShardError(f"the captions {str(text)!r} are not UTF-8 text: {error.reason}") from error
+            if captions := [line.strip() for line in lines if line.strip()]:
+                content = {"captions": captions}
+        yield Sample(None, image, content)
 
 
 def from_table(
     file: Path, image_column: str, key_column: str | None, caption_columns: Sequence[str]
 ) -> Iterator[Sample]:
-    """Rows of a csv, tsv, json, jsonl or parquet table; image paths are relative to the table's folder.
-
-    Raises:
-        ConfigError: a column is not there, or a row names no image.
-        DamagedShardError: a row cannot be read.
-    """
+    """Rows of a csv, tsv, json, jsonl or parquet table; image paths are relative to the table's folder."""
     for number, row in enumerate(read_rows(str(file)), start=1):
         wanted = [image_column, *caption_columns, *([key_column] if key_column else [])]
         if absent := [name for name in wanted if name not in row]:
@@ -94,14 +96,12 @@ def pack(
     _refuse_bad_keys(samples)
     _claim(samples, output, samples_per_shard)
     packed = Packed()
-    for first in range(0, len(samples), samples_per_shard):
-        number = first // samples_per_shard
+    for number, first in enumerate(range(0, len(samples), samples_per_shard)):
         shard, chosen = output / f"{number:05d}.tar", samples[first : first + samples_per_shard]
         record = output / f"{number:05d}_stats.json"
         if record.exists() and shard.exists():
-            counts = read_json(
-                record, dict[str, int], "the record of a shard", f"remove {str(shard)!r} to pack it again"
-            )
+            remedy = f"remove {str(shard)!r} to pack it again"
+            counts = read_json(record, dict[str, int], "the record of a shard", remedy)
             packed.num_kept_shards += 1
         else:
             counts = _write(shard, number, chosen, skip_broken)
@@ -153,32 +153,13 @@ def _write(shard: Path, number: int, samples: Sequence[Sample], skip_broken: boo
     return counts
 
 
-def _captions_next_to(image: Path) -> Mapping[str, Any]:
-    text, document = image.with_suffix(".txt"), image.with_suffix(".json")
-    if document.is_file():
-        return read_json(document, dict[str, Any], "the captions", "expected one json object")
-    if not text.is_file():
-        return {}
-    try:
-        lines = text.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DamagedShardError(f"the captions {str(text)!r} are not UTF-8 text: {error.reason}") from error
-    captions = [line.strip() for line in lines if line.strip()]
-    return {"captions": captions} if captions else {}
-
-
 def _refuse_bad_keys(samples: Sequence[Sample]) -> None:
     seen: set[str] = set()
     for sample in samples:
         if (key := sample.key) is None:
             continue
-        if (
-            not key
-            or "." in key.rpartition("/")[2]
-            or key.startswith("/")
-            or ".." in key.split("/")
-            or not is_listable(key)
-        ):
+        leads_out = key.startswith("/") or ".." in key.split("/")
+        if not key or "." in key.rpartition("/")[2] or leads_out or not is_listable(key):
             raise ConfigError(
                 f"the key {key!r:.100} of {str(sample.image)!r} cannot name a sample: a key is a line of text without "
                 "dots; rename it"
@@ -189,19 +170,17 @@ def _refuse_bad_keys(samples: Sequence[Sample]) -> None:
 
 
 def _claim(samples: Sequence[Sample], output: Path, samples_per_shard: int) -> None:
+    """Record the samples in ``pack.json``. Raises: OutputExistsError: there are others, or other files."""
     digest = hashlib.sha256()
     for sample in samples:
         line = [sample.key, str(sample.image.absolute()), sample.content]
         digest.update(json.dumps(line, sort_keys=True, default=str).encode())
     ours = {"samples": digest.hexdigest(), "samples_per_shard": samples_per_shard}
     record = output / "pack.json"
-    if record.exists():
-        if read_json(record, dict[str, Any], "the record of a packed data set") != ours:
-            raise OutputExistsError(
-                f"{str(output)!r} holds shards of other images or captions; choose another --output"
-            )
-        return
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise OutputExistsError(f"{str(output)!r} exists and holds other files; choose another --output")
-    output.mkdir(parents=True, exist_ok=True)
-    write_whole(record, json.dumps(ours).encode())
+    if not record.exists():
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise OutputExistsError(f"{str(output)!r} exists and holds other files; choose another --output")
+        output.mkdir(parents=True, exist_ok=True)
+        write_whole(record, json.dumps(ours).encode())
+    elif read_json(record, dict[str, Any], "the record of a packed data set") != ours:
+        raise OutputExistsError(f"{str(output)!r} holds shards of other images or captions; choose another --output")

@@ -1,9 +1,7 @@
-"""Everything that stands in a shard, and everything that is wrong with it, without stopping at the first fault."""
+"""The samples of a shard, and everything that is wrong with them, without stopping at the first fault."""
 
-import dataclasses
-import json
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,23 +15,20 @@ from trainer.images.decoding import BrokenImageError, decode_pixels
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong."""
+    """A fault, of a kind of :data:`KINDS` and in words: of a sample, or of the shard itself, which has no key."""
 
     shard: str
     key: str | None
-    """The sample; None where the shard itself is meant."""
     kind: str
-    """One of :data:`KINDS`."""
     what: str
-    """The same in words, with details."""
 
 
 KINDS = {
-    "damaged shard": "cannot be read to its end; what stands before the damage was looked at",
+    "damaged shard": "cannot be read to its end; the samples before the damage were checked",
     "unsafe member": "a link or device, or a name that leads out of the folder",
-    "bad key": "cannot stand in a key list",
-    "repeated key": "comes twice in its shard, or its members do not stand together",
-    "key in several shards": "stands in more than one shard",
+    "bad key": "cannot be a line of a key list",
+    "repeated key": "comes twice in its shard, or its members are not next to each other",
+    "key in several shards": "is in more than one shard",
     "no image": "has no image member",
     "broken image": "cannot be decoded",
     "no json": "has no json member",
@@ -45,15 +40,18 @@ KINDS = {
 
 @dataclass(slots=True)
 class Scanned:
-    """A sample and its faults."""
+    """A sample with the content of its json, and its faults."""
 
     key: str
     num_image_bytes: int = 0
     num_json_bytes: int = 0
     image_extension: str | None = None
     sample: dict[str, Any] = field(default_factory=dict)
-    """Its json."""
     findings: list[Finding] = field(default_factory=list)
+
+
+Members = dict[str, tuple[int, bytes]]
+"""Extension -> size in bytes, and content if it is wanted."""
 
 
 def scan(
@@ -64,49 +62,40 @@ def scan(
     A caption field that begins with a dot names a text member (``.txt``). Of a key that comes twice only the first
     sample is yielded.
     """
+    wanted = {"json", *(name[1:].lower() for name in caption_fields if name.startswith("."))}
     seen: set[str] = set()
-    find = lambda key, kind, what: Finding(shard, key, kind, what)  # noqa: E731
     try:
-        for key, members in _members(shard, find, _wanted(caption_fields, decode_images)):
-            if isinstance(members, Finding):
-                yield members
-            elif key in seen:
-                yield find(key, "repeated key", "its members do not stand together, or the key names two samples")
+        for item in _members(shard, wanted | set(IMAGE_EXTENSIONS if decode_images else ())):
+            if isinstance(item, str):
+                yield Finding(shard, None, "unsafe member", item)
+                continue
+            key, members = item
+            if key in seen:
+                what = "its members are not next to each other, or the key names two samples"
+                yield Finding(shard, key, "repeated key", what)
             elif not is_listable(key):
-                yield find(key, "bad key", f"{key!r:.100} is no line of UTF-8 text; rename the sample")
+                yield Finding(shard, key, "bad key", f"{key!r:.100} is no line of UTF-8 text; rename the sample")
             else:
                 seen.add(key)
-                yield _look_at(key, members, find, caption_fields, needs_image, decode_images)
+                yield _checked(shard, key, members, caption_fields, needs_image, decode_images)
     except (tarfile.TarError, EOFError, DamagedShardError, ShardNotFoundError, OSError) as error:
-        yield find(None, "damaged shard", f"{error}; download it again")
+        yield Finding(shard, None, "damaged shard", f"{error}; download it again")
 
 
-@dataclass(slots=True)
-class _Member:
-    num_bytes: int
-    payload: bytes | None
-
-
-Find = Callable[[str | None, str, str], Finding]
-
-
-def _wanted(caption_fields: Sequence[str], decode_images: bool) -> frozenset[str]:
-    texts = {name[1:].lower() for name in caption_fields if name.startswith(".")}
-    return frozenset({"json", *texts, *(IMAGE_EXTENSIONS if decode_images else ())})
-
-
-def _members(
-    shard: str, find: Find, wanted: frozenset[str]
-) -> Iterator[tuple[str, dict[str, _Member]] | tuple[str, Finding]]:
-    """Samples as they stand together: key and members; and findings about members."""
+def _members(shard: str, wanted: set[str]) -> Iterator[tuple[str, Members] | str]:
+    """Samples as keys and consecutive members; and what is wrong with members whose names are unsafe."""
     current: str | None = None
-    members: dict[str, _Member] = {}
+    members: Members = {}
     with open_tar(shard) as tar:
         for info in tar:
             if info.isdir():
                 continue
-            if fault := _unsafe(info):
-                yield "", find(None, "unsafe member", fault)
+            path = PurePosixPath(info.name)
+            if not info.isfile():
+                yield f"{info.name!r} is a link or device, not a file"
+                continue
+            if path.is_absolute() or ".." in path.parts:
+                yield f"{info.name!r} leads out of the folder that it would be unpacked to"
                 continue
             if (parts := split_member(info.name)) is None:
                 continue
@@ -114,71 +103,50 @@ def _members(
                 if current is not None:
                     yield current, members
                 current, members = parts[0], {}
-            # the tar is read member by member, so that a shard that is cut short is noticed in the member that is
-            payload = read_member(tar, info) if parts[1] in wanted else None
-            members[parts[1]] = _Member(info.size, payload)
+            # the tar is read member by member, so that a cut is noticed in the member that it goes through
+            members[parts[1]] = info.size, read_member(tar, info) if parts[1] in wanted else b""
         if current is not None:
             yield current, members
 
 
-def _unsafe(info: tarfile.TarInfo) -> str | None:
-    if not info.isfile():
-        return f"{info.name!r} is a link or device, not a file"
-    path = PurePosixPath(info.name)
-    if path.is_absolute() or ".." in path.parts:
-        return f"{info.name!r} leads out of the folder that it would be unpacked to"
-    return None
-
-
-def _look_at(
-    key: str,
-    members: dict[str, _Member],
-    find: Find,
-    caption_fields: Sequence[str],
-    needs_image: bool,
-    decode_images: bool,
+def _checked(
+    shard: str, key: str, members: Members, caption_fields: Sequence[str], needs_image: bool, decode_images: bool
 ) -> Scanned:
     found = Scanned(key)
-    image = next((e for e in IMAGE_EXTENSIONS if e in members), None)
-    if image is not None:
-        found.image_extension, found.num_image_bytes = image, members[image].num_bytes
+
+    def find(kind: str, what: str) -> None:
+        found.findings.append(Finding(shard, key, kind, what))
+
+    found.image_extension = next((e for e in IMAGE_EXTENSIONS if e in members), None)
+    if found.image_extension is not None:
+        found.num_image_bytes, payload = members[found.image_extension]
         if decode_images:
             try:
-                decode_pixels(members[image].payload or b"")
+                decode_pixels(payload)
             except BrokenImageError as error:
-                found.findings.append(find(key, "broken image", str(error)))
+                find("broken image", str(error))
     elif needs_image:
-        there = ", ".join(members) or "nothing"
-        found.findings.append(find(key, "no image", f"there is {there}, none of {', '.join(IMAGE_EXTENSIONS)}"))
-    _look_at_captions(found, members, find, caption_fields)
-    return found
-
-
-def _look_at_captions(found: Scanned, members: dict[str, _Member], find: Find, caption_fields: Sequence[str]) -> None:
+        find("no image", f"there is {', '.join(members) or 'nothing'}, none of {', '.join(IMAGE_EXTENSIONS)}")
     if "json" in members:
-        found.num_json_bytes = members["json"].num_bytes
+        found.num_json_bytes, payload = members["json"]
         try:
-            found.sample = load_json(members["json"].payload or b"", found.key, "")
+            found.sample = load_json(payload, key, "")
         except (DamagedShardError, RecursionError) as error:
-            found.findings.append(find(found.key, "broken json", str(error.__cause__ or "is not an object")))
-            return
+            find("broken json", str(error.__cause__ or "is not an object"))
+            return found
     elif any(not name.startswith(".") for name in caption_fields):
-        found.findings.append(find(found.key, "no json", "its captions would be there"))
+        find("no json", "its captions would be there")
     for name in caption_fields:
         try:
             if not (_text_member(members, name) if name.startswith(".") else caption_at(found.sample, name)):
-                found.findings.append(find(found.key, "empty caption", f"{name} is empty"))
+                find("empty caption", f"{name} is empty")
         except CaptionFieldError as error:
             if "json" in members or name.startswith("."):
-                found.findings.append(find(found.key, "missing caption", str(error)))
+                find("missing caption", str(error))
+    return found
 
 
-def _text_member(members: dict[str, _Member], name: str) -> str:
-    if (member := members.get(name[1:].lower())) is None:
+def _text_member(members: Members, name: str) -> str:
+    if name[1:].lower() not in members:
         raise CaptionFieldError(f"there is no {name} member")
-    return (member.payload or b"").decode("utf-8", errors="replace").strip()
-
-
-def as_json(finding: Finding) -> str:
-    """One line of json."""
-    return json.dumps(dataclasses.asdict(finding))
+    return members[name[1:].lower()][1].decode("utf-8", errors="replace").strip()

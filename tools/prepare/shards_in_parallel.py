@@ -17,7 +17,7 @@ R = TypeVar("R")
 def over_shards(
     function: Callable[[str], R], shards: Sequence[str], workers: int | None, what: str, quiet: bool
 ) -> Iterator[R]:
-    """``function`` of every shard. It and its results must be picklable; at most 2 results a worker wait.
+    """``function`` of every shard. It and its results must be picklable; at most 2 results per worker wait.
 
     ``workers``: processes, by default one per core that this process may use; 0 for none but this one.
     """

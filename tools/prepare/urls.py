@@ -1,7 +1,7 @@
-"""Forms of a url or path in which two spellings of the same place are equal; each form forgets more than the last.
+"""Forms of a url or path in which two spellings of the same place are equal; each form leaves out more than the last.
 
 =======  =============================================================  ===========================================
-form     forgets                                                        ``HTTPS://Live.Example.ORG:443/3/a%20b.JPG?x=1#y``
+form     leaves out                                                     ``HTTPS://Live.Example.ORG:443/3/a%20b.JPG?x=1#y``
 =======  =============================================================  ===========================================
 url      scheme, ``www.``, case of the host, usual port, fragment,      ``live.example.org/3/a b.JPG?x=1``
          percent-encoding, doubled and trailing slashes
@@ -16,7 +16,6 @@ from urllib.parse import unquote
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//")
 _HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*\.[A-Za-z][\w-]*(?::\d+)?(?=/)")
 _SLASHES = re.compile(r"/{2,}")
-
 
 NAMES = ("url", "path", "name")
 """The forms, from the most exact to the least."""

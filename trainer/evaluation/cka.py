@@ -12,27 +12,17 @@ def linear_cka(ours_IE: torch.Tensor, theirs_IF: torch.Tensor) -> float:
     ``[tr(KL) + 1'K1 1'L1 / ((n-1)(n-2)) - 2 / (n-2) 1'KL1] / (n (n-3))``. It does not grow with E / n as the plain one
     does. The sums are computed from the features, so that no matrix of n x n is held.
 
-    Neither rotating, reflecting or scaling the features nor adding a constant vector to all of them changes it. It is
-    NaN where the images of a side are all alike, or all equally far from each other.
-
-    Args:
-        ours_IE: features of the images, one a row; the widths may differ.
-        theirs_IF: features of the same images in the same order.
+    Rotation, reflection, scaling and shifts of the features do not change it. It is NaN where the images of a side are
+    all alike, or all equally far from each other.
 
     Raises:
-        ValueError: fewer than 4 images, or not as many on both sides.
+        ValueError: fewer than 4 images, or different numbers of them; both sides hold the same images in one order.
     """
     if len(ours_IE) != len(theirs_IF) or len(ours_IE) < 4:
         raise ValueError(f"{len(ours_IE)} and {len(theirs_IF)} images; expected the same 4 or more on both sides")
-    ours, theirs = _centred(ours_IE), _centred(theirs_IF)
-    scale = (_hsic(ours, ours) * _hsic(theirs, theirs)).sqrt()
-    return (_hsic(ours, theirs) / scale).item()
-
-
-def _centred(features: torch.Tensor) -> torch.Tensor:
-    """In float64, around the mean: HSIC is the same, its sums lose fewer digits."""
-    features = features.double()
-    return features - features.mean(dim=0)
+    # around the mean HSIC is the same, and its sums lose fewer digits
+    ours, theirs = (side.double() - side.double().mean(dim=0) for side in (ours_IE, theirs_IF))
+    return (_hsic(ours, theirs) / (_hsic(ours, ours) * _hsic(theirs, theirs)).sqrt()).item()
 
 
 def _hsic(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

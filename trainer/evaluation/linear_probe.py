@@ -2,13 +2,12 @@
 
 As in CLIP's paper (Radford et al. 2021, appendix A.3): scikit-learn's L-BFGS with at most 1,000 iterations. The
 strength of L2 is searched between 1e-6 and 1e6: first at 7 points two decades apart, then around the best one with half
-the step, until 8 steps per decade. The last fit has the validation part too. C of scikit-learn is 1 / strength.
+the step, until 8 steps per decade. The last fit has the validation part too. C of scikit-learn is 1 / strength of L2.
 """
 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,9 +32,6 @@ class Labelled:
     def part(self, mask: torch.Tensor) -> "Labelled":
         return Labelled(self.features[mask], self.labels[mask])
 
-    def with_(self, other: "Labelled") -> "Labelled":
-        return Labelled(torch.cat([self.features, other.features]), torch.cat([self.labels, other.labels]))
-
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -44,7 +40,7 @@ class Probe:
     Attributes:
         class_NF: (N, E + 1) weights and bias of every class; a class without a training image has a bias of -inf.
         C: inverse strength of regularisation that validated best.
-        validation_accuracy: of the probe with this C that had not seen the validation part.
+        validation_accuracy: accuracy on the validation part, of a probe with this C that was fitted without it.
     """
 
     class_NF: torch.Tensor
@@ -53,13 +49,12 @@ class Probe:
 
     def ranks(self, test: Labelled) -> torch.Tensor:
         """For each image the rank of its true class: (I,) int64, from 1."""
-        return _ranks(self.class_NF, test)
+        image_IF = torch.cat([test.features, torch.ones(len(test.features), 1)], dim=1)
+        return class_ranks(image_IF, self.class_NF, test.labels)
 
 
 def fit_probe(train: Labelled, validation: Labelled, num_classes: int, primary: str) -> Probe:
-    """Choose C on ``validation`` by the accuracy ``primary``, then fit on both parts.
-
-    Of several that validate equally well the smallest C, the strongest regularisation, is taken.
+    """Choose C on ``validation`` by the accuracy ``primary``, of equals the smallest, then fit on both parts.
 
     Raises:
         ConfigError: scikit-learn is not installed, or a part has no image or fewer than two classes.
@@ -71,11 +66,12 @@ def fit_probe(train: Labelled, validation: Labelled, num_classes: int, primary: 
         )
 
     def validate(point: int) -> float:
-        class_NF = _fit(train, num_classes, strength(point))
-        return accuracy(_ranks(class_NF, validation), validation.labels)[primary]
+        probe = Probe(_fit(train, num_classes, strength(point)), strength(point), 0.0)
+        return accuracy(probe.ranks(validation), validation.labels)[primary]
 
     point, best = search(validate)
-    return Probe(_fit(train.with_(validation), num_classes, strength(point)), strength(point), best)
+    both = Labelled(torch.cat([train.features, validation.features]), torch.cat([train.labels, validation.labels]))
+    return Probe(_fit(both, num_classes, strength(point)), strength(point), best)
 
 
 def strength(point: int) -> float:
@@ -87,18 +83,12 @@ def search(validate: Callable[[int], float]) -> tuple[int, float]:
     """The point in 0 to 96 that validates best, and its value; at most 15 points are tried."""
     values = {point: validate(point) for point in range(0, LAST + 1, FIRST_STEP)}
     step = FIRST_STEP
-    while step > 1:
+    while True:
+        best = min(values, key=lambda point: (-values[point], point))
+        if step == 1:
+            return best, values[best]
         step //= 2
-        best = _best(values)
-        for point in (best - step, best + step):
-            if 0 <= point <= LAST:
-                values[point] = validate(point)
-    best = _best(values)
-    return best, values[best]
-
-
-def _best(values: dict[int, float]) -> int:
-    return min(values, key=lambda point: (-values[point], point))
+        values |= {point: validate(point) for point in (best - step, best + step) if 0 <= point <= LAST}
 
 
 def held_out(labels: torch.Tensor, seed: int = 0) -> torch.Tensor:
@@ -113,7 +103,13 @@ def held_out(labels: torch.Tensor, seed: int = 0) -> torch.Tensor:
 
 
 def _fit(train: Labelled, num_classes: int, C: float) -> torch.Tensor:
-    model = _logistic_regression()(C=C, max_iter=MAX_ITERATIONS, solver="lbfgs")
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as error:
+        raise ConfigError(
+            "a linear probe needs scikit-learn, which is not installed; pip install 'keyclip[probe]'"
+        ) from error
+    model = LogisticRegression(C=C, max_iter=MAX_ITERATIONS, solver="lbfgs")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the published number of iterations ends weakly regularised fits early
         model.fit(train.features.numpy(), train.labels.numpy())
@@ -124,18 +120,3 @@ def _fit(train: Labelled, num_classes: int, C: float) -> torch.Tensor:
     class_NF[:, -1] = -torch.inf
     class_NF[torch.from_numpy(model.classes_)] = torch.from_numpy(np.column_stack([weights, bias])).float()
     return class_NF
-
-
-def _logistic_regression() -> Any:
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError as error:
-        raise ConfigError(
-            "a linear probe needs scikit-learn, which is not installed; pip install 'keyclip[probe]'"
-        ) from error
-    return LogisticRegression
-
-
-def _ranks(class_NF: torch.Tensor, images: Labelled) -> torch.Tensor:
-    image_IF = torch.cat([images.features, torch.ones(len(images.features), 1)], dim=1)
-    return class_ranks(image_IF, class_NF, images.labels)

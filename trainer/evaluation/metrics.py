@@ -1,4 +1,4 @@
-"""Retrieval and classification metrics as pure functions of features.
+"""Metrics of retrieval, classification and contrasts as pure functions of features.
 
 Legend: I images, T texts, Q queries, G gallery items, P pairs that match, N classes, E joint width.
 Features are L2-normalised float32.
@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+
+from trainer.evaluation.sets.contrasts import Contrasts
 
 SCORES = 32_000_000  # similarities held at a time (128 MB), so that memory does not grow with queries x gallery
 
@@ -19,7 +21,7 @@ def best_ranks(
 
     ``pair_query`` (P,) and ``pair_gallery`` (P,) are the positions of a query and a gallery item that match; either may
     have several matches. Items that do not match the query but score as high as its best match count as ranked before
-    it, so that features without information are not rewarded; neither are NaN.
+    it, and so do NaN scores: features without information are not rewarded.
 
     Example: one query that matches the items 0 and 2, scores (0.1, 0.9, 0.6, 0.3): the best match scores 0.6, one other
     item scores at least that, so the rank is 2.
@@ -45,16 +47,14 @@ def best_ranks(
 def _ranks_of_best(scores: torch.Tensor, row: torch.Tensor, matched: torch.Tensor) -> torch.Tensor:
     """Ranks of each row's best match, where ``matched`` (P,) are the scores of the matches of the rows ``row`` (P,)."""
     best = matched.new_full((len(scores),), -torch.inf).scatter_reduce(0, row, matched, "amax")
-    not_behind = scores.shape[1] - _count(scores < best[:, None])  # `>=` would leave out a NaN
+    behind = scores < best[:, None]
+    if behind.device.type == "cpu":  # numpy counts bits at 10 times the speed of torch's sum
+        num_behind = torch.from_numpy(np.count_nonzero(behind.numpy(), axis=1))
+    else:
+        num_behind = behind.sum(dim=1)
+    not_behind = scores.shape[1] - num_behind  # counting `>=` would leave out a NaN
     matches_not_behind = torch.zeros_like(not_behind).index_add(0, row, (~(matched < best[row])).long())
     return 1 + not_behind - matches_not_behind
-
-
-def _count(mask: torch.Tensor) -> torch.Tensor:
-    """How many of each row are True. On a CPU numpy counts bits at 10 times the speed of torch's sum."""
-    if mask.device.type != "cpu":
-        return mask.sum(dim=1)
-    return torch.from_numpy(np.count_nonzero(mask.numpy(), axis=1))
 
 
 def rank_summary(ranks: torch.Tensor) -> dict[str, float]:
@@ -77,35 +77,16 @@ def retrieval_ranks(
     Returns:
         ``{"image_to_text": (images with a text,), "text_to_image": (texts with an image,)}``, int64, by position.
     """
+    images, image = pair_image.unique(return_inverse=True)
+    texts, text = pair_text.unique(return_inverse=True)
     return {
-        "image_to_text": _ranks_of_matched(image_IE, text_TE, pair_image, pair_text),
-        "text_to_image": _ranks_of_matched(text_TE, image_IE, pair_text, pair_image),
+        "image_to_text": best_ranks(image_IE[images.to(image_IE.device)], text_TE, image, pair_text),
+        "text_to_image": best_ranks(text_TE[texts.to(text_TE.device)], image_IE, text, pair_image),
     }
 
 
-def _ranks_of_matched(
-    query_QE: torch.Tensor, gallery_GE: torch.Tensor, pair_query: torch.Tensor, pair_gallery: torch.Tensor
-) -> torch.Tensor:
-    asking, position = pair_query.unique(return_inverse=True)
-    return best_ranks(query_QE[asking.to(query_QE.device)], gallery_GE, position, pair_gallery)
-
-
-def retrieval(image_IE: torch.Tensor, text_TE: torch.Tensor, owner_T: torch.Tensor) -> dict[str, dict[str, float]]:
-    """Image-to-text and text-to-image retrieval; text ``t`` describes image ``owner_T[t]``; an image may have several.
-
-    Returns:
-        ``{"image_to_text": summary, "text_to_image": summary}``, see :func:`rank_summary`.
-    """
-    ranks = retrieval_ranks(image_IE, text_TE, owner_T, torch.arange(len(text_TE)))
-    return {way: rank_summary(values) for way, values in ranks.items()}
-
-
 def classifier(prompts: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Class vectors by prompt ensembling: (N, E); per class the mean of its normalised prompt features, renormalised.
-
-    Args:
-        prompts: class name -> (P, E) normalised features of the class's prompts.
-    """
+    """Class vectors by prompt ensembling, (N, E): of each class the mean of its prompts' features, normalised."""
     means = torch.stack([features.mean(dim=0) for features in prompts.values()])
     return torch.nn.functional.normalize(means, dim=-1)
 
@@ -116,10 +97,7 @@ def class_ranks(image_IE: torch.Tensor, class_NE: torch.Tensor, label_I: torch.T
 
 
 def accuracy(rank_I: torch.Tensor, label_I: torch.Tensor) -> dict[str, float]:
-    """Top-1, top-5 and mean-per-class accuracy in [0, 1], from the ranks of the true classes ``label_I``.
-
-    Mean-per-class is the mean over the classes that occur of the top-1 accuracy among the class's images.
-    """
+    """Top-1, top-5 and mean-per-class accuracy (averaged over occurring classes), from ranks of true classes."""
     right = (rank_I <= 1).double()
     _, occurring = label_I.unique(return_inverse=True)
     per_class = torch.bincount(occurring, weights=right) / torch.bincount(occurring)
@@ -143,3 +121,16 @@ def pairs_matched(image_Q2E: torch.Tensor, text_Q2E: torch.Tensor) -> torch.Tens
     score_QIT = image_Q2E @ text_Q2E.transpose(1, 2)
     first = score_QIT[:, 0, 0] > score_QIT[:, 1, 0]
     return first & (score_QIT[:, 1, 1] > score_QIT[:, 0, 1])
+
+
+def right_answers(contrasts: Contrasts, image_IE: torch.Tensor, text_TE: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Whether each question of each kind is answered right: kind -> (Q,) bool, in the order of the questions."""
+    found = {}
+    for kind, questions in contrasts.by_kind().items():
+        image_QNE = image_IE[torch.tensor([question.images for question in questions])]
+        text_Q2E = text_TE[torch.tensor([question.texts for question in questions])]
+        if image_QNE.shape[1] == 2:
+            found[kind] = pairs_matched(image_QNE, text_Q2E)
+        else:
+            found[kind] = nearer_to_true(image_QNE[:, 0], text_Q2E[:, 0], text_Q2E[:, 1])
+    return found

@@ -1,11 +1,11 @@
-"""How far chance moves a measure: bootstrap intervals over queries, spread over seeds, and paired differences.
+"""Uncertainty of measures: bootstrap intervals over queries, deviations over seeds, and paired differences.
 
 Legend: R resamples, G groups that are drawn together (an image with all its captions), Q queries. The same number of
 groups, number of resamples and seed draw the same groups, so replicates of two models can be subtracted one by one.
 Percentile intervals: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,14 +21,11 @@ _T95 = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bootstrap:
-    """How replicates are drawn."""
+    """The draws of replicates: their number (0 draws none), the share of them within an interval, and the seed."""
 
     resamples: int = 1000
-    """Replicates; 0 draws none."""
     level: float = 0.95
-    """Share of the replicates within an interval."""
     seed: int = 0
-    """Seed of the draws."""
 
 
 def rank_replicates(
@@ -36,19 +33,15 @@ def rank_replicates(
 ) -> dict[str, np.ndarray]:
     """Replicates of :func:`trainer.evaluation.metrics.rank_summary` with whole groups drawn with replacement.
 
-    (R,) float64 each.
-
-    Args:
-        ranks: (Q,) rank of each query.
-        group: (Q,) the group that each query belongs to, in [0, num_groups); groups without a query are allowed.
+    Each is (R,) float64. ``group`` (Q,) is the group of each query, in [0, num_groups); a group may have no query.
     """
     columns = [*((ranks <= k) for k in RECALLS_AT), ranks, np.ones(len(ranks))]
     sums = np.stack([np.bincount(group, weights=column, minlength=num_groups) for column in columns], axis=1)
-    median = _Median(ranks, group, num_groups)
+    medians_of = _medians(ranks, group, num_groups)
     totals, medians = [np.zeros((0, len(columns)))], [np.zeros(0)]
     for drawn in _drawn(num_groups, bootstrap):
         totals.append(drawn @ sums)
-        medians.append(median(drawn))
+        medians.append(medians_of(drawn))
     total = np.concatenate(totals)
     names = [*(f"R@{k}" for k in RECALLS_AT), "mean_rank"]
     with np.errstate(invalid="ignore"):  # a draw without any query, where few groups have one
@@ -57,7 +50,7 @@ def rank_replicates(
 
 
 def _drawn(num_groups: int, bootstrap: Bootstrap) -> Iterator[np.ndarray]:
-    """How often each group is drawn, in blocks of resamples (r, G) float32 that do not depend on how they are cut."""
+    """Draws of each group, in blocks of resamples (r, G) float32; the size of the blocks changes no draw."""
     random = np.random.default_rng(bootstrap.seed)
     step = max(1, _CELLS // num_groups)
     for start in range(0, bootstrap.resamples, step):
@@ -66,48 +59,38 @@ def _drawn(num_groups: int, bootstrap: Bootstrap) -> Iterator[np.ndarray]:
         yield np.stack([np.bincount(draw, minlength=num_groups) for draw in draws]).astype(np.float32)
 
 
-class _Median:
-    """Medians of resampled queries, by counting upwards from a rank that lies below all of them.
+def _medians(ranks: np.ndarray, group: np.ndarray, num_groups: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from draws (r, G) to the medians (r,) of the drawn queries; NaN for a draw without a query.
 
-    How many resampled queries rank below the median of all varies by less than sqrt(queries x largest group); beyond
-    four times that on either side no median falls.
+    It counts upwards from a rank that lies below all medians: the number of resampled queries that rank below the
+    median of all varies by less than sqrt(queries x largest group), and no median falls beyond four times that number.
     """
+    order = np.argsort(ranks, kind="stable")
+    largest = int(np.bincount(group).max())
+    reach = int(4 * (len(ranks) * largest) ** 0.5) + largest
+    low, high = max(0, len(ranks) // 2 - reach), len(ranks) // 2 + reach
+    near, near_group = ranks[order[low:high]].astype(np.float64), group[order[low:high]]
+    counted = [np.bincount(groups, minlength=num_groups) for groups in (group[order[:low]], group)]
+    below_and_all = np.stack(counted, axis=1).astype(np.float64)
+    step = max(1, _CELLS // len(near))
 
-    def __init__(self, ranks: np.ndarray, group: np.ndarray, num_groups: int) -> None:
-        order = np.argsort(ranks, kind="stable")
-        largest = int(np.bincount(group).max())
-        reach = int(4 * (len(ranks) * largest) ** 0.5) + largest
-        low, high = max(0, len(ranks) // 2 - reach), len(ranks) // 2 + reach
-        self._ranks = ranks[order[low:high]].astype(np.float64)
-        self._group = group[order[low:high]]
-        below = np.bincount(group[order[:low]], minlength=num_groups)
-        self._below_and_all = np.stack([below, np.bincount(group, minlength=num_groups)], axis=1).astype(np.float64)
+    def medians_of(drawn: np.ndarray) -> np.ndarray:
+        blocks = []
+        for block in (drawn[start : start + step] for start in range(0, len(drawn), step)):
+            below, total = (block @ below_and_all).T
+            cumulated = block[:, near_group].cumsum(axis=1, dtype=np.float64) + below[:, None]
+            medians = np.zeros(len(block))
+            for place in ((total - 1) // 2, total // 2):
+                index = (cumulated <= place[:, None]).sum(axis=1)
+                medians += near[np.minimum(index, len(near) - 1)] / 2
+            blocks.append(np.where(total > 0, medians, np.nan))
+        return np.concatenate(blocks)
 
-    def __call__(self, drawn: np.ndarray) -> np.ndarray:
-        """(r,) medians for draws (r, G); NaN for a draw without a query."""
-        below, total = (drawn @ self._below_and_all).T
-        step = max(1, _CELLS // len(self._ranks))
-        blocks = [slice(start, start + step) for start in range(0, len(drawn), step)]
-        return np.concatenate([self._of_block(drawn[b][:, self._group], below[b], total[b]) for b in blocks])
-
-    def _of_block(self, weights: np.ndarray, below: np.ndarray, total: np.ndarray) -> np.ndarray:
-        cumulated = weights.cumsum(axis=1, dtype=np.float64) + below[:, None]
-        medians = np.zeros(len(weights))
-        for place in ((total - 1) // 2, total // 2):
-            index = (cumulated <= place[:, None]).sum(axis=1)
-            medians += self._ranks[np.minimum(index, len(self._ranks) - 1)] / 2
-        return np.where(total > 0, medians, np.nan)
+    return medians_of
 
 
 def accuracy_replicates(ranks: np.ndarray, labels: np.ndarray, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
-    """Replicates of :func:`trainer.evaluation.metrics.accuracy`: (R,) each.
-
-    Images are drawn with replacement within their class.
-
-    Args:
-        ranks: (I,) rank of each image's true class.
-        labels: (I,) position of each image's class.
-    """
+    """Replicates of :func:`trainer.evaluation.metrics.accuracy`, (R,) each; images are drawn within their class."""
     order = np.argsort(labels, kind="stable")
     _, first, size = np.unique(labels[order], return_index=True, return_counts=True)
     first, size = np.repeat(first, size), np.repeat(size, size)
@@ -123,19 +106,8 @@ def accuracy_replicates(ranks: np.ndarray, labels: np.ndarray, bootstrap: Bootst
 
 
 def share_replicates(right: np.ndarray, group: np.ndarray, num_groups: int, bootstrap: Bootstrap) -> np.ndarray:
-    """Replicates of the share of right answers with whole groups drawn with replacement: (R,) float64.
-
-    Args:
-        right: (Q,) whether each answer is right.
-        group: (Q,) the group that each question belongs to, in [0, num_groups).
-    """
-    sums = np.stack(
-        [np.bincount(group, weights=column, minlength=num_groups) for column in (right, right >= 0)], axis=1
-    )
-    totals = [drawn @ sums for drawn in _drawn(num_groups, bootstrap)]
-    right_and_all = np.concatenate(totals) if totals else np.zeros((0, 2))
-    with np.errstate(invalid="ignore"):  # a draw without any question
-        return right_and_all[:, 0] / right_and_all[:, 1]
+    """Replicates (R,) of the share of right answers (Q,), with whole groups drawn with replacement."""
+    return rank_replicates(np.where(right, 1, 2), group, num_groups, bootstrap)["R@1"]
 
 
 def interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -149,7 +121,7 @@ def interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A measure over seeds: mean, standard deviation (of a sample; None for one seed), and how many seeds."""
+    """A measure over seeds: mean, standard deviation (of a sample; None for one seed), and the number of seeds."""
 
     mean: float
     deviation: float | None
@@ -189,7 +161,7 @@ def difference(ours: Sequence[Measured], theirs: Sequence[Measured]) -> Differen
 
     With one seed each, the interval is the percentile interval of the paired differences: noise of the queries alone.
     With several, noise of the queries (normal) and of the seeds (Student's t, paired by order) are added in quadrature.
-    A side with a single measurement, such as CLIP itself, stands against every seed of the other.
+    A side with a single measurement, such as CLIP itself, is compared with every seed of the other.
 
     Raises:
         ValueError: nothing on a side, differing numbers of seeds above one, or of replicates.
@@ -211,5 +183,5 @@ def difference(ours: Sequence[Measured], theirs: Sequence[Measured]) -> Differen
 
 
 def t95(degrees: int) -> float:
-    """Student's t that 95 % lie within, for so many degrees of freedom (above 30 the normal value, 1.96)."""
+    """Two-sided 95 % quantile of Student's t (above 30 degrees of freedom the normal value, 1.96)."""
     return _T95[degrees - 1] if degrees <= len(_T95) else 1.96

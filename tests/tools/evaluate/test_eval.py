@@ -362,7 +362,6 @@ def failing(folder, capsys, *arguments) -> str:
         ({"sets": Path("a.yaml"), "captions": ("a=short",)}, "belong to --shards, not to --sets"),
         ({"shards": ("a.tar",), "only": ("photos",)}, "--only names sets of --sets"),
         ({"shards": ("a.tar",), "linear_probe": True}, "--linear-probe fits on sets of --sets"),
-        ({"sets": Path("a.yaml"), "resamples": -1}, "resamples is -1; expected at least 0"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, message):

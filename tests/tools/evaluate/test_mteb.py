@@ -147,7 +147,7 @@ def test_a_text_without_a_vector_is_refused_with_the_remedy(model):
     with pytest.raises(MissingKeysError, match=r"1 texts have no vector in field 'clip/caption' .* first 'a text that"):
         scores(mteb_model(model), NewTexts)
     with pytest.raises(MissingKeysError, match="list them with --write-texts and run `keyclip embed`"):
-        model.texts.features(["other"])
+        model.text_features(["other"])
 
 
 @pytest.fixture
@@ -186,12 +186,12 @@ def test_texts_are_listed_embedded_once_and_then_found(tmp_path, known, capsys):
 def test_texts_may_be_embedded_each_time_by_the_fields_own_model(folder, model):
     settings = benchmarked.options(folder) | {"embed_missing": True, "embedder": str(folder / "clip")}
     embedding = BenchmarkModel(ModelConfig(**settings))
-    assert embedding.texts.features(["a text that nobody has embedded"]).norm().item() == pytest.approx(1)
-    torch.testing.assert_close(embedding.texts.features(CAPTIONS), model.texts.features(CAPTIONS))
-    encoder = embedding.texts._embed
-    stored = model.texts.features(CAPTIONS[:2])
+    assert embedding.text_features(["a text that nobody has embedded"]).norm().item() == pytest.approx(1)
+    torch.testing.assert_close(embedding.text_features(CAPTIONS), model.text_features(CAPTIONS))
+    encoder = embedding._embed
+    stored = model.text_features(CAPTIONS[:2])
     vectors = torch.from_numpy(encoder(CAPTIONS[:2]))
-    adapter = model.texts._adapter
+    adapter = model._adapter
     torch.testing.assert_close(torch.nn.functional.normalize(adapter(vectors), dim=-1), stored, atol=2e-3, rtol=0)
 
 

@@ -132,10 +132,10 @@ GOOD = b"key,x\na,one\nb,two\n"
         (
             "t.csv",
             b"key,x\nq,one\n",
-            "no row belongs to any sample: the first row says key 'q', the first sample is 'c'",
+            "no row belongs to any sample: the first row has key 'q', the first sample is 'c'",
         ),
         ("t.csv", b"", "t.csv' holds no rows"),
-        ("t.csv", b"key\na\n", "t.csv' has no column beside 'key'; expected captions"),
+        ("t.csv", b"key\na\n", "t.csv' has no column besides 'key'; expected captions"),
         ("t.csv", b"key,x,x\na,one,two\n", "t.csv' has two columns 'x'; give each its own name"),
         ("t.jsonl", b'{"x": ' + b"[" * 10**5, "line 1 of '.*t.jsonl' is not json: maximum recursion depth"),
         ("t.json", b'[{"x": ' + b"[" * 10**5, "row 1 of '.*t.json' cannot be decoded: maximum recursion depth"),

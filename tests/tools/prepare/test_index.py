@@ -59,6 +59,6 @@ def test_a_damaged_shard_is_one_sentence_and_leaves_no_table(downloaded, tmp_pat
         cut.write_bytes(file.read(3000))
     assert index("--shards", cut, "--output", tmp_path / "index.parquet") == 1
     error = capsys.readouterr().err
-    assert "`keyclip data check` tells everything" in error
+    assert "`keyclip data check` lists all faults" in error
     assert error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["cut.tar"]

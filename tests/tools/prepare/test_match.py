@@ -10,7 +10,7 @@ from embedder.reading.captions import file_rows
 from tests.tools.prepare.examples import contents, printed_json, read_lines, read_parquet, write_csv
 from tests.trainer.examples import write_tar
 from tools.__main__ import main
-from tools.prepare.database import Database
+from tools.prepare.database import temporary_database
 from tools.prepare.matching import Comparison, Matching, Rows
 
 
@@ -64,7 +64,7 @@ def test_samples_or_rows_without_any_url_are_told(tmp_path, capsys, field):
     before = contents(tmp_path)
     arguments = ["--shards", shard, "--tables", tmp_path / "t.csv", "--sample-url", field]
     assert match(*arguments, "--output", tmp_path / "c.parquet") == 1
-    assert "no row belongs to any sample: the first row says" in capsys.readouterr().err
+    assert "no row belongs to any sample: the first row has" in capsys.readouterr().err
     assert contents(tmp_path) == before
 
 
@@ -139,7 +139,7 @@ def test_the_join_on_disk_decides_as_a_join_in_memory(tmp_path, seed):
     word = lambda: rng.choice(["", *(rng.choice("aAbBcCdD") + rng.choice("eEfFgG") for _ in range(9))])  # noqa: E731
     samples = [(f"k{number}", word() or None) for number in range(40)]
     rows = [(word() or None, rng.randrange(2)) for _ in range(60)]
-    with Database(tmp_path / "output") as database:
+    with temporary_database(tmp_path / "output") as database:
         matching = Matching(database, Comparison(("exact", "lower"), lambda text: [form(text) for form in FORMS]))
         matching.add_samples(samples[:15])
         matching.add_samples(samples[15:])

@@ -29,7 +29,8 @@ from trainer.checkpoint.model import load_model
 from trainer.data.join import Join
 from trainer.data.samples import ShardSamples
 from trainer.evaluation import features as evaluate
-from trainer.evaluation.features import caption_features, image_features
+from trainer.evaluation.features import image_features
+from trainer.evaluation.texts import caption_features
 from trainer.images.transform import BrokenImageError
 from trainer.model.adapter import Adapter
 from trainer.model.towers import load_image_tower

@@ -1,6 +1,7 @@
 """Linear probes: a planted problem is solved, and what chooses the regularisation is the validation part alone."""
 
 import sys
+from dataclasses import astuple
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ def test_the_last_fit_has_the_validation_part_too():
     train = train.part((train.labels == 0) | (torch.arange(60) < 6))
     validation = planted(60, 1, classes=2)
     probe = fit_probe(train, validation, 2, "mean_per_class")
-    both = train.with_(validation)
+    both = Labelled(*(torch.cat(pair) for pair in zip(*map(astuple, (train, validation)), strict=True)))
     model = LogisticRegression(C=probe.C, max_iter=1000).fit(both.features.numpy(), both.labels.numpy())
     torch.testing.assert_close(probe.class_NF[1, -1].item(), float(model.intercept_[0]), rtol=0, atol=1e-3)
 

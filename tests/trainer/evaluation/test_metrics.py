@@ -13,9 +13,14 @@ from trainer.evaluation.metrics import (
     class_ranks,
     classifier,
     rank_summary,
-    retrieval,
     retrieval_ranks,
 )
+
+
+def retrieval(image, text, owner):
+    """Summaries both ways, where text ``t`` describes image ``owner[t]``."""
+    ranks = retrieval_ranks(image, text, owner, torch.arange(len(text)))
+    return {way: rank_summary(values) for way, values in ranks.items()}
 
 
 def ranks_of(scores, pairs) -> list[int]:

@@ -1,4 +1,4 @@
-"""``keyclip data check``: what is wrong with shards, before a training run finds out."""
+"""``keyclip data check``: faults of shards, found before a training run meets them."""
 
 import dataclasses
 import json
@@ -10,11 +10,10 @@ from store.common.errors import ConfigError
 from store.common.outputs import KEY_LIST, Kind, Outputs
 from store.common.settings import Workers
 from store.sources.shards import expand_shards
-from tools.prepare.checking import Summary, check_shards
-from tools.prepare.database import Database
+from tools.prepare.checking import check_shards
+from tools.prepare.database import temporary_database
 from tools.prepare.downloaded import files_of
-from tools.prepare.scanning import KINDS, Finding, as_json
-from trainer.settings.config import require
+from tools.prepare.scanning import KINDS, Finding
 
 SHOWN = 10
 FINDINGS = Kind(name="a list of findings", start=b'{"shard": ')
@@ -22,9 +21,9 @@ FINDINGS = Kind(name="a list of findings", start=b'{"shard": ')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """Read shards whole and report what is wrong with them, before a training run finds out.
+    """Read shards whole and report their faults, before a training run meets them.
 
-    Looks for shards that are cut short, images that cannot be decoded, keys that come twice in a shard or stand in
+    Looks for shards that are cut short, images that cannot be decoded, keys that come twice in a shard or in
     several shards, samples without image, json or captions, and members with unsafe names. Exit status 1 if anything
     is found. The keys of all samples without a finding are written as a key list, which --keys of embed, training and
     eval takes.
@@ -37,13 +36,13 @@ class Config:
     shards: tuple[str, ...]
     """Shards: paths, globs, brace ranges or @FILE lists; URLs and pipe: commands too."""
     good_keys: Path
-    """Where the key list of the good samples goes."""
+    """The key list of the good samples."""
     caption_fields: tuple[str, ...] = ()
     """Captions that every sample must have: paths into the json (captions.0), or .txt for the txt member."""
     findings: Path | None = None
-    """Where every finding goes, a json object a line; without it the first ten of each kind are printed."""
+    """A file for every finding, a json object a line; without it the first ten of each kind are printed."""
     decode: bool = True
-    """Decode every image. Without it only what the tars say is looked at, which is much faster."""
+    """Decode every image. Without it only the tars' members are checked, which is much faster."""
     workers: Workers | None = None
     """Processes that decode. Default: one per core."""
     overwrite: bool = False
@@ -52,7 +51,6 @@ class Config:
     """Print json: every finding and the counts."""
 
     def __post_init__(self) -> None:
-        require(self.workers is None or self.workers >= 0, "workers", self.workers, "at least 0")
         if self.findings == self.good_keys:
             raise ConfigError(f"--findings and --good-keys are both {str(self.findings)!r}; give each its own file")
 
@@ -65,41 +63,32 @@ def run(config: Config) -> int:
         good_keys = outputs.lines(outputs.claim(config.good_keys, KEY_LIST))
         file = outputs.lines(outputs.claim(config.findings, FINDINGS)) if config.findings else None
 
-        def tell(finding: Finding) -> None:
+        def report(finding: Finding) -> None:
+            line = json.dumps(dataclasses.asdict(finding))
             if file:
-                file.write([as_json(finding)])
+                file.write([line])
             shown[finding.kind] += 1
             if config.json:
-                print(('{"findings": [' if shown.total() == 1 else ",\n") + as_json(finding), end="")
+                print(('{"findings": [' if shown.total() == 1 else ",\n") + line, end="")
             elif shown[finding.kind] <= SHOWN:
                 who = f"{finding.shard}: " + (f"sample {finding.key!r}: " if finding.key is not None else "")
                 print(f"{finding.kind}: {who}{finding.what}")
 
-        with Database(config.good_keys) as database:
+        with temporary_database(config.good_keys) as database:
             summary = check_shards(
-                shards, config.caption_fields, config.decode, config.workers, tell, good_keys, database, config.json
+                shards, config.caption_fields, config.decode, config.workers, report, good_keys, database, config.json
             )
     if config.json:
-        print(('{"findings": [' if not shown else "") + "], " + json.dumps(_counts(config, summary))[1:])
-    else:
-        print(_in_words(config, summary))
-    return 1 if shown else 0
-
-
-def _counts(config: Config, summary: Summary) -> dict[str, object]:
-    return dataclasses.asdict(summary) | {"good_keys": str(config.good_keys)}
-
-
-def _in_words(config: Config, summary: Summary) -> str:
-    lines = []
-    for kind in KINDS:
+        counts = dataclasses.asdict(summary) | {"good_keys": str(config.good_keys)}
+        print(('{"findings": [' if not shown else "") + "], " + json.dumps(counts)[1:])
+        return 1 if shown else 0
+    for kind, meaning in KINDS.items():
         if count := summary.num_findings.get(kind, 0):
-            hidden = f" ({SHOWN} shown)" if count > SHOWN else ""
-            lines.append(f"{count:,} x {kind}: {KINDS[kind]}{hidden}")
+            print(f"{count:,} x {kind}: {meaning}{f' ({SHOWN} shown)' if count > SHOWN else ''}")
     if config.findings:
-        lines.append(f"all findings: {config.findings}")
-    lines.append(
+        print(f"all findings: {config.findings}")
+    print(
         f"{summary.num_good:,} of {summary.num_samples:,} samples in {summary.num_shards:,} shards are good: "
         f"{config.good_keys}"
     )
-    return "\n".join(lines)
+    return 1 if shown else 0

@@ -1,17 +1,19 @@
-"""``keyclip data index``: what stands in shards."""
+"""``keyclip data index``: a table of the samples of shards."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from store.common.errors import ConfigError
 from store.common.outputs import PARQUET, Outputs
 from store.common.settings import Workers
 from store.sources.shards import expand_shards
 from tools.prepare.downloaded import files_of
-from tools.prepare.indexing import IndexedShard, caption_fields_of, index_shards, schema
+from tools.prepare.indexing import caption_fields_of, index_shards, schema
 from tools.query.printing import gigabytes
-from trainer.settings.config import require
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +32,7 @@ class Config:
     caption_fields: tuple[str, ...] = ()
     """Paths into the json to count. Default: every field of the first sample whose name has caption in it."""
     output: Path | None = None
-    """Where the table of samples goes: a .parquet file."""
+    """The table of samples: a .parquet file."""
     overwrite: bool = False
     """Replace a table that is there."""
     workers: Workers | None = None
@@ -39,13 +41,8 @@ class Config:
     """Print the counts as json, per shard and in all."""
 
     def __post_init__(self) -> None:
-        require(self.workers is None or self.workers >= 0, "workers", self.workers, "at least 0")
-        require(
-            self.output is None or self.output.suffix == ".parquet",
-            "output",
-            self.output,
-            "the path of a .parquet file",
-        )
+        if self.output is not None and self.output.suffix != ".parquet":
+            raise ConfigError(f"output is {self.output}; expected the path of a .parquet file")
 
 
 def run(config: Config) -> None:
@@ -57,11 +54,11 @@ def run(config: Config) -> None:
         fields = config.caption_fields or tuple(caption_fields_of(shards[0]))
         table = outputs.table(part, schema(fields)) if part else None
         for indexed in index_shards(shards, fields, config.workers, config.json):
-            counts.append(_counts(indexed, fields))
+            counts.append(indexed.counts)
             if not config.json:
-                print(_line(counts[-1]))
+                print(_line(indexed.counts))
             if table:
-                table.write_table(indexed.table(fields))
+                table.write_table(pa.Table.from_pylist(indexed.rows, schema=table.schema))
     total = _total(counts)
     if config.json:
         print(json.dumps({"shards": counts, "total": total}))
@@ -69,28 +66,15 @@ def run(config: Config) -> None:
         print(_line(total))
 
 
-def _counts(indexed: IndexedShard, fields: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "shard": indexed.shard,
-        "num_samples": len(indexed.rows),
-        "num_tried": indexed.num_tried,
-        "num_with_image": indexed.num_with("image"),
-        "image_bytes": sum(row["image_bytes"] for row in indexed.rows),
-        "json_bytes": sum(row["json_bytes"] for row in indexed.rows),
-        "num_with_caption": {name: indexed.num_with(name) for name in fields},
-    }
-
-
 def _total(counts: list[dict[str, Any]]) -> dict[str, Any]:
-    total: dict[str, Any] = {"shard": f"{len(counts)} shards"}
-    for name in ("num_samples", "num_with_image", "image_bytes", "json_bytes"):
-        total[name] = sum(count[name] for count in counts)
-    tried = [count["num_tried"] for count in counts]
-    total["num_tried"] = None if None in tried else sum(tried)
-    total["num_with_caption"] = {
-        name: sum(count["num_with_caption"][name] for count in counts) for name in counts[0]["num_with_caption"]
+    sums = ("num_samples", "num_with_image", "image_bytes", "json_bytes")
+    tried, captions = ([count[name] for count in counts] for name in ("num_tried", "num_with_caption"))
+    return {
+        "shard": f"{len(counts)} shards",
+        **{name: sum(count[name] for count in counts) for name in sums},
+        "num_tried": None if None in tried else sum(tried),
+        "num_with_caption": {name: sum(held[name] for held in captions) for name in captions[0]},
     }
-    return total
 
 
 def _line(count: dict[str, Any]) -> str:

@@ -18,19 +18,19 @@ from tools.prepare.drawing import draw_keys
 class Config:
     """Draw sample keys at random into a key list, which --keys of embed, training and eval takes.
 
-    The list depends on the set of keys and the seed alone: not on the order of shards, nor on where the keys are read
-    from. Its first lines are a draw of fewer keys, so experiments of 100,000 and 1,000,000 samples are nested.
+    The list depends on the set of keys and the seed alone: not on the order of shards, nor on the source of the keys.
+    Its first lines are a draw of fewer keys, so experiments of 100,000 and 1,000,000 samples are nested.
 
     Example:
         keyclip data sample -n 1000000 --seed 1 --shards 'cc3m/{00000..00331}.tar' --output cc3m-1m.txt
     """
 
     number: Annotated[Count, Alias("-n")]
-    """How many keys to draw, at least 1."""
+    """Number of keys to draw, at least 1."""
     output: Path
-    """Where the list goes: a text file, one sample key a line."""
+    """The list: a text file, one sample key a line."""
     shards: tuple[str, ...] = ()
-    """Draw from the samples of these shards, or of the .parquet files that img2dataset wrote beside them."""
+    """Draw from the samples of these shards, or of the .parquet files that img2dataset wrote next to them."""
     store: Path | None = None
     """Draw from the keys of a store's field."""
     field: str | None = None

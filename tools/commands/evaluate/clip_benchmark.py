@@ -3,7 +3,7 @@
 import importlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ class Config(ModelConfig):
     """
 
     arguments: str
-    """What to hand to clip_benchmark, as one text; --model_type, --model and --pretrained are added."""
+    """Arguments of clip_benchmark, as one text; --model_type, --model and --pretrained are added."""
 
 
 def run(config: Config) -> None:
@@ -52,7 +52,7 @@ def register(model: BenchmarkModel) -> Any:
     """Make a checkpoint CLIP_benchmark's model type ``keyclip``; returns its command line module.
 
     Raises:
-        ConfigError: CLIP_benchmark, or what it needs, cannot be imported.
+        ConfigError: CLIP_benchmark, or a package that it needs, cannot be imported.
     """
     try:
         models = importlib.import_module("clip_benchmark.models")
@@ -62,19 +62,14 @@ def register(model: BenchmarkModel) -> Any:
             f"CLIP_benchmark cannot be imported ({error}); pip install 'keyclip[clip-benchmark]', with a torchvision "
             "made for the installed torch"
         ) from error
-    _mend_accuracy(cli.zeroshot_classification)
+    try:
+        cli.zeroshot_classification.accuracy(torch.eye(2), torch.arange(2))
+    except TypeError:  # version 1.6.2 makes a float of an array of one element, which NumPy refuses from 2.4 on
+        cli.zeroshot_classification.accuracy = top_k_accuracy
     models.TYPE2FUNC[MODEL_TYPE] = lambda **_: open_clip_style(model)
     if MODEL_TYPE not in models.MODEL_TYPES:
         models.MODEL_TYPES.append(MODEL_TYPE)
     return cli
-
-
-def _mend_accuracy(metrics: Any) -> None:
-    """CLIP_benchmark 1.6.2 makes a float of an array of one element, which NumPy refuses from 2.4 on; only then."""
-    try:
-        metrics.accuracy(torch.eye(2), torch.arange(2))
-    except TypeError:
-        metrics.accuracy = top_k_accuracy
 
 
 def top_k_accuracy(output: torch.Tensor, target: torch.Tensor, topk: Sequence[int] = (1,)) -> list[float]:
@@ -83,14 +78,14 @@ def top_k_accuracy(output: torch.Tensor, target: torch.Tensor, topk: Sequence[in
     return [(best[:, :k] == target[:, None]).any(dim=1).double().mean().item() for k in topk]
 
 
-def open_clip_style(model: BenchmarkModel) -> "tuple[StoredClip, Pixels, TextNumbers]":
+def open_clip_style(model: BenchmarkModel) -> "tuple[StoredClip, Callable[[Image.Image], torch.Tensor], TextNumbers]":
     """A checkpoint as open_clip hands over a model: ``(model, transform, tokenizer)``."""
     numbers = TextNumbers()
-    return StoredClip(model, numbers), Pixels(model), numbers
+    return StoredClip(model, numbers), model.pixels, numbers
 
 
 class TextNumbers:
-    """The tokenizer: gives every text a number, by which :class:`StoredClip` knows it."""
+    """The tokenizer: gives every text a number, by which :class:`StoredClip` finds it."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -104,16 +99,6 @@ class TextNumbers:
                 self._number[text] = len(self.texts)
                 self.texts.append(text)
         return torch.tensor([self._number[text] for text in texts], dtype=torch.int64)
-
-
-class Pixels:
-    """The transform: what the tower sees of a picture, (C, H, W) uint8, to be normalised on the tower's device."""
-
-    def __init__(self, model: BenchmarkModel) -> None:
-        self._model = model
-
-    def __call__(self, picture: Image.Image) -> torch.Tensor:
-        return torch.from_numpy(self._model.pixels(picture))
 
 
 class StoredClip(nn.Module):
@@ -130,4 +115,4 @@ class StoredClip(nn.Module):
 
     def encode_text(self, text: torch.Tensor, normalize: bool = True) -> torch.Tensor:
         """(n,) numbers of texts -> (n, E) float32. Raises: MissingKeysError: texts have no vector."""
-        return self._model.texts.features([self._numbers.texts[i] for i in text.tolist()]).to(text.device)
+        return self._model.text_features([self._numbers.texts[i] for i in text.tolist()]).to(text.device)

@@ -7,13 +7,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from store.common.errors import ConfigError
-from store.common.outputs import Kind, Outputs
-from tools.evaluate.caption_sets import TEXT_FIELD
-from tools.evaluate.evaluation import chosen, files_of_sets
+from store.common.outputs import Outputs
+from tools.evaluate.keyed_texts import TEXTS, text_lines
+from tools.evaluate.subject import chosen, files_of_sets
 from trainer.evaluation.sets.definition import read_definitions
 from trainer.evaluation.sets.layouts import texts_of
-
-TEXTS = Kind(name="a file of texts", start=b'{"key": ')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +29,7 @@ class Config:
     sets: Path
     """YAML file of evaluation sets."""
     only: tuple[str, ...] = ()
-    """Of these sets, the ones to write; all by default."""
+    """Names of the sets to write; all by default."""
     output: Path
     """A jsonl file; one {"key": ..., "caption": ...} a line."""
     overwrite: bool = False
@@ -41,17 +39,17 @@ class Config:
 
 
 def run(config: Config) -> None:
-    """Write the file; prints how many texts each set has."""
+    """Write the file; prints the number of texts of each set."""
     if config.output.suffix != ".jsonl":
         raise ConfigError(f"--output {str(config.output)!r} must be the name of a .jsonl file")
     definitions = chosen(read_definitions(config.sets), config.only)
-    counts = dict.fromkeys((definition.name for definition in definitions), 0)
+    counts: dict[str, int] = {}
     with Outputs([config.sets, *files_of_sets(definitions)], config.overwrite) as outputs:
         lines = outputs.lines(outputs.claim(config.output, TEXTS))
         for definition in tqdm(definitions, "sets", unit="set", leave=False, disable=config.json or None):
-            for key, text in texts_of(definition):
-                lines.write([json.dumps({"key": key, TEXT_FIELD: text}, ensure_ascii=False)])
-                counts[definition.name] += 1
+            texts = texts_of(definition)
+            lines.write(text_lines(texts))
+            counts[definition.name] = len(texts)
     if config.json:
         print(json.dumps({"sets": counts, "num_texts": sum(counts.values()), "output": str(config.output)}))
         return

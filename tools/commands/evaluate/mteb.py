@@ -40,43 +40,30 @@ class Config(ModelConfig):
 
 
 def run(config: Config) -> None:
-    """Run the tasks, print the main score of each."""
+    """Run the tasks, print the main score of each, averaged over its splits and languages."""
     if bool(config.tasks) == bool(config.benchmark):
         raise ConfigError("give --tasks, names of MTEB's tasks, or --benchmark, the name of one of its benchmarks")
-    mteb = _mteb()
     try:
-        chosen = mteb.get_benchmark(config.benchmark) if config.benchmark else mteb.get_tasks(tasks=list(config.tasks))
+        import mteb
+    except ImportError as error:
+        raise ConfigError(f"mteb cannot be imported ({error}); pip install 'keyclip[mteb]'") from error
+    try:
+        tasks = mteb.get_benchmark(config.benchmark) if config.benchmark else mteb.get_tasks(tasks=list(config.tasks))
     except (KeyError, ValueError) as error:
         raise ConfigError(f"MTEB has no such task or benchmark: {error}") from error
     model = BenchmarkModel(config)
-    scores = evaluate(model, list(chosen), config.output, config.batch)
+    cache = mteb.ResultCache(config.output) if config.output and not model.lists_texts else None
+    settings: Any = {"cache": cache, "encode_kwargs": {"batch_size": config.batch}, "co2_tracker": False}
+    results = mteb.evaluate(mteb_model(model), list(tasks), **settings).task_results
+    scores = {result.task_name: float(result.get_score()) for result in results}
     if config.write_texts:
         model.write_texts()
-        return
-    if config.json:
+    elif config.json:
         print(json.dumps({"name": model.name, "scores": scores}))
-        return
-    width = max(map(len, scores))
-    for task, score in scores.items():
-        print(f"{task:{width}}  {score:.4f}")
-
-
-def evaluate(model: BenchmarkModel, tasks: list[Any], output: Path | None = None, batch: int = 64) -> dict[str, float]:
-    """The main score of each task, by its name, the mean over its splits and languages.
-
-    Args:
-        output: folder of mteb's results; without it, and where texts are only listed, none are kept.
-        batch: images encoded at a time.
-
-    Raises:
-        MissingKeysError: texts of a task have no vector.
-    """
-    mteb = _mteb()
-    cache = mteb.ResultCache(output) if output and not model.lists_texts else None
-    results = mteb.evaluate(
-        mteb_model(model), tasks, cache=cache, encode_kwargs={"batch_size": batch}, co2_tracker=False
-    )
-    return {result.task_name: float(result.get_score()) for result in results.task_results}
+    else:
+        width = max(map(len, scores))
+        for task, score in scores.items():
+            print(f"{task:{width}}  {score:.4f}")
 
 
 def mteb_model(model: BenchmarkModel) -> Any:
@@ -84,31 +71,20 @@ def mteb_model(model: BenchmarkModel) -> Any:
     from mteb.models.abs_encoder import AbsEncoder
     from mteb.models.model_meta import ModelMeta, ScoringFunction
 
-    meta = ModelMeta(
-        loader=None,
-        name=f"keyclip/{model.name}",
-        revision=model.identity,
-        release_date=None,
-        languages=None,
-        n_parameters=None,
-        memory_usage_mb=None,
-        max_tokens=None,
-        embed_dim=model.tower.dim,
-        license=None,
-        open_weights=None,
-        public_training_code=None,
-        public_training_data=None,
-        framework=["PyTorch"],
-        similarity_fn_name=ScoringFunction.COSINE,
-        use_instructions=False,
-        training_datasets=None,
-        modalities=["image", "text"],
-    )
+    known = {
+        "name": f"keyclip/{model.name}",
+        "revision": model.identity,
+        "embed_dim": model.tower.dim,
+        "framework": ["PyTorch"],
+        "similarity_fn_name": ScoringFunction.COSINE,
+        "use_instructions": False,
+        "modalities": ["image", "text"],
+    }
 
     class StoredModel(AbsEncoder):
         """Images through the tower, texts from the store."""
 
-        mteb_model_meta = meta
+        mteb_model_meta = ModelMeta.create_empty(overwrites=known)
 
         def encode(self, inputs: Any, **settings: Any) -> torch.Tensor:
             """Features of the items of a data loader, (n, E) float32; mteb's settings change nothing."""
@@ -122,15 +98,7 @@ def _batch_features(model: BenchmarkModel, batch: dict[str, Any]) -> torch.Tenso
     if "image" in batch:
         parts.append(model.picture_features(batch["image"]))
     if "text" in batch:
-        parts.append(model.texts.features(batch["text"]))
+        parts.append(model.text_features(batch["text"]))
     if not parts:
         raise ConfigError(f"a task has items of {', '.join(batch)}; keyclip reads images and texts")
     return torch.stack(parts).sum(dim=0)
-
-
-def _mteb() -> Any:
-    try:
-        import mteb
-    except ImportError as error:
-        raise ConfigError(f"mteb cannot be imported ({error}); pip install 'keyclip[mteb]'") from error
-    return mteb

@@ -4,10 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from store.common.outputs import Kind, Outputs
+from store.common.outputs import Outputs
+from tools.evaluate.keyed_texts import TEXTS, text_lines
 from trainer.evaluation.sets.class_names import find_classes
-
-PROMPTS = Kind(name="a file of prompts", start=b'{"key": ')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,10 +31,10 @@ class Config:
 def run(config: Config) -> None:
     """Write the file."""
     with Outputs([config.classes], config.overwrite) as outputs:
-        lines = outputs.lines(outputs.claim(config.output, PROMPTS))
-        rows = [{"key": key, "prompt": prompt} for _, key, prompt in find_classes(config.classes).prompts()]
-        lines.write(json.dumps(row, ensure_ascii=False) for row in rows)
+        lines = outputs.lines(outputs.claim(config.output, TEXTS))
+        prompts = find_classes(config.classes).texts("")
+        lines.write(text_lines(prompts, "prompt"))
     if config.json:
-        print(json.dumps({"num_prompts": len(rows), "output": str(config.output)}))
-        return
-    print(f"{len(rows)} prompts in {config.output}")
+        print(json.dumps({"num_prompts": len(prompts), "output": str(config.output)}))
+    else:
+        print(f"{len(prompts)} prompts in {config.output}")

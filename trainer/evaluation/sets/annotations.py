@@ -1,15 +1,23 @@
-"""What a reader of an annotation file returns: the images of a retrieval set by name, and their captions."""
+"""Annotation files of evaluation sets: how they are read, and the images and captions that they name."""
 
+import contextlib
+import csv
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from store.common.errors import ConfigError
+import numpy as np
+
+from store.common.errors import ConfigError, KeyclipError
 from store.common.files import require_regular
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+Row = tuple[str | list[str], object] | tuple[str | list[str], object, str]
+"""The name of an image, or the names of several; a caption of them; its language, if the set has several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +25,9 @@ class Caption:
     """A caption of a retrieval set.
 
     Attributes:
-        key: unique within the set and the same whatever part of the set is read: IMAGE#NUMBER, or
-            IMAGE#LANGUAGE#NUMBER where there are several languages.
-        text: the caption.
-        images: positions of the images that it describes, at least one.
+        key: IMAGE#NUMBER, or IMAGE#LANGUAGE#NUMBER where there are several languages; unique within the set and the
+            same whatever part of the set is read.
+        images: positions of the images that it describes; none for an answer to a question about images.
         language: code such as ``en``; empty where the set has one language.
     """
 
@@ -35,102 +42,113 @@ class Annotations:
     """The images and captions of a retrieval set.
 
     Attributes:
-        images: names as in the annotation file: paths below the image folder.
         captions: in the file's order.
+        positions: position of each image by its name, which is its path below the image folder.
     """
 
-    images: list[str] = field(default_factory=list)
     captions: list[Caption] = field(default_factory=list)
-    _positions: dict[str, int] = field(default_factory=dict, repr=False)
-    _counts: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
+    positions: dict[str, int] = field(default_factory=dict)
 
-    def add(self, image: str | Iterable[str], text: object, language: str = "") -> None:
-        """Add a caption of one or several images; the n-th caption of the same image gets the number n.
-        Blank captions are left out.
+    @property
+    def images(self) -> list[str]:
+        """The names of the images."""
+        return list(self.positions)
 
-        Raises:
-            ConfigError: the caption is no text.
-        """
-        names = [image] if isinstance(image, str) else list(image)
-        if not isinstance(text, str):
-            raise ConfigError(f"a caption of image {names[0]!r:.100} is {text!r:.80}; expected text")
-        positions = tuple(self._position(name) for name in names)
-        if not text.strip():
-            return
-        image_stem = stem(names[0])
-        number = self._counts.get((image_stem, language), 0)
-        self._counts[image_stem, language] = number + 1
-        key = "#".join([image_stem, *([language] if language else []), str(number)])
-        self.captions.append(Caption(key, text.strip(), positions, language))
+    def add(self, rows: Iterable[Row]) -> None:
+        """Add captions, numbered within their image; blank ones are left out. Raises: ConfigError: one is no text."""
+        numbers: Counter[tuple[str, str]] = Counter()
+        for image, text, *rest in rows:
+            names, language = [image] if isinstance(image, str) else image, str(rest[0]) if rest else ""
+            if not isinstance(text, str):
+                raise ConfigError(f"a caption of image {names[0]!r:.100} is {text!r:.80}; expected text")
+            images = tuple(self.positions.setdefault(name, len(self.positions)) for name in names)
+            if text.strip():
+                image_stem = stem(names[0])
+                key = "#".join([image_stem, *([language] if language else []), str(numbers[image_stem, language])])
+                numbers[image_stem, language] += 1
+                self.captions.append(Caption(key, text.strip(), images, language))
 
-    def _position(self, name: str) -> int:
-        if name not in self._positions:
-            self._positions[name] = len(self.images)
-            self.images.append(name)
-        return self._positions[name]
-
-    def kept(self, mask: list[bool]) -> "Annotations":
+    def kept(self, mask: Sequence[bool]) -> "Annotations":
         """Only the images where ``mask`` is True, and the captions of these."""
-        place = {old: new for new, old in enumerate(i for i, keep in enumerate(mask) if keep)}
-        captions = []
+        moved = positions_among(np.flatnonzero(mask).tolist(), [caption.images for caption in self.captions])
+        captions = [replace(caption, images=images) for caption, images in zip(self.captions, moved, strict=True)]
+        names = [name for name, keep in zip(self.positions, mask, strict=True) if keep]
+        return Annotations([c for c in captions if c.images], {name: i for i, name in enumerate(names)})
+
+    def texts(self, set_name: str) -> dict[str, str]:
+        """The captions by their key in the store."""
+        return {f"{set_name}/{caption.key}": caption.text for caption in self.captions}
+
+    def by_language(self) -> dict[str, list[Caption]]:
+        """The captions of each language."""
+        found: dict[str, list[Caption]] = {}
         for caption in self.captions:
-            images = tuple(place[i] for i in caption.images if i in place)
-            if images:
-                captions.append(Caption(caption.key, caption.text, images, caption.language))
-        return Annotations([self.images[i] for i in place], captions)
+            found.setdefault(caption.language, []).append(caption)
+        return found
 
 
-def _has_image_suffix(name: str) -> bool:
+def positions_among(kept: Sequence[int], texts: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
+    """For each text the positions of its images when only the images at the positions ``kept`` are left."""
+    place = {old: new for new, old in enumerate(kept)}
+    return [tuple(place[i] for i in images if i in place) for images in texts]
+
+
+def has_image_suffix(name: str) -> bool:
+    """Whether a file name ends as images do."""
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def stem(name: str) -> str:
     """``name`` without the suffix of an image, with its folders."""
-    return str(PurePosixPath(name).with_suffix("")) if _has_image_suffix(name) else name
+    return str(PurePosixPath(name).with_suffix("")) if has_image_suffix(name) else name
 
 
-def with_image_suffix(name: str) -> str:
-    """``name`` as a file name: ``.jpg`` after it where it has no suffix of an image."""
-    return name if _has_image_suffix(name) else f"{name}.jpg"
-
-
-def read_json(file: Path, expected: str) -> Any:
-    """Raises: ConfigError: absent, or not json; says what was expected."""
+@contextlib.contextmanager
+def read_as(place: Path, expected: str) -> Iterator[None]:
+    """Turns errors of reading a file or folder into a ConfigError that names it and what was expected."""
+    if not place.is_dir():
+        require_regular(place, f"{str(place)!r}, {expected},")
     try:
-        return json.loads(read_text(file, expected))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{str(file)!r} cannot be read as {expected}: {error}") from error
+        yield
+    except KeyclipError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error) as error:
+        reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else error
+        raise ConfigError(f"{str(place)!r} cannot be read as {expected}: {reason}") from error
 
 
-def read_json_lines(file: Path, expected: str) -> Iterator[dict[str, Any]]:
-    """The objects of a file with one json object a line. Raises: ConfigError: absent, or a line is no json object."""
-    for number, line in enumerate(lines_in(read_text(file, expected)), start=1):
+def read_text(file: Path, expected: str) -> str:
+    """The text of a UTF-8 file. Raises: ConfigError: it is none; says what was expected."""
+    with read_as(file, expected):
+        return file.read_text(encoding="utf-8-sig")
+
+
+def read_lines(file: Path, expected: str) -> list[str]:
+    """The lines that are not blank, without blanks around them."""
+    return [line.strip() for line in lines_in(read_text(file, expected)) if line.strip()]
+
+
+def lines_in(text: str) -> list[str]:
+    """The lines of a text, without empty lines at its end; characters as U+2028 and U+0085, which ``str.splitlines``
+    takes for line ends, belong to captions.
+    """
+    return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
+
+
+def json_of(file: Path) -> Any:
+    """The value of a json file. Use it within :func:`read_as`."""
+    return json.loads(file.read_text(encoding="utf-8-sig"))
+
+
+def json_lines_of(file: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file with one json object a line. Use it within :func:`read_as`."""
+    for number, line in enumerate(lines_in(file.read_text(encoding="utf-8-sig")), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"line {number} of {str(file)!r} is not json: {error}; expected {expected}") from error
+            raise ValueError(f"line {number} is not json: {error}") from error
         if not isinstance(row, dict):
-            raise ConfigError(f"line {number} of {str(file)!r} is not a json object; expected {expected}")
+            raise ValueError(f"line {number} is not a json object")
         yield row
-
-
-def lines_in(text: str) -> list[str]:
-    """The lines of a text, without those at its end that are empty.
-
-    Only line feeds (and carriage returns) end a line: captions may hold other characters that ``str.splitlines`` takes
-    for line ends, such as U+2028 and U+0085.
-    """
-    return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
-
-
-def read_text(file: Path, expected: str) -> str:
-    """Raises: ConfigError: absent, or not UTF-8 text; says what was expected."""
-    require_regular(file, f"{str(file)!r}, {expected},")
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{str(file)!r} cannot be read as {expected}: {error}") from error

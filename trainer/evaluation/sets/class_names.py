@@ -1,7 +1,7 @@
 """Classes of zero-shot tasks: a file that users edit, with names and prompt templates."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,15 +15,12 @@ from store.common.errors import ConfigError
 
 SHIPPED = Path(__file__).parent / "classes"
 
-
 Primary = Literal["top1", "mean_per_class"]
-
-
 ClassTable = Literal["zeroshot", "robustness"]
 
 
 class ClassesFile(TypedDict, total=False):
-    """What a classes file holds; without ``of``, ``classes`` and ``templates`` are required."""
+    """Content of a classes file; without ``of``, ``classes`` and ``templates`` are required."""
 
     of: str
     labels: list[str]
@@ -39,11 +36,11 @@ class Classes:
     """A zero-shot task.
 
     Attributes:
-        label: path into the samples' json where the class's name stands.
-        names: class, as in the labels -> what it is called in prompts, one or more; in the order of label numbers.
+        label: path of the class's label in the samples' json.
+        names: label of a class -> its names in prompts, one or more; in the order of label numbers.
         templates: prompts with ``{}`` for the name.
-        primary: the accuracy that papers report for this set, ``top1`` or ``mean_per_class``.
-        table: the table, and so the average, that the set belongs to: ``zeroshot`` or ``robustness``.
+        primary: the accuracy that papers report for this set.
+        table: the table, and so the average, that the set belongs to.
     """
 
     label: str
@@ -53,9 +50,9 @@ class Classes:
     table: str = "zeroshot"
 
     def prompts(self, set_name: str = "") -> Iterator[tuple[str, str, str]]:
-        """``(class name, sample key, prompt)`` of every prompt; the key is what the store knows it by.
+        """``(label of the class, key in the store, prompt)`` of every prompt.
 
-        Prompts of a named evaluation set have keys SET/CLASS/HASH of their text: an edited prompt is a new one.
+        Keys of a named evaluation set are SET/CLASS/HASH of the prompt: an edited prompt is a new one.
         """
         for label, names in self.names.items():
             for i, name in enumerate(names):
@@ -64,6 +61,10 @@ class Classes:
                     key = f"{set_name}/{label}/{store.caption_hash(prompt):016x}" if set_name else f"{label}/{i}/{j}"
                     yield label, key, prompt
 
+    def texts(self, set_name: str) -> dict[str, str]:
+        """The prompts by their key in the store."""
+        return {key: prompt for _, key, prompt in self.prompts(set_name)}
+
 
 def shipped_classes() -> list[str]:
     """The names of the class files that come with keyclip."""
@@ -71,30 +72,22 @@ def shipped_classes() -> list[str]:
 
 
 def find_classes(name: str | Path) -> Classes:
-    """The classes of a file, or those that come with keyclip under this name, such as ``food101``.
-
-    Raises:
-        ConfigError: neither; names what there is.
-    """
-    shipped = SHIPPED / f"{name}.json"
-    if not Path(name).is_file() and not shipped.is_file():
+    """The classes of a file, or the classes that come with keyclip under this name, such as ``food101``."""
+    file = Path(name) if Path(name).is_file() else SHIPPED / f"{name}.json"
+    if not file.is_file():
         there = ", ".join(shipped_classes())
-        raise ConfigError(
-            f"the classes file {str(name)!r} cannot be read: no such file; give one, or a name of {there}"
-        )
-    return read_classes(Path(name) if Path(name).is_file() else shipped)
+        raise ConfigError(f"the classes file {str(name)!r} cannot be read: no such file; give one, or one of {there}")
+    return read_classes(file)
 
 
 def read_classes(file: Path) -> Classes:
-    """Read ``{"classes": {label: [name, ...]}, "templates": ["a photo of a {}.", ...]}``, and with it, as needed,
-    ``"label"``, the path of the label in the samples' json (``label``), ``"primary"`` (``top1``) and ``"table"``
-    (``zeroshot``).
+    """Read a :class:`ClassesFile`.
 
     ``{"of": "imagenet", "labels": [label, ...]}`` takes classes and templates from another file, all of its classes or
-    those listed, in the other file's order; what the file says itself goes before.
+    the listed ones, in the other file's order; entries of the file itself replace the other file's.
 
     Raises:
-        ConfigError: a label that the other file has not, or a template without ``{}``.
+        ConfigError: a label that the other file lacks, or a template without ``{}``.
         InvalidDataError: absent, or not of this form.
     """
     remedy = (
@@ -102,31 +95,20 @@ def read_classes(file: Path) -> Classes:
         ', or {"of": NAME, "labels": [label, ...]}'
     )
     content = read_json(file, ClassesFile, "the classes file", remedy)
-    if base := content.get("of"):
-        classes = _part_of(find_classes(base), content, str(file))
-    else:
-        classes = Classes(
-            content.get("label", "label"),
-            content.get("classes", {}),
-            content.get("templates", []),
-            content.get("primary", "top1"),
-            content.get("table", "zeroshot"),
+    other = find_classes(content["of"]) if content.get("of") else Classes("label", {}, [])
+    listed = content.get("labels", list(other.names)) if other.names else []
+    if absent := [label for label in listed if label not in other.names]:
+        raise ConfigError(
+            f"label {absent[0]!r} of {str(file)!r} is none of the {len(other.names)} of {content['of']!r}"
         )
-    return checked(classes, str(file))
-
-
-def _part_of(whole: Classes, content: ClassesFile, where: str) -> Classes:
-    labels = content.get("labels", list(whole.names))
-    if absent := [label for label in labels if label not in whole.names]:
-        raise ConfigError(f"label {absent[0]!r} of {where!r} is none of the {len(whole.names)} of {content['of']!r}")
-    listed = set(labels)
-    return Classes(
-        content.get("label", whole.label),
-        content.get("classes") or {label: names for label, names in whole.names.items() if label in listed},
-        content.get("templates", whole.templates),
-        content.get("primary", whole.primary),
-        content.get("table", whole.table),
+    classes = Classes(
+        content.get("label", other.label),
+        content.get("classes") or {label: names for label, names in other.names.items() if label in set(listed)},
+        content.get("templates", other.templates),
+        content.get("primary", other.primary),
+        content.get("table", other.table),
     )
+    return checked(classes, str(file))
 
 
 def checked(classes: Classes, where: str) -> Classes:
@@ -139,35 +121,27 @@ def checked(classes: Classes, where: str) -> Classes:
 
 
 def label_positions(classes: Classes, labels: Iterable[tuple[object, str]]) -> torch.Tensor:
-    """Class positions (I,) int64 of labels that come with the place where they stand.
+    """Class positions (I,) int64 of labels, each given with the name of its place.
 
     A number is the position itself. A text is a label of the classes file or else, where that leaves no doubt, a label
     or name that differs in case, spaces and punctuation only (``F-16A_B`` for ``F-16A/B``).
-
-    Raises:
-        ConfigError: a label is none of the classes.
     """
     exact = {label: i for i, label in enumerate(classes.names)}
-    loose = _loose_positions(classes.names)
+    spellings: dict[str, set[int]] = {}
+    for i, (label, called) in enumerate(classes.names.items()):
+        for spelling in (label, *called):
+            spellings.setdefault(_plain(spelling), set()).add(i)
+    loose = {spelling: found.pop() for spelling, found in spellings.items() if len(found) == 1}
     positions = []
-    for label, where in labels:
-        if isinstance(label, int) and not isinstance(label, bool):
-            position = label if 0 <= label < len(exact) else None
+    for given, where in labels:
+        if isinstance(given, int) and not isinstance(given, bool):
+            position = given if 0 <= given < len(exact) else None
         else:
-            position = exact.get(str(label), loose.get(_plain(str(label))))
+            position = exact.get(str(given), loose.get(_plain(str(given))))
         if position is None:
-            raise ConfigError(f"label {label!r} of {where} is none of the {len(exact)} classes")
+            raise ConfigError(f"label {given!r} of {where} is none of the {len(exact)} classes")
         positions.append(position)
     return torch.tensor(positions, dtype=torch.int64)
-
-
-def _loose_positions(names: Mapping[str, list[str]]) -> dict[str, int]:
-    """Plain spellings of labels and names, those left out that stand for several classes."""
-    found: dict[str, set[int]] = {}
-    for position, (label, called) in enumerate(names.items()):
-        for spelling in (label, *called):
-            found.setdefault(_plain(spelling), set()).add(position)
-    return {spelling: positions.pop() for spelling, positions in found.items() if len(positions) == 1}
 
 
 def is_called(text: str, entry: tuple[str, Sequence[str]]) -> bool:

@@ -2,23 +2,22 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from typing_extensions import TypedDict
 
 from store.common.checked import read_json
 from store.common.errors import ConfigError
-from trainer.evaluation.sets.annotations import read_text
+from trainer.evaluation.sets.annotations import Annotations, Caption, read_text
 from trainer.evaluation.sets.definition import Definition
-from trainer.evaluation.sets.images import Images, find_images, wanted_images
 
 SUGARCREPE = ("add_obj", "add_att", "replace_obj", "replace_att", "replace_rel", "swap_obj", "swap_att")
-MMVP_PROMPT = "a photo of {}"
+MMVP_PROMPT = "a photo of {}"  # as in the published evaluation
 
 
 class Negative(TypedDict):
-    """A sample of SugarCrepe's json files."""
+    """A sample of SugarCrepe's json files, which hold samples by number; numbers may be missing."""
 
     filename: str
     caption: str
@@ -27,12 +26,10 @@ class Negative(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """A question with two answers.
+    """A question with two answers, whose kind is what the wrong answer changes.
 
-    Attributes:
-        kind: what the wrong answer changes.
-        images: position of the image; or of two, each of which the text at the same place describes.
-        texts: positions of two texts; of one image, the true text and the wrong one.
+    It has the position of one image, and of its true and its wrong text; or the positions of two images, each of which
+    the text at the same place describes.
     """
 
     kind: str
@@ -40,32 +37,23 @@ class Contrast:
     texts: tuple[int, int]
 
 
-@dataclass(slots=True)
-class Contrasts:
-    """The questions of a set.
+@dataclass(slots=True, kw_only=True)
+class Contrasts(Annotations):
+    """The questions of a set; its captions are all answers.
 
     Attributes:
-        images: names below the image folder.
-        texts: ``(key, text)``; the key is unique within the set.
-        questions: kind by kind, in the set's order.
+        table: the table of the set's result, ``composition`` or ``fine_grained``.
     """
 
-    images: list[str] = field(default_factory=list)
-    texts: list[tuple[str, str]] = field(default_factory=list)
+    table: str
     questions: list[Contrast] = field(default_factory=list)
-    _positions: dict[str, int] = field(default_factory=dict, repr=False)
 
-    def add(self, kind: str, images: tuple[str, ...], texts: Mapping[str, str]) -> None:
+    def ask(self, kind: str, images: Sequence[str], texts: Mapping[str, str]) -> None:
         """Add a question: names of one or two images, and two texts by key."""
-        first = len(self.texts)
-        self.texts += texts.items()
-        self.questions.append(Contrast(kind, tuple(self._position(name) for name in images), (first, first + 1)))
-
-    def _position(self, name: str) -> int:
-        if name not in self._positions:
-            self._positions[name] = len(self.images)
-            self.images.append(name)
-        return self._positions[name]
+        first = len(self.captions)
+        self.captions += [Caption(key, text, ()) for key, text in texts.items()]
+        places = tuple(self.positions.setdefault(name, len(self.positions)) for name in images)
+        self.questions.append(Contrast(kind, places, (first, first + 1)))
 
     def by_kind(self) -> dict[str, list[Contrast]]:
         """The questions of each kind, in the set's order."""
@@ -74,39 +62,33 @@ class Contrasts:
             found.setdefault(question.kind, []).append(question)
         return found
 
-    def kept(self, mask: list[bool]) -> "Contrasts":
+    def kept(self, mask: Sequence[bool]) -> "Contrasts":
         """Only the questions all of whose images have True in ``mask``, with their images and texts."""
-        found = Contrasts()
+        found, names = Contrasts(table=self.table), self.images
         for question in self.questions:
             if all(mask[i] for i in question.images):
-                names = tuple(self.images[i] for i in question.images)
-                found.add(question.kind, names, dict(self.texts[i] for i in question.texts))
+                texts = {self.captions[i].key: self.captions[i].text for i in question.texts}
+                found.ask(question.kind, [names[i] for i in question.images], texts)
         return found
 
 
 def sugarcrepe(definition: Definition) -> Contrasts:
-    """The folder ``data`` with ``add_obj.json`` to ``swap_att.json``: ``{"0": {filename, caption, negative_caption}}``.
-
-    The images are COCO's ``val2017``. Numbers may be missing from the json; keys in the store are KIND/NUMBER#caption
-    and KIND/NUMBER#negative.
-    """
-    folder, contrasts = definition.annotation(), Contrasts()
+    """The folder ``data``; the images are COCO's ``val2017``, the keys KIND/NUMBER#caption and KIND/NUMBER#negative."""
+    contrasts = Contrasts(table="composition")
     remedy = "give SugarCrepe's folder 'data', with add_obj.json to swap_att.json"
     for kind in SUGARCREPE:
-        samples = read_json(folder / f"{kind}.json", dict[str, Negative], "SugarCrepe's file", remedy)
-        for number, sample in samples.items():
-            texts = {"caption": sample["caption"], "negative": sample["negative_caption"]}
-            contrasts.add(
-                kind, (sample["filename"],), {f"{kind}/{number}#{which}": text for which, text in texts.items()}
-            )
+        file = definition.annotation() / f"{kind}.json"
+        for number, sample in read_json(file, dict[str, Negative], "SugarCrepe's file", remedy).items():
+            key = f"{kind}/{number}#"
+            texts = {f"{key}caption": sample["caption"], f"{key}negative": sample["negative_caption"]}
+            contrasts.ask(kind, [sample["filename"]], texts)
     return contrasts
 
 
 def mmvp(definition: Definition) -> Contrasts:
-    """The folder with ``Questions.csv``: columns ``Question ID``, ``Type`` and ``Statement``, two lines for each pair.
+    """The folder with ``Questions.csv``, two lines for each pair; the images are ``MLLM_VLM Images/TYPE/ID.jpg``.
 
-    The images are ``MLLM_VLM Images/TYPE/ID.jpg``, the texts ``a photo of STATEMENT`` as in the published evaluation;
-    the kind of a question is its type, one of nine visual patterns. Keys in the store are TYPE/ID.
+    The kind of a question is its type, one of nine visual patterns; keys are TYPE/ID.
     """
     file = definition.annotation() / "Questions.csv"
     expected = "MMVP-VLM's Questions.csv (columns Question ID, Type, Statement; two lines for each pair of images)"
@@ -114,76 +96,20 @@ def mmvp(definition: Definition) -> Contrasts:
     if not rows or not {"Question ID", "Type", "Statement"} <= set(rows[0]) or len(rows) % 2:
         columns = ", ".join(map(str, rows[0] if rows else ()))
         raise ConfigError(f"{str(file)!r} has {len(rows)} lines of columns {columns or 'none'}; expected {expected}")
-    contrasts = Contrasts()
-    for first, second in zip(rows[::2], rows[1::2], strict=True):
-        kind, names, texts = first["Type"], [], {}
-        for row in (first, second):
+    contrasts = Contrasts(table="fine_grained")
+    for pair in zip(rows[::2], rows[1::2], strict=True):
+        kind = pair[0]["Type"]
+        for row in pair:
             if not row["Statement"] or row["Type"] != kind:
                 raise ConfigError(
                     f"question {row['Question ID']!r} of {str(file)!r} has no statement, or is of another type than "
                     f"the other half of its pair ({kind!r}); expected {expected}"
                 )
-            names.append(f"{kind}/{row['Question ID']}.jpg")
-            texts[f"{kind}/{row['Question ID']}"] = MMVP_PROMPT.format(row["Statement"])
-        contrasts.add(kind, tuple(names), texts)
+        keys = [f"{kind}/{row['Question ID']}" for row in pair]
+        texts = [MMVP_PROMPT.format(row["Statement"]) for row in pair]
+        contrasts.ask(kind, [f"{key}.jpg" for key in keys], dict(zip(keys, texts, strict=True)))
     return contrasts
 
 
-@dataclass(frozen=True, slots=True)
-class ContrastLayout:
-    """How a layout of such sets is read, and the table that its result belongs to."""
-
-    read: Callable[[Definition], Contrasts]
-    table: str
-
-
-CONTRASTS = {
-    "sugarcrepe": ContrastLayout(sugarcrepe, "composition"),
-    "mmvp": ContrastLayout(mmvp, "fine_grained"),
-}
-
-
-def read_contrasts(definition: Definition) -> Contrasts:
-    """The questions and texts of a set, of the first ``limit`` images where that is given.
-
-    Raises:
-        ConfigError, InvalidDataError: unreadable, of another layout, or empty.
-    """
-    contrasts = CONTRASTS[definition.layout].read(definition)
-    if definition.limit is not None:
-        contrasts = contrasts.kept([i < definition.limit for i in range(len(contrasts.images))])
-    if not contrasts.questions:
-        raise ConfigError(
-            f"set {definition.name!r} ({definition.layout}) has no sample; check its annotations and limit"
-        )
-    return contrasts
-
-
-@dataclass(frozen=True, slots=True)
-class ContrastSet:
-    """Images, and the questions about them; ``num_missing`` images were left out because they are not there."""
-
-    images: Images
-    contrasts: Contrasts
-    num_missing: int
-
-
-def open_contrasts(definition: Definition) -> ContrastSet:
-    """Read a set and find its images; ``images`` may be the folder of the set itself for MMVP-VLM.
-
-    Raises:
-        ConfigError: images are missing and the set does not say ``missing: skip``; says how many, and the first.
-    """
-    contrasts, sources = read_contrasts(definition), _sources(definition)
-    images, found = wanted_images(definition, sources, contrasts.images)
-    if not found.all():
-        contrasts = contrasts.kept(found.tolist())  # which may leave out the other image of a pair too
-        images, _ = find_images(sources, contrasts.images)
-    return ContrastSet(images, contrasts, int((~found).sum()))
-
-
-def _sources(definition: Definition) -> tuple[str, ...]:
-    folder = definition.annotation() / "MLLM_VLM Images"
-    if definition.layout == "mmvp" and not definition.images:
-        return (str(folder),)
-    return definition.images
+CONTRASTS: dict[str, Callable[[Definition], Contrasts]] = {"sugarcrepe": sugarcrepe, "mmvp": mmvp}
+"""Layout -> reader."""

@@ -1,6 +1,5 @@
-"""Which sets to evaluate on: a YAML file that names each set, its layout and where it lies."""
+"""Definitions of evaluation sets: a YAML file that names each set, its layout and its files."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +10,18 @@ import yaml
 from store.common.errors import ConfigError
 from store.common.files import read_text
 from store.common.pipes import refuse_pipes
+from store.common.settings import Count, settings_of
 from store.common.yaml_text import load_yaml
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Definition:
-    """One set of the YAML file; see ``trainer/evaluation/sets/layouts.py`` for the layouts and what each needs."""
+    """One set of the YAML file; see docs/evaluation.md for the layouts and what each needs."""
 
     name: str
-    """What tables call the set; first part of the keys of its captions and prompts in the store."""
+    """Name of the set in tables; first part of the keys of its captions and prompts in the store."""
     layout: str
-    """How the set lies on disk."""
+    """Layout of its files."""
     annotations: tuple[Path, ...] = ()
     """Annotation files or folders of a retrieval set."""
     images: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class Definition:
     only: Path | None = None
     """Keep these images: a text file with one file name or id a line, or a Karpathy json (its images of --split). For
     class folders: lines CLASS/IMAGE, with or without suffix."""
-    limit: int | None = None
+    limit: Count | None = None
     """Read the first so many images."""
     languages: tuple[str, ...] = ()
     """Languages to read; all by default."""
@@ -47,7 +47,7 @@ class Definition:
     """Classification: the table and average that the set belongs to; by default as the classes file says, else
     zeroshot."""
     train: "Definition | None" = None
-    """Classification: the train split for the linear probe; entries that it leaves out are the set's own."""
+    """Classification: the train split for the linear probe, with the entries that differ from the set's own."""
     validation: "Definition | None" = None
     """Classification: the split that chooses the linear probe's regularisation; by default a part of ``train``."""
     missing: Literal["error", "skip"] = "error"
@@ -62,14 +62,7 @@ class Definition:
         return self.annotations[0]
 
 
-_PATHS = {"annotations", "only"}
-_LISTS = {"annotations", "images", "languages"}
 _SPLITS = ("train", "validation")
-_CHOICES = {
-    "missing": ("error", "skip"),
-    "primary": ("top1", "mean_per_class"),
-    "table": ("zeroshot", "robustness"),
-}
 
 
 def read_definitions(file: Path) -> list[Definition]:
@@ -85,11 +78,9 @@ def read_definitions(file: Path) -> list[Definition]:
         raise ConfigError(f"the evaluation sets {str(file)!r} cannot be read: {error}") from error
     sets = content.get("sets") if isinstance(content, Mapping) else None
     if not isinstance(sets, Mapping) or not sets:
-        raise ConfigError(
-            f"{str(file)!r} defines no evaluation set; expected 'sets:' with NAME: {{layout: ...}} below it"
-        )
+        raise ConfigError(f"{str(file)!r} defines no evaluation set; expected 'sets:' with NAME: {{layout: ...}} in it")
     if unknown := set(content) - {"sets", "root"}:
-        raise ConfigError(f"{str(file)!r} has {sorted(map(str, unknown))[0]!r} beside 'sets' and 'root'")
+        raise ConfigError(f"{str(file)!r} has {sorted(map(str, unknown))[0]!r} next to 'sets' and 'root'")
     root = file.parent / str(content.get("root") or ".")
     return [_definition(str(name), entries, root, file) for name, entries in sets.items()]
 
@@ -100,33 +91,22 @@ def _definition(name: str, entries: Any, root: Path, file: Path) -> Definition:
         raise ConfigError(f"{where}: a set's name is a word or more without '/'")
     if not isinstance(entries, Mapping) or not entries.get("layout"):
         raise ConfigError(f"{where} has no layout")
-    known = {field.name for field in dataclasses.fields(Definition)} - {"name"}
-    if unknown := set(map(str, entries)) - known:
-        raise ConfigError(f"{where} has an unknown entry {sorted(unknown)[0]!r}; there are {', '.join(sorted(known))}")
+    settings = settings_of(Definition)
+    if unknown := set(map(str, entries)) - (settings.keys() - {"name"}):
+        there = ", ".join(sorted(settings.keys() - {"name"}))
+        raise ConfigError(f"{where} has an unknown entry {min(unknown)!r}; there are {there}")
     refuse_pipes(entries, where)
     values: dict[str, Any] = {}
     for key, value in entries.items():
-        if value is None:
-            continue
-        if key == "limit":
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{where}: limit is {value!r}; expected a whole number above 0")
-            values[key] = value
-        elif key in _SPLITS:
+        if key in _SPLITS and value is not None:
             values[key] = _split(name, key, entries, root, file)
-        elif key in _LISTS:
-            items = value if isinstance(value, list) else [value]
-            values[key] = tuple(_located(key, str(item), root) for item in items)
-        else:
-            values[key] = _located(key, str(value), root)
-    for key, allowed in _CHOICES.items():
-        if values.get(key) not in (None, *allowed):
-            raise ConfigError(f"{where}: {key} is {values[key]!r}; expected {' or '.join(allowed)}")
+        elif value is not None:
+            values[key] = _located(key, settings[key].from_value(value, where), root)
     return Definition(name=name, **values)
 
 
 def _split(name: str, key: str, entries: Mapping[str, Any], root: Path, file: Path) -> Definition:
-    """The definition of another split of a set: the set's entries, with the split's own in their place."""
+    """The definition of another split of a set: the set's entries, some of them replaced by the split's own."""
     own = entries[key]
     if not isinstance(own, Mapping) or not own or set(own) & set(_SPLITS):
         raise ConfigError(
@@ -137,11 +117,14 @@ def _split(name: str, key: str, entries: Mapping[str, Any], root: Path, file: Pa
     return _definition(name, shared | dict(own), root, file)
 
 
-def _located(key: str, value: str, root: Path) -> Any:
-    if key in _PATHS:
+def _located(key: str, value: Any, root: Path) -> Any:
+    """A value whose paths are below ``root``: URLs, lists of shards and the names of shipped classes are no paths."""
+    if key == "only":
         return root / value
+    if key == "annotations":
+        return tuple(root / path for path in value)
     if key == "images":
-        return value if value.startswith("@") or "://" in value else str(root / value)
+        return tuple(path if path.startswith("@") or "://" in path else str(root / path) for path in value)
     if key == "classes" and ("/" in value or value.endswith(".json")):
         return str(root / value)
     return value

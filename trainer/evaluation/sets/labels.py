@@ -1,63 +1,45 @@
 """Classification sets: images with labels in folders named after classes, in shards, or in CLIP_benchmark's layout."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from store.common.errors import ConfigError
 from trainer.data.samples import ShardSamples
-from trainer.evaluation.sets.annotations import IMAGE_SUFFIXES, lines_in, read_text, stem
+from trainer.evaluation.sets.annotations import has_image_suffix, read_lines, stem
 from trainer.evaluation.sets.class_names import Classes, checked, find_classes, is_called, label_positions
 from trainer.evaluation.sets.definition import Definition
-from trainer.evaluation.sets.images import FolderImages, Images, ShardImages, shards_of
-from trainer.evaluation.sets.shards import lines_of, member_values
+from trainer.evaluation.sets.images import FolderImages, Images, ImageSubset
+from trainer.evaluation.sets.shards import lines_of, member_values, shards_of
 
-
-@dataclass(frozen=True, slots=True)
-class LabelledSet:
-    """Images and the positions of their classes, (I,) int64."""
-
-    images: Images
-    labels: torch.Tensor
+Labelled = tuple[Images, list[tuple[object, str]]]
+"""Images; and of each its label, with the name of its place for errors."""
 
 
 def classes_of(definition: Definition) -> Classes:
-    """The classes of a set: the file that it names, else those of its CLIP_benchmark folder.
-
-    ``classnames.txt`` there holds one class a line, in the order of the label numbers;
-    ``zeroshot_classification_templates.txt`` one template a line, with ``{c}`` for the name.
-
-    Raises:
-        ConfigError: neither is there, or wrong.
+    """The classes of a set: the file that it names, else its CLIP_benchmark folder's ``classnames.txt``, in the order
+    of the label numbers, and ``zeroshot_classification_templates.txt``, with ``{c}`` for the name.
     """
-    classes = _classes_of(definition)
+    own = lines_of(definition, "classnames.txt") if definition.layout == "clip-benchmark" else []
+    if definition.classes is not None:
+        classes = find_classes(definition.classes)
+        classes = _in_order_of(own, classes, definition) if own else classes
+    else:
+        templates = lines_of(definition, "zeroshot_classification_templates.txt") if own else []
+        if not templates:
+            raise ConfigError(
+                f"set {definition.name!r} names no classes file, and its folder holds no classnames.txt with "
+                "zeroshot_classification_templates.txt; name one with 'classes'"
+            )
+        names = {str(i): [name] for i, name in enumerate(own)}
+        classes = checked(Classes("label", names, [t.replace("{c}", "{}") for t in templates]), definition.images[0])
     return replace(classes, primary=definition.primary or classes.primary, table=definition.table or classes.table)
 
 
-def _classes_of(definition: Definition) -> Classes:
-    folders = [Path(source) for source in definition.images if Path(source).is_dir()]
-    own = lines_of(folders[0], "classnames.txt") if folders and definition.layout == "clip-benchmark" else None
-    if definition.classes is not None:
-        classes = find_classes(definition.classes)
-        return _in_order_of(own, classes, definition) if own else classes
-    templates = lines_of(folders[0], "zeroshot_classification_templates.txt") if own else None
-    if not own or not templates:
-        raise ConfigError(
-            f"set {definition.name!r} names no classes file, and its folder holds no classnames.txt with "
-            "zeroshot_classification_templates.txt; name one with 'classes'"
-        )
-    names = {str(i): [name] for i, name in enumerate(own)}
-    return checked(Classes("label", names, [t.replace("{c}", "{}") for t in templates]), str(folders[0]))
-
-
 def _in_order_of(own: list[str], classes: Classes, definition: Definition) -> Classes:
-    """The classes in the order of the set's own label numbers.
-
-    Where they stand in that order already, names that several classes have (ImageNet's "missile") do no harm.
-    """
+    """The classes in the order of the set's own label numbers."""
+    # where they have that order already, names that several classes have (ImageNet's "missile") do no harm
     if len(own) == len(classes.names) and all(map(is_called, own, classes.names.items())):
         return classes
     try:
@@ -74,59 +56,40 @@ def _in_order_of(own: list[str], classes: Classes, definition: Definition) -> Cl
     return replace(classes, names=names)
 
 
-def class_folders(definition: Definition, numbered: bool = False) -> LabelledSet:
-    """Images in folders named after classes: ``apple_pie/123.jpg``; a label may hold folders (``a/abbey/1.jpg``).
-
-    Args:
-        numbered: folders are named by the number of the class, as ImageNet-V2's (``0/1.jpeg`` to ``999/1.jpeg``).
-
-    Raises:
-        ConfigError: no such folder, no image, a folder that is no class, or ``only`` lists an image that is not there.
+def class_folders(definition: Definition) -> Labelled:
+    """Images in folders named after classes (``apple_pie/123.jpg``, ``a/abbey/1.jpg``), or in the layout
+    ``number-folders`` by the number of the class, as ImageNet-V2's (``0/1.jpeg`` to ``999/1.jpeg``).
     """
-    files, labels = [], []
+    files, names, labels = [], [], []
     listed = _listed(definition)
     for root in map(Path, definition.images):
         if not root.is_dir():
             raise ConfigError(f"no such image folder: {str(root)!r} (set {definition.name!r})")
         for folder, file in _image_files(root):
-            name = f"{folder}/{file.stem}"
-            if listed is not None and not listed.pop(name, None):
+            if listed is not None and not listed.pop(f"{folder}/{file.stem}", None):
                 continue
-            files.append((root, file))
             where = f"folder {folder!r} in {str(root)!r}"
-            labels.append((_folder_number(folder, where) if numbered else folder, where))
+            if definition.layout == "number-folders" and not folder.isdecimal():
+                raise ConfigError(f"{where} is not the number of a class")
+            files.append(file)
+            names.append(str(file.relative_to(root)))
+            labels.append((int(folder) if definition.layout == "number-folders" else folder, where))
     if listed and definition.missing == "error":
         raise ConfigError(
             f"{len(listed)} images that {str(definition.only)!r} lists are not in {', '.join(definition.images)}, "
             f"first {next(iter(listed.values()))!r} (set {definition.name!r}); check 'images' and 'only'"
         )
     if not files:
-        raise ConfigError(
-            f"set {definition.name!r}: {', '.join(definition.images)} holds no image below a class folder"
-        )
-    names = [str(file.relative_to(root)) for root, file in files]
-    return LabelledSet(
-        FolderImages([file for _, file in files], names), label_positions(classes_of(definition), labels)
-    )
-
-
-def number_folders(definition: Definition) -> LabelledSet:
-    """Images in folders named by the number of their class. Raises: ConfigError: as :func:`class_folders`."""
-    return class_folders(definition, numbered=True)
-
-
-def _folder_number(folder: str, where: str) -> int:
-    if not folder.isdecimal():
-        raise ConfigError(f"{where} is not the number of a class")
-    return int(folder)
+        raise ConfigError(f"set {definition.name!r}: {', '.join(definition.images)} holds no image in a class folder")
+    return FolderImages(files, names), labels
 
 
 def _listed(definition: Definition) -> dict[str, str] | None:
     """CLASS/IMAGE without suffix -> the line of ``only``; None without it. SUN397's lines begin with a slash."""
     if definition.only is None:
         return None
-    lines = [line.strip() for line in lines_in(read_text(definition.only, "a list of images, CLASS/IMAGE a line"))]
-    return {stem(line.removeprefix("/")): line for line in lines if line}
+    lines = read_lines(definition.only, "a list of images, CLASS/IMAGE a line")
+    return {stem(line.removeprefix("/")): line for line in lines}
 
 
 def _image_files(root: Path) -> Iterator[tuple[str, Path]]:
@@ -134,18 +97,12 @@ def _image_files(root: Path) -> Iterator[tuple[str, Path]]:
     for folder, subfolders, files in os.walk(root):
         subfolders.sort()
         for file in sorted(files):
-            if Path(folder) != root and Path(file).suffix.lower() in IMAGE_SUFFIXES and not file.startswith("."):
+            if Path(folder) != root and has_image_suffix(file) and not file.startswith("."):
                 yield Path(folder).relative_to(root).as_posix(), Path(folder) / file
 
 
-def class_shards(definition: Definition) -> LabelledSet:
-    """Shards with a label beside each image: in a member ``.cls`` (a number), in a text member, or in the json.
-
-    CLIP_benchmark's folders are read as such: their shards are ``SPLIT/0.tar`` and so on, the split being ``test``.
-
-    Raises:
-        ConfigError: a label is none of the classes; CaptionFieldError: a sample has no label.
-    """
+def class_shards(definition: Definition) -> Labelled:
+    """Shards with a label next to each image: in a member ``.cls`` (a number), in a text member, or in the json."""
     shards = shards_of(definition.images, definition.split or "test")
     samples = ShardSamples(shards)
     position = {key.decode(): i for i, key in enumerate(samples.keys)}
@@ -153,16 +110,22 @@ def class_shards(definition: Definition) -> LabelledSet:
     for key, value, where in member_values(shards, definition.label):
         if key in position:
             positions.append(position[key])
-            labels.append((_number(value, where) if definition.label == ".cls" else _stripped(value), where))
-    return LabelledSet(ShardImages(samples, positions), label_positions(classes_of(definition), labels))
+            labels.append((_label(value, definition.label, where), where))
+    return ImageSubset(samples, positions), labels
 
 
-def _number(value: str, where: str) -> int:
+def _label(value: object, member: str, where: str) -> object:
+    if member != ".cls":
+        return value.strip() if isinstance(value, str) else value
     try:
-        return int(value)
+        return int(str(value))
     except ValueError:
         raise ConfigError(f"the .cls member of {where} holds {value!r:.40}; expected the number of a class") from None
 
 
-def _stripped(value: object) -> object:
-    return value.strip() if isinstance(value, str) else value
+READERS: dict[str, Callable[[Definition], Labelled]] = {
+    "class-folders": class_folders,
+    "number-folders": class_folders,
+    "class-shards": class_shards,
+}
+"""Layout -> reader."""

@@ -1,4 +1,4 @@
-"""Evaluation sets that lie in webdataset shards, captions or labels beside each image; CLIP_benchmark's among them."""
+"""Shards of evaluation sets: captions or labels next to each image, also in folders as CLIP_benchmark makes them."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,36 +7,41 @@ from typing import Any
 from tqdm import tqdm
 
 from store.common.errors import CaptionFieldError, ConfigError
-from store.sources.shards import iter_samples, load_json
-from trainer.evaluation.sets.annotations import Annotations, lines_in, read_text
+from store.sources.shards import expand_shards, iter_samples, load_json
+from trainer.evaluation.sets.annotations import read_lines
 from trainer.evaluation.sets.definition import Definition
-from trainer.evaluation.sets.images import shards_of
 
 
-def webdataset(definition: Definition) -> Annotations:
-    """Captions of each sample: the lines of a text member, or a caption or list of captions in its json."""
-    annotations = Annotations()
-    for key, value, where in member_values(
-        shards_of(definition.images, definition.split or "test"), definition.captions
-    ):
-        texts = lines_in(value) if isinstance(value, str) and definition.captions.startswith(".") else value
-        if isinstance(texts, str):
-            texts = [texts]
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+def shards_of(sources: Sequence[str], split: str) -> list[str]:
+    """Shards, or the shards of CLIP_benchmark folders: ``SPLIT/0.tar`` to as many as ``SPLIT/nshards.txt`` says."""
+    shards: list[str] = []
+    for source in sources:
+        if not Path(source).is_dir():
+            shards.append(source)
+            continue
+        file = Path(source) / split / "nshards.txt"
+        try:
+            count = int(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise ConfigError(
-                f"{where}: {definition.captions!r} holds {value!r:.80}; expected a caption or a list of them"
-            )
-        for text in texts:
-            annotations.add(key, text)
-    return annotations
+                f"{str(file)!r} cannot be read ({error}); expected CLIP_benchmark's layout: SPLIT/nshards.txt next to "
+                "SPLIT/0.tar, SPLIT/1.tar, ..."
+            ) from error
+        shards += [str(Path(source) / split / f"{i}.tar") for i in range(count)]
+    return expand_shards(shards)
+
+
+def lines_of(definition: Definition, name: str) -> list[str]:
+    """The lines of a file in a set's CLIP_benchmark folder; none where there is no such folder or file."""
+    folder = next((Path(source) for source in definition.images if Path(source).is_dir()), None)
+    if folder is None or not (folder / name).is_file():
+        return []
+    return read_lines(folder / name, "a line for each class or template")
 
 
 def member_values(shards: Sequence[str], path: str) -> Iterator[tuple[str, Any, str]]:
-    """``(sample key, value, where it stands)`` of every sample: the text of member ``.txt``, or what the json holds at
-    ``caption`` or ``kind.name``.
-
-    Raises:
-        CaptionFieldError: a sample has no such member or value.
+    """``(sample key, value, name of the sample in errors)`` of every sample: the text of member ``.txt``, or the value
+    at ``caption`` or ``kind.name`` in the json. Raises: CaptionFieldError: a sample has none.
     """
     extension = path[1:].lower() if path.startswith(".") else "json"
     for shard in tqdm(shards, "read shards", unit="shard", leave=False, disable=len(shards) < 2):
@@ -59,11 +64,3 @@ def _at(value: Any, path: str, where: str) -> Any:
         else:
             raise CaptionFieldError(f"{where}: its json has nothing at {path!r}")
     return value
-
-
-def lines_of(folder: Path, name: str) -> list[str] | None:
-    """The lines of a file of a CLIP_benchmark folder, or None where there is no such file."""
-    file = folder / name
-    if not file.is_file():
-        return None
-    return [line.strip() for line in lines_in(read_text(file, "a line for each class or template")) if line.strip()]

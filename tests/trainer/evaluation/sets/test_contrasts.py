@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from store.common.errors import ConfigError, KeyclipError
-from trainer.evaluation.metrics import nearer_to_true, pairs_matched
-from trainer.evaluation.sets.contrasts import SUGARCREPE, Contrasts, open_contrasts
+from trainer.evaluation.metrics import nearer_to_true, pairs_matched, right_answers
+from trainer.evaluation.sets.contrasts import SUGARCREPE, Contrasts
 from trainer.evaluation.sets.definition import Definition
-from trainer.evaluation.sets.layouts import is_classification, open_set, texts_in, texts_of
-from trainer.evaluation.zeroshot import right_answers
+from trainer.evaluation.sets.layouts import is_classification, open_set, texts_of
 
 KINDS = ["add_obj", "add_att", "replace_obj", "replace_att", "replace_rel", "swap_obj", "swap_att"]
 
@@ -41,33 +40,36 @@ def sugarcrepe(tmp_path):
 def test_sugarcrepe_has_seven_kinds_with_a_caption_and_a_negative_for_each_image(sugarcrepe):
     assert list(SUGARCREPE) == KINDS
     assert not is_classification(sugarcrepe)
-    opened = open_contrasts(sugarcrepe)
+    opened = open_set(sugarcrepe)
     assert (len(opened.images), opened.num_missing) == (8, 0)
-    assert list(opened.contrasts.by_kind()) == KINDS
-    assert [len(questions) for questions in opened.contrasts.by_kind().values()] == [2] * 7
-    second = opened.contrasts.questions[1]
+    assert list(opened.content.by_kind()) == KINDS
+    assert [len(questions) for questions in opened.content.by_kind().values()] == [2] * 7
+    second = opened.content.questions[1]
     assert (second.kind, opened.images.key(second.images[0])) == ("add_obj", "000000000000.jpg")
-    texts = [opened.contrasts.texts[i] for i in second.texts]
-    assert texts == [("add_obj/3#caption", "true add_obj 1"), ("add_obj/3#negative", "false add_obj 1")]
+    answers = [opened.content.captions[i] for i in second.texts]
+    assert [(one.key, one.text) for one in answers] == [
+        ("add_obj/3#caption", "true add_obj 1"),
+        ("add_obj/3#negative", "false add_obj 1"),
+    ]
 
 
 def test_texts_are_named_by_set_kind_and_number(sugarcrepe):
-    texts = dict(texts_of(sugarcrepe))
+    texts = texts_of(sugarcrepe)
     assert len(texts) == 2 * 2 * 7
     assert texts["sugarcrepe/swap_att/0#negative"] == "false swap_att 0"
-    assert texts_in(sugarcrepe, open_set(sugarcrepe)) == texts
+    assert open_set(sugarcrepe).texts() == texts
 
 
 def test_a_missing_image_stops_the_set_or_is_left_out_with_its_samples(sugarcrepe, tmp_path):
     (tmp_path / "val2017" / "000000000002.jpg").unlink()
     with pytest.raises(ConfigError, match=r"1 of 8 images of set 'sugarcrepe' are not in .*, first '000000000002.jpg'"):
-        open_contrasts(sugarcrepe)
-    opened = open_contrasts(replace(sugarcrepe, missing="skip"))
-    assert (len(opened.images), opened.num_missing, len(opened.contrasts.questions)) == (7, 1, 13)
-    assert opened.contrasts.by_kind()["replace_obj"][0].images == (0,)
-    assert "sugarcrepe/replace_obj/3#caption" not in texts_in(sugarcrepe, opened)
-    first = open_contrasts(replace(sugarcrepe, limit=1))
-    assert [question.kind for question in first.contrasts.questions] == KINDS
+        open_set(sugarcrepe)
+    opened = open_set(replace(sugarcrepe, missing="skip"))
+    assert (len(opened.images), opened.num_missing, len(opened.content.questions)) == (7, 1, 13)
+    assert opened.content.by_kind()["replace_obj"][0].images == (0,)
+    assert "sugarcrepe/replace_obj/3#caption" not in opened.texts()
+    first = open_set(replace(sugarcrepe, limit=1))
+    assert [question.kind for question in first.content.questions] == KINDS
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_a_file_that_is_not_sugarcrepes_is_refused(sugarcrepe, tmp_path, content
     if content is not None:
         file.write_text(content)
     with pytest.raises(KeyclipError, match=message):
-        open_contrasts(sugarcrepe)
+        open_set(sugarcrepe)
 
 
 QUESTIONS = """Question ID,Type,Statement
@@ -106,12 +108,12 @@ def mmvp(tmp_path):
 
 
 def test_mmvp_pairs_the_lines_of_its_csv_and_finds_images_by_type(mmvp):
-    opened = open_contrasts(mmvp)
-    assert list(opened.contrasts.by_kind()) == ["Orientation", "Camera Perspective"]
+    opened = open_set(mmvp)
+    assert list(opened.content.by_kind()) == ["Orientation", "Camera Perspective"]
     assert [opened.images.key(i) for i in range(4)][2:] == ["Camera Perspective/3.jpg", "Camera Perspective/4.jpg"]
-    first, second = opened.contrasts.questions
+    first, second = opened.content.questions
     assert (first.images, first.texts, second.images, second.texts) == ((0, 1), (0, 1), (2, 3), (2, 3))
-    texts = dict(texts_of(mmvp))
+    texts = texts_of(mmvp)
     assert texts["mmvp/Orientation/1"] == "a photo of a snail, facing the camera"
     assert len(texts) == 4
 
@@ -128,7 +130,7 @@ def test_mmvp_pairs_the_lines_of_its_csv_and_finds_images_by_type(mmvp):
 def test_a_csv_that_is_not_mmvps_is_refused(mmvp, tmp_path, content, message):
     (tmp_path / "Questions.csv").write_text(content)
     with pytest.raises(ConfigError, match=message):
-        open_contrasts(mmvp)
+        open_set(mmvp)
 
 
 def test_an_image_is_right_when_it_is_strictly_closer_to_the_true_caption():
@@ -147,10 +149,10 @@ def test_a_pair_is_right_when_both_texts_choose_their_own_image():
 
 
 def test_the_answers_of_each_kind_follow_its_questions():
-    contrasts = Contrasts()
-    contrasts.add("a", ("1.jpg",), {"a/0#caption": "x", "a/0#negative": "y"})
-    contrasts.add("b", ("1.jpg",), {"b/0#caption": "y", "b/0#negative": "x"})
-    contrasts.add("a", ("2.jpg",), {"a/1#caption": "x", "a/1#negative": "y"})
+    contrasts = Contrasts(table="composition")
+    contrasts.ask("a", ("1.jpg",), {"a/0#caption": "x", "a/0#negative": "y"})
+    contrasts.ask("b", ("1.jpg",), {"b/0#caption": "y", "b/0#negative": "x"})
+    contrasts.ask("a", ("2.jpg",), {"a/1#caption": "x", "a/1#negative": "y"})
     x, y = [1.0, 0.0], [0.0, 1.0]
     found = right_answers(contrasts, torch.tensor([x, y]), torch.tensor([x, y, y, x, x, y]))
     assert {kind: right.tolist() for kind, right in found.items()} == {"a": [True, False], "b": [False]}

@@ -8,8 +8,9 @@ import pytest
 from store.common.errors import CaptionFieldError, ConfigError, ShardNotFoundError
 from tests.trainer.examples import encoded, picture, write_tar
 from trainer.evaluation.sets.definition import Definition
-from trainer.evaluation.sets.images import find_images, shards_of
-from trainer.evaluation.sets.layouts import open_retrieval, texts_of
+from trainer.evaluation.sets.images import find_images
+from trainer.evaluation.sets.layouts import open_set, texts_of
+from trainer.evaluation.sets.shards import shards_of
 from trainer.images.transform import BrokenImageError
 
 NAMES = ["val2014/one.jpg", "two.png", "three"]
@@ -92,25 +93,28 @@ def test_missing_images_are_refused_with_their_number_and_the_first_name(lines_s
     with pytest.raises(
         ConfigError, match=r"1 of 3 images of set 'mine' are not in .*, first 'lost\.jpg'; check 'images'"
     ):
-        open_retrieval(Definition(**lines_set))
+        open_set(Definition(**lines_set))
 
 
 def test_missing_images_are_left_out_with_their_captions_where_the_set_says_so(lines_set):
-    opened = open_retrieval(Definition(**lines_set, missing="skip"))
+    opened = open_set(Definition(**lines_set, missing="skip"))
     assert contents(opened.images) == ["a.jpg", "b.jpg"]
-    assert [(c.key, c.images) for c in opened.captions] == [("a#0", (0,)), ("lost#1", (1,))]  # keys stay the same
+    assert [(c.key, c.images) for c in opened.content.captions] == [
+        ("a#0", (0,)),
+        ("lost#1", (1,)),
+    ]  # keys stay the same
     assert opened.num_missing == 1
 
 
 def test_a_set_without_any_image_is_refused_even_so(lines_set, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="3 of 3 images of set 'mine' are not in"):
-        open_retrieval(Definition(**lines_set | {"images": (str(tmp_path / "empty"),)}, missing="skip"))
+        open_set(Definition(**lines_set | {"images": (str(tmp_path / "empty"),)}, missing="skip"))
 
 
 def test_texts_need_no_images(lines_set):
     definition = Definition(**lines_set | {"images": ()})
-    assert list(texts_of(definition)) == [("mine/a#0", "A."), ("mine/lost#0", "Lost."), ("mine/lost#1", "Shared.")]
+    assert texts_of(definition) == {"mine/a#0": "A.", "mine/lost#0": "Lost.", "mine/lost#1": "Shared."}
 
 
 def retrieval_shard(path):
@@ -129,9 +133,9 @@ def test_a_clip_benchmark_retrieval_set_is_read_from_its_folder(tmp_path):
     retrieval_shard(tmp_path / "wds" / "test" / "0.tar")
     (tmp_path / "wds" / "test" / "nshards.txt").write_text("1\n")
     (tmp_path / "wds" / "dataset_type.txt").write_text("retrieval\n")
-    opened = open_retrieval(Definition(name="wds", layout="clip-benchmark", images=(str(tmp_path / "wds"),)))
+    opened = open_set(Definition(name="wds", layout="clip-benchmark", images=(str(tmp_path / "wds"),)))
     assert len(opened.images) == 3
-    assert [(c.key, c.text, c.images) for c in opened.captions[:3]] == [
+    assert [(c.key, c.text, c.images) for c in opened.content.captions[:3]] == [
         ("s0000000#0", "One 0.", (0,)),
         ("s0000000#1", "Two 0.", (0,)),
         ("s0000001#0", "One 1.", (1,)),
@@ -144,15 +148,14 @@ def test_shards_hold_captions_in_a_text_member_or_in_their_json(tmp_path):
     in_json = write_tar(tmp_path / "json.tar", [("k.jpg", encoded(picture())), ("k.json", json.dumps(values).encode())])
 
     def texts(shard, captions):
-        return [
-            text for _, text in texts_of(Definition(name="a", layout="webdataset", images=(shard,), captions=captions))
-        ]
+        definition = Definition(name="a", layout="webdataset", images=(shard,), captions=captions)
+        return list(texts_of(definition).values())
 
     assert texts(text, ".txt")[:2] == ["One 0.", "Two 0."]
     assert texts(in_json, "captions") == ["One.", "Two."]
     assert texts(in_json, "captions.1") == ["Two."]
     assert texts(in_json, "caption") == ["Alone."]
-    with pytest.raises(ConfigError, match="'number' holds 3; expected a caption or a list of them"):
+    with pytest.raises(ConfigError, match="'number' holds 3; expected a caption or a list"):
         texts(in_json, "number")
     with pytest.raises(CaptionFieldError, match=r"sample 'k' of shard .*: its json has nothing at 'none'"):
         texts(in_json, "none")

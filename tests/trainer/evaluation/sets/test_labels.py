@@ -9,8 +9,8 @@ from store.common.errors import ConfigError
 from tests.trainer.examples import encoded, picture, write_tar
 from trainer.evaluation.sets.class_names import Classes, find_classes, label_positions, shipped_classes
 from trainer.evaluation.sets.definition import Definition, read_definitions
-from trainer.evaluation.sets.labels import class_folders, class_shards, classes_of
-from trainer.evaluation.sets.layouts import is_classification, open_classification, texts_of
+from trainer.evaluation.sets.labels import classes_of
+from trainer.evaluation.sets.layouts import is_classification, open_set, texts_of
 
 PAPER = {
     "food101": (101, 1, "top1"),
@@ -126,7 +126,7 @@ def test_folders_named_after_classes_hold_their_images_at_any_depth(tmp_path, cl
     for name in ("cat/1.jpg", "Big Dog/2.png", "owl/3.JPEG", "owl/notes.txt", "4.jpg"):
         (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "images" / name).write_bytes(name.encode())
-    found = class_folders(define("class-folders", tmp_path / "images", classes=classes_file))
+    found = open_set(define("class-folders", tmp_path / "images", classes=classes_file))
     assert found.labels.tolist() == [1, 0, 2]
     assert [found.images.key(i) for i in range(3)] == ["Big Dog/2.png", "cat/1.jpg", "owl/3.JPEG"]
     assert found.images.image(1) == b"cat/1.jpg"
@@ -136,20 +136,20 @@ def test_a_label_may_be_a_path_of_folders(tmp_path):
     for label in ("a/abbey", "t/tennis_court/outdoor"):
         (tmp_path / "SUN397" / label).mkdir(parents=True)
         (tmp_path / "SUN397" / label / "sun_1.jpg").write_bytes(b"")
-    found = open_classification(define("class-folders", tmp_path / "SUN397", classes="sun397"))
+    found = open_set(define("class-folders", tmp_path / "SUN397", classes="sun397"))
     names = list(find_classes("sun397").names)
     assert [names[i] for i in found.labels.tolist()] == ["a/abbey", "t/tennis_court/outdoor"]
 
 
 def test_a_folder_that_is_no_class_and_a_folder_without_images_are_refused(tmp_path, classes_file):
     (tmp_path / "images" / "cow").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="holds no image below a class folder"):
-        class_folders(define("class-folders", tmp_path / "images", classes=classes_file))
+    with pytest.raises(ConfigError, match="holds no image in a class folder"):
+        open_set(define("class-folders", tmp_path / "images", classes=classes_file))
     (tmp_path / "images" / "cow" / "1.jpg").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"label 'cow' of folder 'cow' in .*images' is none of the 3 classes"):
-        class_folders(define("class-folders", tmp_path / "images", classes=classes_file))
+        open_set(define("class-folders", tmp_path / "images", classes=classes_file))
     with pytest.raises(ConfigError, match=r"no such image folder: '.*none' .set 'animals'."):
-        class_folders(define("class-folders", tmp_path / "none", classes=classes_file))
+        open_set(define("class-folders", tmp_path / "none", classes=classes_file))
 
 
 def test_imagenet_v2_has_folders_named_by_the_numbers_of_classes(tmp_path):
@@ -157,13 +157,13 @@ def test_imagenet_v2_has_folders_named_by_the_numbers_of_classes(tmp_path):
     for folder in ("0", "10", "999"):
         (root / folder).mkdir(parents=True)
         (root / folder / "0af3f1b55de791c4144e2fb6d7dfe96dfc22d3fc.jpeg").write_bytes(b"")
-    found = open_classification(define("number-folders", root, classes="imagenet-v2"))
+    found = open_set(define("number-folders", root, classes="imagenet-v2"))
     assert sorted(found.labels.tolist()) == [0, 10, 999]
     for wrong, message in (("1000", "label 1000 of folder '1000' .* is none of the 1000"), ("x", "is not the number")):
         (root / wrong).mkdir()
         (root / wrong / "1.jpeg").write_bytes(b"")
         with pytest.raises(ConfigError, match=message):
-            open_classification(define("number-folders", root, classes="imagenet-v2"))
+            open_set(define("number-folders", root, classes="imagenet-v2"))
         (root / wrong / "1.jpeg").unlink()
 
 
@@ -172,12 +172,12 @@ def test_imagenets_hard_parts_have_folders_named_by_wnid(tmp_path, name, wnid):
     (tmp_path / name / wnid).mkdir(parents=True)
     (tmp_path / name / wnid / "0.000116_digital clock _ digital clock_0.865662.jpg").write_bytes(b"")
     (tmp_path / name / "README.txt").write_text("")
-    found = open_classification(define("class-folders", tmp_path / name, classes=name))
+    found = open_set(define("class-folders", tmp_path / name, classes=name))
     assert found.labels.tolist() == [0]
     (tmp_path / name / "n01440764").mkdir()
     (tmp_path / name / "n01440764" / "1.jpg").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"label 'n01440764' of folder .* is none of the 200 classes"):
-        open_classification(define("class-folders", tmp_path / name, classes=name))
+        open_set(define("class-folders", tmp_path / name, classes=name))
 
 
 def test_a_list_divides_folders_of_images_into_splits(tmp_path, classes_file):
@@ -189,13 +189,13 @@ def test_a_list_divides_folders_of_images_into_splits(tmp_path, classes_file):
     for name, content in lists.items():
         (tmp_path / name).write_text(content)
         one = define("class-folders", tmp_path / "images", classes=classes_file, only=tmp_path / name)
-        found = open_classification(one)
+        found = open_set(one)
         assert [found.images.key(i) for i in range(len(found.images))] == ["cat/1.jpg", "owl/2.jpg"]
     (tmp_path / "food.txt").write_text("cat/1\ncat/3\n")
     one = define("class-folders", tmp_path / "images", classes=classes_file, only=tmp_path / "food.txt")
     with pytest.raises(ConfigError, match=r"1 images that .*food\.txt' lists are not in .*, first 'cat/3'"):
-        open_classification(one)
-    assert open_classification(replace(one, missing="skip")).labels.tolist() == [0]
+        open_set(one)
+    assert open_set(replace(one, missing="skip")).labels.tolist() == [0]
 
 
 def labelled_shard(path, labels, member):
@@ -211,11 +211,11 @@ def test_shards_hold_a_label_in_a_number_a_text_or_a_json_member(tmp_path, class
     texts = labelled_shard(tmp_path / "txt.tar", ["owl\n", "Big Dog"], "txt")
     jsons = labelled_shard(tmp_path / "json.tar", ['{"kind": {"name": "cat"}}', '{"kind": {"name": 1}}'], "json")
     for shard, label, expected in ((numbers, ".cls", [2, 0]), (texts, ".txt", [2, 1]), (jsons, "kind.name", [0, 1])):
-        found = class_shards(define("class-shards", shard, classes=classes_file, label=label))
+        found = open_set(define("class-shards", shard, classes=classes_file, label=label))
         assert found.labels.tolist() == expected
         assert len(found.images) == 2
     with pytest.raises(ConfigError, match=r"the \.cls member of sample 's0000000' of shard .* holds 'owl'"):
-        class_shards(define("class-shards", labelled_shard(tmp_path / "a.tar", ["owl"], "cls"), classes=classes_file))
+        open_set(define("class-shards", labelled_shard(tmp_path / "a.tar", ["owl"], "cls"), classes=classes_file))
 
 
 @pytest.fixture
@@ -234,10 +234,10 @@ def clip_benchmark(tmp_path):
 def test_a_clip_benchmark_set_brings_its_own_names_and_templates(clip_benchmark):
     definition = define("clip-benchmark", clip_benchmark)
     assert is_classification(definition)
-    prompts = dict(texts_of(definition))
+    prompts = texts_of(definition)
     assert list(prompts.values())[:3] == ["a photo of a owl.", "a drawing of a owl.", "a photo of a cat."]
     assert all(key.startswith(f"animals/{i // 2}/") for i, key in enumerate(prompts))
-    found = open_classification(definition)
+    found = open_set(definition)
     assert found.labels.tolist() == [0, 1, 2]
     assert [found.images.key(i) for i in range(3)] == ["s0000000", "s0000001", "s0000002"]
 
@@ -249,21 +249,21 @@ def test_a_clip_benchmark_set_has_its_train_split_beside_the_test_split(clip_ben
         "sets: {animals: {layout: clip-benchmark, images: wds_animals, train: {split: train}}}"
     )
     (definition,) = read_definitions(clip_benchmark.parent / "sets.yaml")
-    assert open_classification(definition).labels.tolist() == [0, 1, 2]
-    assert open_classification(definition.train).labels.tolist() == [2, 2, 0]
+    assert open_set(definition).labels.tolist() == [0, 1, 2]
+    assert open_set(definition.train).labels.tolist() == [2, 2, 0]
 
 
 def test_classes_of_a_file_are_put_into_the_order_of_the_sets_own_numbers(clip_benchmark, classes_file):
     definition = define("clip-benchmark", clip_benchmark, classes=classes_file)
     classes = classes_of(definition)
     assert list(classes.names.items()) == [("owl", ["owl"]), ("cat", ["cat", "kitten"]), ("big_dog", ["big dog"])]
-    assert open_classification(definition).labels.tolist() == [0, 1, 2]
+    assert open_set(definition).labels.tolist() == [0, 1, 2]
 
 
 def test_an_edited_template_changes_the_keys_of_its_own_prompts_alone(clip_benchmark):
-    before = dict(texts_of(define("clip-benchmark", clip_benchmark)))
+    before = texts_of(define("clip-benchmark", clip_benchmark))
     (clip_benchmark / "zeroshot_classification_templates.txt").write_text("the {c}.\na drawing of a {c}.\n")
-    after = dict(texts_of(define("clip-benchmark", clip_benchmark)))
+    after = texts_of(define("clip-benchmark", clip_benchmark))
     kept = before.items() & after.items()
     assert {text for _, text in kept} == {f"a drawing of a {name}." for name in ("owl", "cat", "big dog")}
     assert len(before) == len(after) == 6

@@ -7,7 +7,7 @@ import pytest
 
 from store.common.errors import ConfigError
 from trainer.evaluation.sets.definition import Definition
-from trainer.evaluation.sets.layouts import read_annotations
+from trainer.evaluation.sets.layouts import read_content
 
 KARPATHY_COCO = {
     "images": [
@@ -73,7 +73,7 @@ def read(tmp_path, layout, content, name="annotations.json", **entries):
     """What the layout's reader makes of a file of this content: images, and captions as (key, text, images)."""
     file = tmp_path / name
     file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    annotations = read_annotations(Definition(name="set", layout=layout, annotations=(file,), **entries))
+    annotations = read_content(Definition(name="set", layout=layout, annotations=(file,), **entries))
     return annotations.images, [(c.key, c.text, c.images) for c in annotations.captions]
 
 
@@ -133,7 +133,7 @@ def test_coco_captions_are_restricted_to_a_karpathy_split_or_a_list(tmp_path, na
 
 def test_a_list_that_keeps_nothing_is_refused(tmp_path):
     (tmp_path / "names.txt").write_text("x.jpg\n")
-    with pytest.raises(ConfigError, match=r"set 'set' \(coco\) has no caption; check its annotations and 'only'"):
+    with pytest.raises(ConfigError, match=r"set 'set' \(coco\) has no caption; check its annotations, 'only'"):
         read(tmp_path, "coco", COCO, only=tmp_path / "names.txt")
 
 
@@ -176,7 +176,9 @@ def test_flickr30k_is_restricted_to_a_list_of_names_with_or_without_suffix(tmp_p
 
 
 def test_a_text_in_no_known_form_is_refused_naming_the_forms(tmp_path):
-    with pytest.raises(ConfigError, match=r"no file of Flickr30k captions; expected NAME.jpg#0<TAB>caption lines"):
+    with pytest.raises(
+        ConfigError, match=r"cannot be read as Flickr30k captions: expected NAME.jpg#0<TAB>caption lines"
+    ):
         read(tmp_path, "flickr", "a,b\n1,2\n", "captions.txt")
 
 
@@ -203,10 +205,10 @@ def test_annotations_that_are_no_text_or_no_csv_are_refused(tmp_path):
     short = "raw,split,filename\n" + '"[""a""]",test,1.jpg\n'
     with pytest.raises(ConfigError, match=r"a caption of image '1.jpg' is None; expected text"):
         read(tmp_path, "flickr", short.replace('""a""', "null"), "captions.csv")
-    with pytest.raises(ConfigError, match=r"None in .* is not a list of captions"):
+    with pytest.raises(ConfigError, match=r"cannot be read as .*: '' is not a list of captions"):
         read(tmp_path, "flickr", "filename,split,raw\n1.jpg,test\n", "captions.csv")
     limit = csv.field_size_limit(131_072)  # of the process: readers of caption tables raise it
-    with pytest.raises(ConfigError, match=r"cannot be read as csv: field larger than field limit"):
+    with pytest.raises(ConfigError, match=r"cannot be read as Flickr30k captions: field larger than field limit"):
         read(tmp_path, "flickr", short.replace("a", "a" * 200_000), "captions.csv")
     csv.field_size_limit(limit)
     sentences = [{"raw": None}]

@@ -1,4 +1,4 @@
-"""Zero-shot classification: the classes file, prompts through the store, and ensembling by hand."""
+"""Class files and class vectors: prompts through the store, and ensembling by hand."""
 
 import json
 
@@ -7,12 +7,11 @@ import torch
 
 import store
 from store.common.checked import InvalidDataError
-from store.common.errors import ConfigError, KeyclipError, MissingKeysError
-from tests.trainer.examples import encoded, picture, write_tar
+from store.common.errors import KeyclipError, MissingKeysError
 from trainer.data.join import Join
-from trainer.data.samples import ShardSamples
-from trainer.evaluation.sets.class_names import Classes, read_classes
-from trainer.evaluation.zeroshot import zero_shot
+from trainer.evaluation.metrics import accuracy, class_ranks
+from trainer.evaluation.sets.class_names import Classes, label_positions, read_classes
+from trainer.evaluation.texts import class_vectors
 
 CLASSES = {
     "label": "kind.name",
@@ -26,13 +25,6 @@ def classes(tmp_path) -> Classes:
     file = tmp_path / "classes.json"
     file.write_text(json.dumps(CLASSES))
     return read_classes(file)
-
-
-def make_samples(folder, labels) -> ShardSamples:
-    members = []
-    for i, label in enumerate(labels):
-        members += [(f"{i}.jpg", encoded(picture(i))), (f"{i}.json", json.dumps({"kind": {"name": label}}).encode())]
-    return ShardSamples([write_tar(folder / "test.tar", members)])
 
 
 def make_join(folder, vectors: dict[str, list[float]]) -> Join:
@@ -101,20 +93,14 @@ def test_a_class_is_the_mean_of_its_prompts_and_images_go_to_the_nearest(tmp_pat
             "dog/0/1": [0.766044, 0.642788],
         },
     )
-    samples = make_samples(tmp_path, ["cat", "cat", "dog", "dog"])
+    labels = label_positions(classes, [(label, "x") for label in ("cat", "cat", "dog", "dog")])
     degrees = torch.tensor([50.0, 39.0, 39.0, 41.0]).deg2rad()  # the border lies at 40
     images = torch.stack([degrees.cos(), degrees.sin()], dim=-1)
-    result = zero_shot(classes, join, None, samples, images)
-    assert result == {"top1": 0.5, "top5": 1.0, "mean_per_class": 0.5, "num_classes": 2}
+    ranks = class_ranks(images, class_vectors(classes, join, None), labels)
+    assert accuracy(ranks, labels) == {"top1": 0.5, "top5": 1.0, "mean_per_class": 0.5}
 
 
 def test_a_prompt_without_a_vector_is_refused(tmp_path, classes):
     join = make_join(tmp_path, {key: [1.0, 0.0] for _, key, _ in list(classes.prompts())[:-1]})
     with pytest.raises(MissingKeysError, match=r"1 of 6 .* field 'clip/prompt' .* 'dog/0/1'"):
-        zero_shot(classes, join, None, make_samples(tmp_path, ["cat"]), torch.eye(2)[:1])
-
-
-def test_a_label_that_is_no_class_is_refused_naming_the_sample(tmp_path, classes):
-    join = make_join(tmp_path, {key: [1.0, 0.0] for _, key, _ in classes.prompts()})
-    with pytest.raises(ConfigError, match=r"label 'cow' of sample '1' of shard .* is none of the 2 classes"):
-        zero_shot(classes, join, None, make_samples(tmp_path, ["cat", "cow"]), torch.eye(2))
+        class_vectors(classes, join, None)

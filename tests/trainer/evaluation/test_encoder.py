@@ -7,7 +7,7 @@ import torch
 from store.common.errors import ConfigError
 from tests.embedder.small_models import save_clip
 from tests.trainer.examples import encoded, picture
-from trainer.evaluation.cache import Encoder, weights_identity
+from trainer.evaluation.features import Encoder, weights_identity
 from trainer.evaluation.sets.images import FolderImages
 from trainer.model.towers import load_image_tower
 
