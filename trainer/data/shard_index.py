@@ -178,7 +178,7 @@ def _save(folder: Path, index: SampleIndex) -> SampleIndex:
 def _open(folder: Path) -> SampleIndex | None:
     """The mapped arrays of a folder; None where there are none, or they cannot be read."""
     try:
-        mapped = [np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(SampleIndex)]
+        mapped = [np.lib.format.open_memmap(folder / f"{field.name}.npy", mode="r") for field in fields(SampleIndex)]
     except (OSError, EOFError, ValueError):
         return None
     index = SampleIndex(*map(np.asarray, mapped))  # as plain arrays, which give single items much faster
