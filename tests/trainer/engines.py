@@ -342,7 +342,7 @@ def encoded_images(settings: dict[str, Any]) -> list[list[float]]:
 def start_stage(config: Stage2Config, ranks: int) -> tuple[Stage2, Any]:
     torch.manual_seed(config.run.seed)
     stage = Stage2(config)
-    engine = make_engine(stage.module, config, ranks, stage.lr_scale)
+    engine = make_engine(stage.module, config.run, ranks, stage.lr_scale)
     stage.to(torch.device("cpu"))
     return stage, engine
 
