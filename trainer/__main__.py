@@ -1,23 +1,21 @@
 """``python -m trainer STAGE ...``, as launchers start it: ``deepspeed --num_gpus 8 --module trainer stage2 ...``."""
 
 import gc
+import importlib
 import importlib.util
 import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from trainer.run.stage import Stage
-    from trainer.settings.config import RunConfig
+from typing import Any
 
 # before anything of keyclip's is imported: a store.py of the user's own, in the folder where this starts, comes first
 _spec = importlib.util.find_spec("store")
 if _spec is None or Path(_spec.origin or "/").resolve().parents[1] != Path(__file__).resolve().parents[1]:
     where = _spec.origin if _spec else None
-    sys.exit(f"keyclip: error: the Python package 'store' is that of {where!r}, not keyclip's; start in another folder")
+    sys.exit(f"keyclip: error: the Python package 'store' is {where!r}, not keyclip's; start in another folder")
 
 from store.common.command import exit_status, parse_config, run_command  # noqa: E402
 from store.common.errors import ConfigError  # noqa: E402
@@ -31,7 +29,6 @@ STAGES = {
     "stage1": ("trainer.stage1", "Stage1Config", "Stage1", "the adapter learns CLIP's text space from the store"),
     "stage2": ("trainer.stage2", "Stage2Config", "Stage2", "image tower and adapter learn from joined pairs"),
 }
-STAGE_WORDS = [[stage] for stage in STAGES]
 
 
 def usage() -> str:
@@ -45,82 +42,79 @@ def usage() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a stage; returns the exit status."""
+    """Run a stage, or several; returns the exit status."""
     argv = [a for a in (sys.argv[1:] if argv is None else argv) if not a.startswith(("--local_rank", "--local-rank"))]
     if not argv or argv[0] in ("-h", "--help"):
         return exit_status(lambda: print(usage())) or (0 if argv else 2)  # noqa: T201
     if argv[0] == SEVERAL and len(argv) == 2:
-        return _stopping_ranks(lambda: exit_status(lambda: _run_several(Path(argv[1]))))
+        return _leaving_ranks(lambda: _run_several(Path(argv[1])))
     if argv[0] not in STAGES:
         hint = f"there are {', '.join(STAGES)} and {SEVERAL} FILE"
         print(f"keyclip: error: there is no stage {argv[0]!r:.80}; {hint}", file=sys.stderr)  # noqa: T201
         return 2
-    return _stopping_ranks(lambda: exit_status(lambda: _run(argv[0], argv[1:])))
+    return _leaving_ranks(lambda: _run(argv[0], argv[1:]))
 
 
-def _stopping_ranks(function: Callable[[], int]) -> int:
-    """Leave the ranks at the end: joined between trainings, they need not meet again."""
+def parse(name: str, argv: Sequence[str]) -> Any:
+    """The settings of a stage as its command line gives them, over the settings of ``--recipe``; nothing is run.
+
+    Raises:
+        ConfigError: settings that do not fit each other, or no such recipe.
+        SystemExit: wrong flags, after a message.
+    """
+    return parse_config(*_command(name, argv))
+
+
+def _leaving_ranks(function: Callable[[], int]) -> int:
+    """Leave the ranks at the end; between trainings they stay joined."""
     try:
-        return function()
+        return exit_status(function)
     finally:
         if "trainer.engine.deepspeed_engine" in sys.modules:
             sys.modules["trainer.engine.deepspeed_engine"].stop_ranks()
 
 
 def _run_several(file: Path) -> int:
-    """Run the trainings of a file, to the first that fails. It saves each of them the start of all ranks."""
+    """Run the trainings of a file, to the first that fails; all but the first are saved the start of all ranks."""
     try:
         trainings = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise ConfigError(f"the list of trainings {str(file)!r} cannot be read: {error}") from error
-    if wrong := [words for words in trainings if not isinstance(words, list) or words[:1] not in STAGE_WORDS]:
+    stages = [[stage] for stage in STAGES]
+    if wrong := [words for words in trainings if not isinstance(words, list) or words[:1] not in stages]:
         raise ConfigError(f"{wrong[0]!r} in {str(file)!r} is no training; expected a list of a stage and its flags")
     for stage, *flags in trainings:
-        if status := _run(stage, flags):
+        if status := exit_status(partial(_run, stage, flags)):
             return status
         gc.collect()  # the engine refers to itself
     return 0
-
-
-def parse(name: str, argv: Sequence[str]) -> "RunConfig":
-    """The settings of a stage as its command line gives them, over those of ``--recipe``; nothing is run.
-
-    Raises:
-        ConfigError: settings that do not fit each other, or no such recipe.
-        SystemExit: wrong flags, after a message.
-    """
-    config: RunConfig = parse_config(*_command(name, argv))
-    return config
-
-
-def _command(name: str, argv: Sequence[str]) -> tuple[type[Any], list[str], str, dict[str, Any] | None]:
-    """The config class of a stage, its flags, what messages call it, and the settings of the recipe."""
-    module_name, config_name, *_ = STAGES[name]
-    recipe, flags = _take_recipe(argv)
-    settings = recipe_settings(recipe, name) if recipe is not None else None
-    return getattr(importlib.import_module(module_name), config_name), flags, f"keyclip train {name}", settings
 
 
 def _run(name: str, argv: Sequence[str]) -> int:
     # DeepSpeed calls names that torch is renaming
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
 
-    def build(config: "RunConfig") -> "Stage":
+    def build(config: Any) -> Any:
         module_name, _, stage_name, _ = STAGES[name]
-        stage: Stage = getattr(importlib.import_module(module_name), stage_name)(config)
+        stage = getattr(importlib.import_module(module_name), stage_name)(config)
         stage.info["recipe"] = _take_recipe(argv)[0]
         return stage
 
-    def train(config: "RunConfig") -> None:
+    def train(config: Any) -> None:
         from trainer.run.loop import train
 
         train(config, name, build)
 
-    def call() -> int:
-        config_type, flags, prog, settings = _command(name, argv)
-        return run_command(config_type, train, flags, prog, settings)
+    config_type, flags, prog, settings = _command(name, argv)
+    return run_command(config_type, train, flags, prog, settings)
 
-    return exit_status(call)
+
+def _command(name: str, argv: Sequence[str]) -> tuple[type[Any], list[str], str, dict[str, Any] | None]:
+    """The config class of a stage, its flags, its name in messages, and the settings of the recipe."""
+    module_name, config_name, *_ = STAGES[name]
+    recipe, flags = _take_recipe(argv)
+    settings = recipe_settings(recipe, name) if recipe is not None else None
+    return getattr(importlib.import_module(module_name), config_name), flags, f"keyclip train {name}", settings
 
 
 def _take_recipe(argv: Sequence[str]) -> tuple[str | None, list[str]]:

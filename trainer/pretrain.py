@@ -5,7 +5,7 @@ The result is an ordinary ``transformers`` folder (model, tokenizer, image proce
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PretrainConfig(RunConfig):
+class PretrainConfig:
     """Train a small CLIP from scratch on image-caption shards; ends with a transformers folder at OUTPUT/clip.
 
     Example:
@@ -42,6 +42,7 @@ class PretrainConfig(RunConfig):
             --caption-fields raw_caption shortSV_captions --batch-size 256 --epochs 20 --learning-rate 1e-3
     """
 
+    run: RunConfig
     shards: tuple[str, ...]
     """Image shards: paths, globs, brace ranges or @FILE lists."""
     caption_fields: tuple[str, ...]
@@ -53,7 +54,7 @@ class PretrainConfig(RunConfig):
     patch_size: PixelSize = 8
     """Pixels."""
     width: Few = 192
-    """Of both towers; a multiple of 64, the width of an attention head."""
+    """Width of both towers; a multiple of 64, the width of an attention head."""
     image_layers: Layers = 4
     """Transformer layers of the image tower."""
     text_layers: Layers = 3
@@ -66,7 +67,6 @@ class PretrainConfig(RunConfig):
     """Least area share of a training crop, in (0, 1]."""
 
     def __post_init__(self) -> None:
-        RunConfig.__post_init__(self)
         require(self.image_size % self.patch_size == 0, "image_size", self.image_size, "a multiple of patch_size")
         require(self.width % 64 == 0, "width", self.width, "a multiple of 64")
         require(self.vocabulary >= 300, "vocabulary", self.vocabulary, "at least 300 (256 bytes and special tokens)")
@@ -102,13 +102,13 @@ class CaptionedData:
 
     @property
     def sources(self) -> Sequence[Source]:
-        return [Source("captioned", self.samples.shard_sizes, left_out=self.samples.counts, keys=self.samples.keys)]
+        return [self.samples.source("captioned")]
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
         """``image`` (B, C, H, W) uint8, ``tokens`` and ``mask`` (B, T) int64, T the longest caption of the batch."""
         images, captions = [], []
         for sample, place in zip(samples.tolist(), places.tolist(), strict=True):
-            random = generator(self.config.seed, 1, epoch, place)
+            random = generator(self.config.run.seed, 1, epoch, place)
             captions.append(self._caption(sample, random))
             try:
                 images.append(self.transform.train(self.samples.image(sample), random))
@@ -135,12 +135,13 @@ class Pretrain(Stage):
     name = "pretrain"
 
     def __init__(self, config: PretrainConfig) -> None:
-        self.config = config
-        samples = ShardSamples(config.shards, config.keys)
+        from transformers import CLIPModel
+
+        self.config, samples = config, ShardSamples(config.shards, config.keys)
         self.tokenizer = _tokenizer(config, samples)
         self.data: CaptionedData = CaptionedData(config, samples, self.tokenizer)
-        self.clip_config = _clip_config(config, self.tokenizer)
-        self.module = self.objective = ClipObjective(_new_clip(self.clip_config), self.data.transform)
+        self._new_clip = lambda: CLIPModel(_clip_config(config, self.tokenizer))
+        self.module = self.objective = ClipObjective(self._new_clip(), self.data.transform)
         self.info = {"left_out": samples.counts}
 
     def after_step(self, engine: Any) -> None:
@@ -148,25 +149,27 @@ class Pretrain(Stage):
 
     def finish(self, weights: dict[str, torch.Tensor]) -> None:
         """Write the transformers folder."""
-        clip = _new_clip(self.clip_config)
+        clip: Any = self._new_clip()
         state = {name.removeprefix("clip."): value for name, value in weights.items() if name.startswith("clip.")}
         state["logit_scale"] = weights["logit_scale"].reshape(())
         missing, unexpected = clip.load_state_dict(state, strict=False)
         assert not [*unexpected, *(name for name in missing if not name.endswith("position_ids"))]
-        folder = self.config.output / "clip"
-        temporary = self.config.output / ".clip.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        clip.save_pretrained(temporary)
-        self.tokenizer.save_pretrained(temporary)
-        write_json(temporary / "preprocessor_config.json", processor_settings(self.data.transform))
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
+
+        def save(folder: Path) -> None:
+            clip.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+            write_json(folder / "preprocessor_config.json", processor_settings(self.data.transform))
+
+        _replace_folder(self.config.run.output / "clip", save)
 
 
-def _new_clip(config: Any) -> Any:
-    from transformers import CLIPModel
-
-    return CLIPModel(config)
+def _replace_folder(folder: Path, save: Callable[[Path], object]) -> None:
+    """Fill a folder by ``save`` and move it to its place, where it replaces an older one."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    save(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
 
 
 def _clip_config(config: PretrainConfig, tokenizer: Any) -> Any:
@@ -178,19 +181,11 @@ def _clip_config(config: PretrainConfig, tokenizer: Any) -> Any:
         "num_attention_heads": config.width // 64,
         "projection_dim": config.joint_dim,
     }
-    text = tower | {
-        "num_hidden_layers": config.text_layers,
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": CONTEXT_LENGTH,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    vision = tower | {
-        "num_hidden_layers": config.image_layers,
-        "image_size": config.image_size,
-        "patch_size": config.patch_size,
-    }
+    text = tower | {f"{token}_token_id": getattr(tokenizer, f"{token}_token_id") for token in ("bos", "eos", "pad")}
+    text |= {"num_hidden_layers": config.text_layers, "vocab_size": len(tokenizer)}
+    text |= {"max_position_embeddings": CONTEXT_LENGTH}
+    vision = tower | {"num_hidden_layers": config.image_layers}
+    vision |= {"image_size": config.image_size, "patch_size": config.patch_size}
     return CLIPConfig(text_config=text, vision_config=vision, projection_dim=config.joint_dim)
 
 
@@ -198,12 +193,9 @@ def _tokenizer(config: PretrainConfig, samples: ShardSamples) -> Any:
     """The run's tokenizer; rank 0 learns it from the captions, the others load it."""
     from transformers import AutoTokenizer
 
-    folder = config.output / "tokenizer"
+    folder = config.run.output / "tokenizer"
     if dist.get_rank() == 0 and not (folder / "tokenizer_config.json").exists():
-        temporary = config.output / ".tokenizer.tmp"
-        learn_tokenizer(_captions(config, samples), config.vocabulary).save_pretrained(temporary)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
+        _replace_folder(folder, learn_tokenizer(_captions(config, samples), config.vocabulary).save_pretrained)
     dist.barrier()
     return AutoTokenizer.from_pretrained(folder)
 
@@ -218,6 +210,7 @@ def _captions(config: PretrainConfig, samples: ShardSamples) -> Iterator[str]:
 
 
 def learn_tokenizer(captions: Iterator[str], vocabulary: int) -> Any:
+    """A byte-pair tokenizer of at most ``vocabulary`` tokens, as CLIP's: lower case, start and end tokens."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 

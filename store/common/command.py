@@ -16,7 +16,7 @@ from store.common.errors import ConfigError, KeyclipError
 from store.common.files import read_text
 from store.common.flags import UsageError, parse_flags
 from store.common.pipes import ALLOW_PIPE, refuse_pipes
-from store.common.settings import build, flattened, settings_of
+from store.common.settings import build, derived_names, flattened, settings_of
 
 C = TypeVar("C")
 
@@ -201,8 +201,7 @@ def _recorded(file: Path, prog: str, config_type: type[Any]) -> dict[str, Any]:
             raise ConfigError(
                 f"the settings file {str(file)!r} is the record of a run of {recorded!r:.80}; this command is {prog!r}"
             )
-        made = getattr(config_type, "__dataclass_fields__", {})
-        settings = {name: value for name, value in settings.items() if name not in made or made[name].init}
+        settings = {name: value for name, value in settings.items() if name not in derived_names(config_type)}
     return settings
 
 

@@ -81,7 +81,7 @@ def make_parser(config_type: type[Any], prog: str, parser: argparse.ArgumentPars
     parser.description = inspect.cleandoc(config_type.__doc__ or "")
     docs = {owner: field_docs(owner) for owner in {setting.owner for setting in settings}}
     for setting in settings:
-        text = " ".join(docs[setting.owner].get(setting.name.rpartition(".")[2], "").split())
+        text = " ".join(docs[setting.owner].get(setting.field, "").split())
         text = f"{text} ({_default(setting)})".replace("%", "%%")
         if setting.is_positional:
             nargs: Any = "*" if setting.is_many else ("?" if setting.default is not MISSING else None)

@@ -1,8 +1,9 @@
 """Settings of a command: the types that a config's fields may have, and values checked against them.
 
-A config is a frozen keyword-only dataclass. A field may hold another dataclass; its settings are then named
-``optim.learning_rate``. ``Annotated[int, Interval(ge=1, le=64)]`` bounds a number (see the names below). An ``int``
-without bounds of its own is never negative and fits in 64 bits; a ``float`` is always finite.
+A config is a frozen keyword-only dataclass. A field may hold another dataclass, a part: its settings are settings of
+the whole config (``--learning-rate``), and a file may nest them (``optim: {learning_rate: 1e-5}``).
+``Annotated[int, Interval(ge=1, le=64)]`` bounds a number (see the names below). An ``int`` without bounds of its own is
+never negative and fits in 64 bits; a ``float`` is always finite.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union
+from typing import Annotated, Any, TypeVar, Union, cast
 
 from annotated_types import Interval
 
@@ -60,20 +61,29 @@ class Alias:
 
 
 @dataclass(frozen=True)
+class Prefix:
+    """How the settings of a part begin: ``lora: Annotated[Lora, Prefix("lora_")]`` makes its ``rank`` ``lora_rank``."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Setting:
     """One setting of a command.
 
     Attributes:
-        name: the field's name; of a nested config with dots.
+        name: the field's name, after the prefix of its part.
         hint: its type, annotations included.
         default: its default, MISSING where it must be given.
         owner: the dataclass that declares it, or a subclass.
+        field: its name there.
     """
 
     name: str
     hint: Any
     default: Any
     owner: type[Any]
+    field: str
 
     @property
     def flag(self) -> str:
@@ -160,41 +170,81 @@ class Setting:
 
 
 def settings_of(config_type: type[Any], prefix: str = "") -> dict[str, Setting]:
-    """The settings of a config dataclass by name, in order."""
+    """The settings of a config dataclass and of its parts by name, in order."""
     found: dict[str, Setting] = {}
-    hints = typing.get_type_hints(config_type, include_extras=True)
-    for field in dataclasses.fields(config_type):
-        name, hint = f"{prefix}{field.name}", hints[field.name]
-        if dataclasses.is_dataclass(_bare(hint)) and field.init:
-            found |= settings_of(_bare(hint), f"{name}.")
+    for field, hint, part in _fields(config_type):
+        name = prefix + field.name
+        if part is not None:
+            found |= settings_of(part, prefix + _prefix(hint))
         elif field.init:
             default = field.default if field.default_factory is MISSING else field.default_factory()
-            found[name] = Setting(name, hint, default, config_type)
+            found[name] = Setting(name, hint, default, config_type, field.name)
     return found
 
 
 def flattened(values: Mapping[str, Any], config_type: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Names and values of a mapping; the names in nested configs have dots."""
-    known = settings_of(config_type)
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and any(setting.startswith(f"{name}.") for setting in known):
-            yield from flattened(value, config_type, f"{name}.")
+    """Names and values of a mapping, in which the settings of a part may be nested under the part's name."""
+    parts = _nested(config_type, prefix)
+    for name, value in values.items():
+        if name in parts and isinstance(value, Mapping):
+            yield from flattened(value, *parts[name])
         else:
-            yield name, value
+            yield f"{prefix}{name}", value
 
 
-def build(config_type: type[C], values: Mapping[str, Any], prefix: str = "") -> C:
-    """The config from checked values by name. Raises ConfigError as the config's own checks say."""
+def build(config_type: type[C], values: Mapping[str, Any]) -> C:
+    """The config and its parts from checked values by name. Raises ConfigError as the config's own checks say."""
+    if unknown := values.keys() - settings_of(config_type).keys():
+        raise TypeError(f"{config_type.__name__} has no settings {sorted(unknown)}")
+    return cast(C, _build(config_type, values, ""))
+
+
+def _build(config_type: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
     arguments: dict[str, Any] = {}
-    hints = typing.get_type_hints(config_type)
-    for field in dataclasses.fields(config_type):  # type: ignore[arg-type]
-        name = f"{prefix}{field.name}"
-        if field.init and dataclasses.is_dataclass(hints[field.name]):
-            arguments[field.name] = build(hints[field.name], values, f"{name}.")
-        elif name in values:
-            arguments[field.name] = values[name]
+    for field, hint, part in _fields(config_type):
+        if part is not None:
+            arguments[field.name] = _build(part, values, prefix + _prefix(hint))
+        elif field.init and prefix + field.name in values:
+            arguments[field.name] = values[prefix + field.name]
     return config_type(**arguments)
+
+
+def as_flat(config: Any) -> dict[str, Any]:
+    """The values of a config and its parts by the names of the settings, derived ones (``init=False``) among them."""
+    values: dict[str, Any] = {}
+    for field, hint, part in _fields(type(config)):
+        value = getattr(config, field.name)
+        inner = {field.name: value} if part is None else as_flat(value)
+        values |= {f"{_prefix(hint)}{name}": each for name, each in inner.items()}
+    return values
+
+
+def derived_names(config_type: type[Any]) -> set[str]:
+    """The names of the values that a config or a part derives from its settings."""
+    fields = list(_fields(config_type))
+    own = {field.name for field, _, _ in fields if not field.init}
+    return own.union(*(derived_names(part) for _, _, part in fields if part is not None))
+
+
+def _fields(config_type: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Any, type[Any] | None]]:
+    """The fields of a config, each with its type and, where it holds a part, the part's dataclass."""
+    hints = typing.get_type_hints(config_type, include_extras=True)
+    for field in dataclasses.fields(config_type):
+        bare = _bare(hints[field.name])
+        yield field, hints[field.name], bare if field.init and dataclasses.is_dataclass(bare) else None
+
+
+def _nested(config_type: type[Any], prefix: str) -> dict[str, tuple[type[Any], str]]:
+    """The dataclass and the prefix of every part by name, parts of parts among them."""
+    found: dict[str, tuple[type[Any], str]] = {}
+    for field, hint, part in _fields(config_type):
+        if part is not None:
+            found |= _nested(part, prefix + _prefix(hint)) | {field.name: (part, prefix + _prefix(hint))}
+    return found
+
+
+def _prefix(hint: Any) -> str:
+    return next((mark.text for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Prefix)), "")
 
 
 @cache

@@ -205,7 +205,7 @@ def test_a_launched_module_notices_a_store_of_the_users_own(tmp_path, module):
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 1
-    assert result.stderr.startswith("keyclip: error: the Python package 'store' is that of ")
+    assert result.stderr.startswith("keyclip: error: the Python package 'store' is ")
 
 
 def test_usage_that_nobody_reads_to_its_end_is_silent():

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 
+from store.common.settings import build
 from trainer.checkpoint.folder import find_checkpoint, read_checkpoint_info, read_tensors
 from trainer.data.samples import ShardSamples
 from trainer.engine.deepspeed_engine import (
@@ -29,7 +30,7 @@ from trainer.evaluation.sets.images import ImageSubset
 from trainer.evaluation.validation import divided_features
 from trainer.model.towers import load_image_tower
 from trainer.run.resume import load_training_state, save_training_state
-from trainer.settings.config import RunConfig
+from trainer.settings.config import OptimConfig, RunConfig
 from trainer.stage2 import Stage2, Stage2Config
 
 CONFIGURATIONS = [(zero_stage, precision) for zero_stage in (0, 1, 2) for precision in ("fp32", "bf16")]
@@ -58,8 +59,8 @@ def batch_of(step: int, rank: int) -> torch.Tensor:
 
 def small_engine(zero_stage: int, precision: Any, ranks: int, accumulation: int = 1) -> Any:
     config = RunConfig(
-        output=Path("none"), batch_size=ROWS * ranks, learning_rate=0.1, weight_decay=0.1, grad_clip=0.5,
-        precision=precision, zero_stage=zero_stage, accumulation=accumulation,
+        output=Path("none"), batch_size=ROWS * ranks, precision=precision, zero_stage=zero_stage,
+        optim=OptimConfig(learning_rate=0.1, weight_decay=0.1, grad_clip=0.5), accumulation=accumulation,
     )  # fmt: skip
     return make_engine(Small(), config, ranks)
 
@@ -196,7 +197,8 @@ def self_distillation(settings: dict[str, Any], zero_stage: int, precision: Any,
     """Stage 2 under DeepSpeed: what becomes of the teacher, and a save and resume in the middle."""
     output = Path(settings["output"]) / f"{zero_stage}-{precision}"
     more = {"output": output, "zero_stage": zero_stage, "precision": precision, "ema_momentum": 0.5, "workers": 0}
-    config = Stage2Config(**settings | more | {"learning_rate": 1e-2, "store": Path(settings["store"]), "expansion": 2})
+    more |= {"learning_rate": 1e-2, "store": Path(settings["store"]), "expansion": 2}
+    config = build(Stage2Config, settings | more)
     stage, engine = start_stage(config, ranks)
     set_loss_scale_state(engine, SCALING)
     teacher = stage.objective.teacher
@@ -210,7 +212,7 @@ def self_distillation(settings: dict[str, Any], zero_stage: int, precision: Any,
     save_training_state(config, engine, stage, 1, 3, rank)
     losses = run_stage(stage, engine, range(1, 3), rank, ranks)
     other, other_engine = start_stage(config, ranks)
-    step = load_training_state(config.output, other_engine, other)
+    step = load_training_state(config.run.output, other_engine, other)
     repeated = run_stage(other, other_engine, range(1, 3), rank, ranks)
     return {
         "average_dtypes": sorted({str(value.dtype) for value in teacher.average.values()}),
@@ -287,7 +289,7 @@ def tuned_by_lora(settings: dict[str, Any], rank: int, ranks: int) -> dict[str, 
     """LoRA in bfloat16 under ZeRO 1 with layer-wise decay and an EMA teacher, saved and resumed in the middle."""
     more = {"output": Path(settings["output"]) / "lora", "precision": "bf16", "lora_rank": 2, "layer_decay": 0.5}
     more |= {"learning_rate": 1e-2, "store": Path(settings["store"]), "expansion": 2, "ema_momentum": 0.5}
-    config = Stage2Config(**settings | more | {"gradient_checkpointing": True})
+    config = build(Stage2Config, settings | more | {"gradient_checkpointing": True})
     stage, engine = start_stage(config, ranks)
     set_learning_rate(engine, 1e-2)
     run_stage(stage, engine, range(2), rank, ranks)
@@ -295,8 +297,8 @@ def tuned_by_lora(settings: dict[str, Any], rank: int, ranks: int) -> dict[str, 
     losses = run_stage(stage, engine, range(2, 4), rank, ranks)
     other, other_engine = start_stage(config, ranks)
     set_learning_rate(other_engine, 1e-2)
-    load_training_state(config.output, other_engine, other)
-    checkpoint = find_checkpoint(config.output)
+    load_training_state(config.run.output, other_engine, other)
+    checkpoint = find_checkpoint(config.run.output)
     return {
         "rates": sorted({group["lr"] for group in engine.optimizer.param_groups}),
         "saved": sorted(read_tensors(checkpoint, "model")),
@@ -314,15 +316,16 @@ def tuned_by_lora(settings: dict[str, Any], rank: int, ranks: int) -> dict[str, 
 def locked_tower(settings: dict[str, Any], rank: int, ranks: int) -> dict[str, Any]:
     """The adapter alone is trained, in bfloat16: what its checkpoint holds, and a resume from it."""
     more = {"output": Path(settings["output"]) / "locked", "precision": "bf16", "lock_image": True, "expansion": 2}
-    config = Stage2Config(**settings | more | {"learning_rate": 1e-2, "store": Path(settings["store"])})
+    more |= {"learning_rate": 1e-2, "store": Path(settings["store"])}
+    config = build(Stage2Config, settings | more)
     stage, engine = start_stage(config, ranks)
     run_stage(stage, engine, range(1), rank, ranks)
     save_training_state(config, engine, stage, 1, 3, rank)
     losses = run_stage(stage, engine, range(1, 3), rank, ranks)
     other, other_engine = start_stage(config, ranks)
-    load_training_state(config.output, other_engine, other)
+    load_training_state(config.run.output, other_engine, other)
     return {
-        "saved": sorted(read_tensors(find_checkpoint(config.output), "model")),
+        "saved": sorted(read_tensors(find_checkpoint(config.run.output), "model")),
         "trained": sorted(name for name, p in stage.module.named_parameters() if p.requires_grad),
         "losses": losses,
         "losses_after_resuming": run_stage(other, other_engine, range(1, 3), rank, ranks),
@@ -337,15 +340,15 @@ def encoded_images(settings: dict[str, Any]) -> list[list[float]]:
 
 
 def start_stage(config: Stage2Config, ranks: int) -> tuple[Stage2, Any]:
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.run.seed)
     stage = Stage2(config)
-    engine = make_engine(stage.module, config, ranks, stage.lr_scale)
+    engine = make_engine(stage.module, config.run, ranks, stage.lr_scale)
     stage.to(torch.device("cpu"))
     return stage, engine
 
 
 def main(settings_file: str, results_file: str) -> None:
-    rank, ranks, _ = start_ranks(RunConfig(output=Path("none"), threads=1))
+    rank, ranks, _ = start_ranks(1)
     settings = json.loads(Path(settings_file).read_text())
     results: dict[str, Any] = {"ranks": ranks}
     for zero_stage, precision in CONFIGURATIONS:

@@ -8,6 +8,7 @@ import torch
 
 from store.common.command import parse_config
 from store.common.errors import ConfigError
+from store.common.settings import build as make
 from tests.trainer.examples import CAPTION_DIM
 from trainer.checkpoint.folder import save_checkpoint
 from trainer.engine.deepspeed_engine import parameter_groups
@@ -25,14 +26,13 @@ PLAIN = {"loss", "loss/contrastive", "temperature"}
 @pytest.fixture
 def stage1(settings, tmp_path) -> Path:
     """A run of stage 1 with the paper's adapter, which is the default."""
-    config = Stage1Config(
-        output=tmp_path / "stage1", store=settings["store"], fields=("llm/short",), teacher_fields=("clip/short",)
-    )
+    fields = {"fields": ("llm/short",), "teacher_fields": ("clip/short",)}
+    config = make(Stage1Config, {"output": tmp_path / "stage1", "store": settings["store"], **fields})
     torch.manual_seed(9)
     stage = Stage1(config)
     info = {"stage": "stage1", "step": 3, **stage.info}
-    save_checkpoint(config.output, {"model": dict(stage.module.state_dict())}, info, 1)
-    return config.output
+    save_checkpoint(config.run.output, {"model": dict(stage.module.state_dict())}, info, 1)
+    return config.run.output
 
 
 def build(settings: dict, flags: list[object]) -> Stage2:
@@ -41,7 +41,7 @@ def build(settings: dict, flags: list[object]) -> Stage2:
     for name, value in settings.items():
         words += [f"--{name.replace('_', '-')}", *(value if isinstance(value, tuple) else [value])]
     config = parse_config(Stage2Config, [str(word) for word in [*words, *flags]], "stage2")
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.run.seed)
     return Stage2(config)
 
 
@@ -187,4 +187,4 @@ def test_a_settings_file_with_the_weight_of_earlier_versions_is_refused_too(sett
 )
 def test_settings_that_contradict_each_other_are_refused(changes, message, settings):
     with pytest.raises(ConfigError, match=message):
-        Stage2Config(**settings | changes)
+        make(Stage2Config, settings | changes)

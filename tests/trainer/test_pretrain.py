@@ -10,6 +10,7 @@ import torch.nn.functional as F
 import transformers
 
 from store.common.errors import ConfigError
+from store.common.settings import build
 from tests.trainer.examples import encoded, picture, sample_members, write_shard, write_tar
 from trainer.model.towers import load_image_tower
 from trainer.objectives.losses import INITIAL_LOGIT_SCALE, contrastive
@@ -34,7 +35,7 @@ def make_config(folder: Path, **settings) -> PretrainConfig:
         "vocabulary": 300,
     }  # fmt: skip
     (folder / "run").mkdir(exist_ok=True)
-    return PretrainConfig(**values | settings)
+    return build(PretrainConfig, values | settings)
 
 
 def make_stage(folder: Path, **settings) -> Pretrain:

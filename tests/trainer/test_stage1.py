@@ -9,6 +9,7 @@ import torch
 import store
 from store.common.errors import ConfigError, MissingKeysError, StaleCaptionError
 from store.common.fingerprint import fingerprint
+from store.common.settings import build
 from tests.embedder.small_models import save_clip
 from tests.trainer.conftest import KEYS
 from tests.trainer.examples import (
@@ -21,15 +22,21 @@ from tests.trainer.examples import (
     picture,
     vectors,
 )
-from trainer import stage1
+from trainer.data import texts
+from trainer.data.texts import TextConfig, VectorData
 from trainer.model.adapter import Adapter
-from trainer.stage1 import InheritanceObjective, Stage1, Stage1Config, VectorData
+from trainer.objectives.inheritance import InheritanceObjective
+from trainer.stage1 import Stage1, Stage1Config
 
 FIELDS = {"fields": ("llm/short", "llm/long"), "teacher_fields": ("clip/short", "clip/long")}
 
 
 def make_config(path: Path, **settings) -> Stage1Config:
-    return Stage1Config(**{"output": Path("run"), "store": path, "batch_size": 4, **FIELDS, **settings})
+    return build(Stage1Config, {"output": Path("run"), "store": path, "batch_size": 4, **FIELDS, **settings})
+
+
+def data_config(path: Path, **settings) -> TextConfig:
+    return make_config(path, **settings).data
 
 
 def load(data: VectorData, samples: list[int]):
@@ -37,7 +44,7 @@ def load(data: VectorData, samples: list[int]):
 
 
 def test_a_batch_holds_both_views_of_captions_and_teachers_by_key(store_path):
-    batch = load(VectorData(make_config(store_path)), [5, 0, 23])
+    batch = load(VectorData(data_config(store_path)), [5, 0, 23])
     rows = [5, 0, 23]
     assert batch["caption"].shape == (2, 3, CAPTION_DIM)
     assert batch["teacher"].shape == (2, 3, JOINT_DIM)
@@ -47,16 +54,16 @@ def test_a_batch_holds_both_views_of_captions_and_teachers_by_key(store_path):
 
 
 def test_keys_that_stand_together_in_the_store_are_read_together(store_path, monkeypatch):
-    monkeypatch.setattr(stage1, "KEYS_READ_TOGETHER", 10)
-    assert VectorData(make_config(store_path)).sources[0].shard_sizes == [10, 10, 4]
-    monkeypatch.setattr(stage1, "KEYS_READ_TOGETHER", 12)
-    assert VectorData(make_config(store_path)).sources[0].shard_sizes == [12, 12]
+    monkeypatch.setattr(texts, "KEYS_READ_TOGETHER", 10)
+    assert VectorData(data_config(store_path)).sources[0].shard_sizes == [10, 10, 4]
+    monkeypatch.setattr(texts, "KEYS_READ_TOGETHER", 12)
+    assert VectorData(data_config(store_path)).sources[0].shard_sizes == [12, 12]
 
 
 def test_a_key_list_chooses_what_is_trained_on(store_path, tmp_path):
     file = tmp_path / "keys.txt"
     file.write_text("\n".join([KEYS[9], KEYS[2]]))
-    data = VectorData(make_config(store_path, keys=file))
+    data = VectorData(data_config(store_path, keys=file))
     assert data.sources[0].num_samples == 2
     expected = vectors("llm/short", 24, CAPTION_DIM)[[2, 9]]
     assert np.array_equal(load(data, [0, 1])["caption"][0], expected)
@@ -67,15 +74,15 @@ def test_a_key_that_the_teacher_lacks_is_refused_or_left_out_and_counted(tmp_pat
     add_field(path, "llm2/short", KEYS[:10], CAPTION_DIM)
     settings = {"fields": ("llm2/short",), "teacher_fields": ("clip/short",)}
     with pytest.raises(MissingKeysError, match="4 of 10 keys have no vector in field 'clip/short'"):
-        VectorData(make_config(path, **settings))
-    data = VectorData(make_config(path, missing="skip", **settings))
+        VectorData(data_config(path, **settings))
+    data = VectorData(data_config(path, missing="skip", **settings))
     assert (data.sources[0].num_samples, data.sources[0].left_out) == (6, {"without a vector": 4})
     assert np.array_equal(load(data, [5])["teacher"][0], vectors("clip/short", 6, JOINT_DIM)[[5]])
 
 
 def test_teachers_in_another_order_than_the_fields_are_refused(store_path):
     with pytest.raises(ConfigError, match=r"field 'llm/short' is made from captions 'short', its teacher 'clip/long' "):
-        VectorData(make_config(store_path, teacher_fields=("clip/long", "clip/short")))
+        VectorData(data_config(store_path, teacher_fields=("clip/long", "clip/short")))
 
 
 def test_a_teacher_of_other_captions_is_refused(tmp_path):
@@ -88,14 +95,14 @@ def test_a_teacher_of_other_captions_is_refused(tmp_path):
     writer.commit("block", KEYS[:4], vectors("clip/new", 4, JOINT_DIM), store.caption_hashes(captions))
     message = r"1 of 4 keys, first '000000002', have a vector in 'llm/short' and a teacher in 'clip/new' of different"
     with pytest.raises(StaleCaptionError, match=message):
-        VectorData(make_config(path, fields=("llm/short",), teacher_fields=("clip/new",)))
+        VectorData(data_config(path, fields=("llm/short",), teacher_fields=("clip/new",)))
 
 
 def test_a_teacher_of_unknown_captions_is_taken(tmp_path):
     path = make_store(tmp_path / "s", KEYS[:4])
     writer = store.open(path, mode="a").writer("clip/new", store.open(path).field("clip/short").spec)
     writer.commit("block", KEYS[:4], vectors("clip/new", 4, JOINT_DIM), np.full(4, store.UNKNOWN_CAPTION, np.uint64))
-    data = VectorData(make_config(path, fields=("llm/short",), teacher_fields=("clip/new",)))
+    data = VectorData(data_config(path, fields=("llm/short",), teacher_fields=("clip/new",)))
     assert np.array_equal(load(data, [3])["teacher"][0], vectors("clip/new", 4, JOINT_DIM)[[3]])
 
 
@@ -119,7 +126,7 @@ def test_settings_that_make_no_sense_are_refused(store_path, settings, message):
 
 def test_evaluation_on_the_way_asks_for_the_image_tower(store_path):
     sets = {"eval_every": 5, "eval_sets": Path("sets.yaml"), "eval_store": store_path, "eval_field": "llm/short"}
-    with pytest.raises(ConfigError, match="needs the CLIP whose image tower"):
+    with pytest.raises(ConfigError, match="needs the CLIP whose image tower fits the adapter"):
         make_config(store_path, **sets)
 
 
@@ -135,7 +142,7 @@ def test_stage_1_is_evaluated_only_beside_the_clip_of_its_teacher(clip_folder, t
     writer.commit("block", ["photos/1#0"], vectors("llm/eval", 1, CAPTION_DIM), store.caption_hashes(["a photo"]))
     more = {"eval_every": 1, "eval_sets": tmp_path / "sets.yaml", "eval_store": path, "eval_field": "llm/eval"}
     more |= {"fields": ("llm/short",), "teacher_fields": ("ours/short",)}
-    assert Stage1(make_config(path, clip=str(clip_folder), **more)).tower is not None
+    assert Stage1(make_config(path, clip=str(clip_folder), **more)).evaluated is not None
     with pytest.raises(ConfigError, match=r"the adapter of this run learned the text space of 'ours' .* another model"):
         Stage1(make_config(path, clip=str(tmp_path / "other"), **more))
 

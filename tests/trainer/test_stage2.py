@@ -10,6 +10,7 @@ import torch
 
 from store.common.errors import CheckpointError, ConfigError
 from store.common.fingerprint import fingerprint
+from store.common.settings import build
 from tests.embedder.small_models import save_clip
 from tests.trainer.conftest import KEYS
 from tests.trainer.examples import CAPTION_DIM, add_field, make_store
@@ -30,7 +31,7 @@ def load(stage: Stage2) -> dict[str, torch.Tensor]:
 
 def make_stage(settings: dict, **more) -> Stage2:
     torch.manual_seed(0)
-    return Stage2(Stage2Config(**settings | {"num_blocks": 1, "expansion": 2, **more}))
+    return Stage2(build(Stage2Config, settings | {"num_blocks": 1, "expansion": 2, **more}))
 
 
 def perturb(module: torch.nn.Module) -> None:
@@ -128,15 +129,13 @@ def test_a_locked_image_tower_is_not_trained(settings):
 @pytest.fixture
 def stage1_run(settings, tmp_path) -> Path:
     """A checkpoint of stage 1 with weights of its own."""
-    config = Stage1Config(
-        output=tmp_path / "stage1", store=settings["store"], fields=("llm/short",), teacher_fields=("clip/short",),
-        batch_size=4, num_blocks=2, expansion=3,
-    )  # fmt: skip
+    more = {"output": tmp_path / "stage1", "store": settings["store"], "fields": ("llm/short",), "batch_size": 4}
+    config = build(Stage1Config, more | {"teacher_fields": ("clip/short",), "num_blocks": 2, "expansion": 3})
     torch.manual_seed(9)
     stage = Stage1(config)
     weights = dict(stage.module.state_dict())
-    save_checkpoint(config.output, {"model": weights}, {"stage": "stage1", "step": 3, **stage.info}, 1)
-    return config.output
+    save_checkpoint(config.run.output, {"model": weights}, {"stage": "stage1", "step": 3, **stage.info}, 1)
+    return config.run.output
 
 
 def test_it_starts_from_stage_1s_adapter_whatever_its_shape(settings, stage1_run):
@@ -185,13 +184,12 @@ def stage1_of(settings, folder: Path, revision: str) -> Path:
     """A checkpoint of stage 1 whose teacher has this revision."""
     path = make_store(folder / "captions.store", KEYS)
     add_field(path, "ours/short", KEYS, 16, kind="clip-text", revision=revision)
-    config = Stage1Config(
-        output=folder / "run", store=path, fields=("llm/short",), teacher_fields=("ours/short",), batch_size=4
-    )
+    fields = {"fields": ("llm/short",), "teacher_fields": ("ours/short",)}
+    config = build(Stage1Config, {"output": folder / "run", "store": path, "batch_size": 4, **fields})
     stage = Stage1(config)
     info = {"stage": "stage1", "step": 3, **stage.info}
-    save_checkpoint(config.output, {"model": dict(stage.module.state_dict())}, info, 1)
-    return config.output
+    save_checkpoint(config.run.output, {"model": dict(stage.module.state_dict())}, info, 1)
+    return config.run.output
 
 
 def test_a_clip_that_is_not_stage_1s_teacher_is_refused(settings, clip_folder, tmp_path):

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from store.common.command import exit_status
+from store.common.settings import build
 from tests.trainer.recording import Recording
 from trainer.data.samples import ShardSamples
 from trainer.engine.deepspeed_engine import leave
@@ -54,7 +55,7 @@ def watched(settings: dict[str, Any], name: str, stop_after: int = 0, **more: An
     """What a training said as it was stopped, and the losses of this rank's micro-batches."""
     Watched.stop_after = stop_after
     output = Path(settings["output"]) / name
-    config = Stage1Config(**settings | {"output": output, "store": Path(settings["store"])} | more)
+    config = build(Stage1Config, settings | {"output": output, "store": Path(settings["store"])} | more)
     said = ""
     try:
         train(config, "stage1", Watched)
@@ -65,7 +66,7 @@ def watched(settings: dict[str, Any], name: str, stop_after: int = 0, **more: An
 
 def stage2_config(settings: dict[str, Any], **more: Any) -> Stage2Config:
     paths = {name: Path(settings[name]) for name in ("output", "store")}
-    return Stage2Config(**settings | paths | more)
+    return build(Stage2Config, settings | paths | more)
 
 
 def main(folder: Path) -> None:

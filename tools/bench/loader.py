@@ -127,7 +127,6 @@ def prepare(config: Config, folder: Path) -> Loading:
     """The samples, and their packed copies."""
     made = None if config.shards else make_samples(folder, config.num_samples, config.dim, config.picture_size)
     settings = PairConfig(
-        output=folder,
         shards=made.shards if made else config.shards,
         store=made.store if made else config.store,
         fields=FIELDS if made else config.fields,
@@ -135,8 +134,8 @@ def prepare(config: Config, folder: Path) -> Loading:
         broken="skip",
     )
     tower = Tower(ImageTower(nn.Identity()), 0, ImageTransform(size=config.image_size))
-    pairs = PairData(settings, tower)
-    packed, sidecars = pack(folder, pairs.datasets[0].samples.shards, pairs.join, config.num_samples)
+    pairs = PairData(settings, tower, seed=0)
+    packed, sidecars = pack(folder, pairs.parts[0].samples.shards, pairs.join, config.num_samples)
     if len(packed) < config.workers:
         raise ConfigError(f"{len(packed)} shards are too few for {config.workers} workers, each of which reads its own")
     return Loading(pairs, packed, sidecars, config.batch_size, config.workers)

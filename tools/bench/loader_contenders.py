@@ -55,7 +55,7 @@ class DecodeOnly:
         return self.pairs.sources
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
-        (dataset,) = self.pairs.datasets
+        (dataset,) = self.pairs.parts
         size, filled = self.pairs.transform.size, 0
         image_BCHW = empty_batch(len(samples), 3, size, size, dtype=torch.uint8)
         pixels = image_BCHW.numpy()

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from store.common.errors import ConfigError
-from store.common.settings import AboveZero, Few, PixelSize, Workers
+from store.common.settings import AboveZero, Few, PixelSize, Workers, build
 from store.sources.shards import iter_samples, load_json
 from tools.bench.bars import Bar, bar_table
 from tools.bench.clip_shapes import Shape, joint_width, save_clip
@@ -180,7 +180,7 @@ def measure(config: Config, folder: Path) -> dict[str, Any]:
         "threads": config.threads or os.cpu_count(),
     }
     try:
-        _, _, device = start_ranks(RunConfig(output=folder, threads=shared["threads"]))
+        _, _, device = start_ranks(shared["threads"])
         name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {shared['threads']} threads"
         peak = config.peak_tflops or next((tflops for gpu, tflops in PEAKS.items() if gpu in name), None)
         result: dict[str, Any] = {
@@ -212,8 +212,8 @@ def measure_stage1(
     }
     contenders = []
     for name, source in sources.items():
-        settings = Stage1Config(**shared, **source, batch_size=config.stage1_batch)
-        contenders.append(Steps(name, Stage1(settings), settings, device))
+        settings = build(Stage1Config, shared | source | {"batch_size": config.stage1_batch})
+        contenders.append(Steps(name, Stage1(settings), settings.run, device))
     turns: dict[str, list[tuple[float, float]]] = {name: [] for name in sources}
     for _ in tqdm(range(config.rounds), "stage 1", disable=None):
         for steps in contenders:
@@ -238,8 +238,9 @@ def measure_stage2(
 ) -> dict[str, Any]:
     """ProCLIP's second stage."""
     clip = save_clip(folder / "image", config.stage2_shape, "image", ["a picture"])
-    settings = Stage2Config(**shared, clip=clip, shards=made.shards, batch_size=config.stage2_batch)
-    steps = Steps("stage 2", Stage2(settings), settings, device)
+    more = {"clip": clip, "shards": made.shards, "batch_size": config.stage2_batch}
+    settings = build(Stage2Config, shared | more)
+    steps = Steps("stage 2", Stage2(settings), settings.run, device)
     turns = [steps.turn(config.steps) for _ in tqdm(range(config.rounds), "stage 2", disable=None)]
     row = figures(steps, turns, config.steps)
     step_seconds = float(np.median([seconds for seconds, _ in turns])) / config.steps

@@ -1,10 +1,10 @@
 """The arms of a comparison: what each trains and from where, and the groups of arms that the paper's tables compare."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from store.common.errors import ConfigError
+from store.common.settings import settings_of
 
 Settings = Mapping[str, object]
 STAGES = ("stage1", "stage2")
@@ -107,8 +107,7 @@ def _settings(stage: str) -> set[str]:
     from trainer.stage1 import Stage1Config
     from trainer.stage2 import Stage2Config
 
-    config = {"stage1": Stage1Config, "stage2": Stage2Config}[stage]
-    return {field.name for field in dataclasses.fields(config)}
+    return set(settings_of({"stage1": Stage1Config, "stage2": Stage2Config}[stage]))
 
 
 def _name(base: str, settings: Settings) -> str:

@@ -1,12 +1,11 @@
 """Settings that ``keyclip compare`` and ``keyclip demo`` share."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from store.common.command import read_settings
 from store.common.errors import ConfigError
-from store.common.settings import Count, Few, Layers
+from store.common.settings import Count, Few, Layers, settings_of
 from tools.compare import arms
 from trainer.settings.config import require
 from trainer.settings.recipes import recipe_settings
@@ -88,7 +87,7 @@ class SuiteSettings:
         from trainer.stage2 import Stage2Config
 
         of_recipe = recipe_settings(self.recipe, "stage2")
-        default = {field.name: field.default for field in dataclasses.fields(Stage2Config)}
+        default = {name: setting.default for name, setting in settings_of(Stage2Config).items()}
         given = {name: getattr(self, name) for name in ADAPTER}
         return {name: of_recipe.get(name, default[name]) if value is None else value for name, value in given.items()}
 

@@ -1,4 +1,4 @@
-"""A trained model as a folder that others read: the image tower for its library, with the adapter beside it.
+"""A trained model as a folder that others read: the image tower for its library, and the adapter.
 
 OUTPUT/config.json, model.safetensors     the image tower, LoRA merged, for ``from_pretrained`` of its class
 OUTPUT/preprocessor_config.json           the image processor's settings
@@ -9,6 +9,7 @@ The folder can be given as ``--clip`` too.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,16 @@ def export_folder(clip: str, checkpoint: Path, output: Path, check_clip: bool = 
         CheckpointError: ``checkpoint`` is none, or does not fit ``clip``.
         StoreFullError: no space left on the disk.
     """
-    exists = f"{str(output)!r} exists; an export never overwrites, give another --output"
-    if os.path.lexists(output):
-        raise ConfigError(exists)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if not make_folder(output, lambda folder: _fill(folder, clip, checkpoint, check_clip)):
-        raise ConfigError(exists)
+    make_output(output, lambda folder: _fill(folder, clip, checkpoint, check_clip), "an export")
+
+
+def make_output(output: Path, fill: Callable[[Path], object], what: str) -> None:
+    """Make a new folder, whole or not at all. Raises: ConfigError: it exists; StoreFullError: no space left."""
+    if not os.path.lexists(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if make_folder(output, fill):
+            return
+    raise ConfigError(f"{str(output)!r} exists; {what} never overwrites, give another --output")
 
 
 def _fill(folder: Path, clip: str, checkpoint: Path, check_clip: bool) -> None:
@@ -47,7 +52,7 @@ def _fill(folder: Path, clip: str, checkpoint: Path, check_clip: bool) -> None:
     save_file(model.adapter.state_dict(), folder / "adapter.safetensors", metadata={"format": "pt"})
     about = {
         "format": FORMAT,
-        "adapter": shape_of(model.adapter),
+        "adapter": model.adapter.shape,
         "embedder": model.embedder,
         "clip": clip,
         "tower": type(model.tower.model.vision).__name__,
@@ -58,8 +63,7 @@ def _fill(folder: Path, clip: str, checkpoint: Path, check_clip: bool) -> None:
 def load_adapter(folder: Path | str) -> Adapter:
     """The adapter of an exported folder, ready to map caption vectors (n, D) to joint features (n, E).
 
-    Raises:
-        CheckpointError: no export there, or of a format that this version does not read.
+    Raises: CheckpointError: no export there, or of a format that this version does not read.
     """
     what = f"export {str(folder)!r}"
     try:
@@ -72,17 +76,3 @@ def load_adapter(folder: Path | str) -> Adapter:
     if about.get("format") != FORMAT:
         raise CheckpointError(f"{str(folder)!r} is of format {about.get('format')!r}; this version reads {FORMAT!r}")
     return restored_adapter(about.get("adapter"), weights, what)
-
-
-def shape_of(adapter: Adapter) -> dict[str, int]:
-    """The arguments that make an adapter of this shape."""
-    expansion = 1
-    for block in adapter.blocks:
-        expansion = int(block.up.out_features) // int(block.up.in_features)  # type: ignore[union-attr, arg-type]
-    linear = adapter.projection
-    return {
-        "dim_in": linear.in_features,
-        "dim_out": linear.out_features,
-        "num_blocks": len(adapter.blocks),
-        "expansion": expansion,
-    }

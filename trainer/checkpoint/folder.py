@@ -2,7 +2,7 @@
 
     RUN/config.json                     every setting of the run
     RUN/log.jsonl                       one json object per logged step
-    RUN/evaluations.jsonl               one per evaluation on the way, if asked for
+    RUN/evaluations.jsonl               one per evaluation while training, if asked for
     RUN/checkpoints/step-00000500/      model.safetensors, optimizer.safetensors, checkpoint.json, ...
 
 A checkpoint folder appears under its name only when everything in it is on disk.
@@ -10,7 +10,6 @@ A checkpoint folder appears under its name only when everything in it is on disk
 
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,29 +21,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from typing_extensions import TypedDict
 
-from store.common.checked import InvalidDataError, parse_json, read_json
+from store.common.checked import InvalidDataError, check, parse_json, read_json
 from store.common.errors import CheckpointError, ConfigError
-from store.common.files import require_regular, write_json, write_whole
+from store.common.files import flush, require_regular, write_json, write_whole
+from store.common.settings import as_flat
 from trainer.model.adapter import AdapterShape
 
 LOG, EVALUATIONS = "log.jsonl", "evaluations.jsonl"
 CHECKPOINT_FORMAT = "keyclip-checkpoint/1"
-# Settings that may differ when a run goes on: they change speed, bookkeeping or the length, not which samples a step
+# Settings that may differ when a run continues: they change speed, bookkeeping or the length, not which samples a step
 # trains on.
 MAY_DIFFER = {
     "output", "arm", "epochs", "max_steps", "workers", "threads", "log_every", "wandb_project",
     "checkpoint_every", "checkpoint_minutes", "keep_checkpoints",
     "eval_every", "eval_sets", "eval_store", "eval_field",
     "accumulation",  # other ranks may need it; like their number it changes what InfoNCE compares
-    "datasets",  # the file; what it said stands under "data"
+    "datasets",  # the file; its content is under "data"
 }  # fmt: skip
-
-
-class _Versioned(TypedDict):
-    """Any version of ``checkpoint.json``."""
-
-    __pydantic_config__ = {"extra": "allow"}  # type: ignore[misc]  # noqa: RUF012
-    format: NotRequired[Any]
 
 
 class CheckpointInfo(TypedDict):
@@ -78,17 +71,20 @@ class LogRow(TypedDict):
 
 
 def plain(config: Any) -> dict[str, Any]:
-    """A config dataclass as json-ready values; paths as text."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    """The settings of a config and its parts by name as json-ready values; paths as text."""
+
+    def as_json(value: Any) -> Any:
+        return dataclasses.asdict(value) if dataclasses.is_dataclass(type(value)) else str(value)
+
+    return json.loads(json.dumps(as_flat(config), default=as_json))
 
 
 def prepare(run: Path, stage: str, config: Any) -> None:
     """Make the run's folder, or check that the run there is this one.
 
-    A start that came to no checkpoint does not bind: it may have failed for the very setting that is now another.
+    The settings of a start without a checkpoint do not count: it may have failed because of the one that changed.
 
-    Raises:
-        ConfigError: the folder holds a run of another stage or with other settings, or other files.
+    Raises: ConfigError: the folder holds a run of another stage or with other settings, or other files.
     """
     settings = {"stage": stage, **plain(config)}
     file = run / "config.json"
@@ -98,8 +94,8 @@ def prepare(run: Path, stage: str, config: Any) -> None:
         differing = [text for name, text in differing_settings(there, settings).items() if name not in MAY_DIFFER]
         if differing and list_checkpoints(run):
             raise ConfigError(
-                f"{str(run)!r} holds a run with other settings ({'; '.join(differing)}); "
-                "give the same settings to continue it, or another --output"
+                f"{str(run)!r} holds a run with other settings ({'; '.join(differing)}); give the same settings to "
+                "continue it, or another --output"
             )
         if differing:
             shutil.rmtree(run / "tokenizer", ignore_errors=True)  # pretrain made it from the settings there
@@ -110,7 +106,7 @@ def prepare(run: Path, stage: str, config: Any) -> None:
 
 
 def differing_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that differ, by name, each with both values in words."""
+    """The settings that differ, by name, each with both values as text."""
     return {
         name: f"{name} {there.get(name)!r} there, {here.get(name)!r} here"
         for name in sorted(set(there) | set(here))
@@ -121,8 +117,7 @@ def differing_settings(there: Mapping[str, Any], here: Mapping[str, Any]) -> dic
 def trim_log(run: Path, step: int, name: str = LOG) -> dict[str, Any] | None:
     """Drop the lines of a log after ``step``, which the continued run writes again, and a torn last line.
 
-    Returns:
-        the last line that stays, None where there is none.
+    Returns the last line that stays, None where there is none.
     """
     file = run / name
     if not file.exists():
@@ -152,31 +147,23 @@ def save_checkpoint(
     for name, tensors in files.items():
         contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
         save_file(contiguous, temporary / f"{name}.safetensors", metadata={"format": "pt"})
-        _sync(temporary / f"{name}.safetensors")
+        flush(temporary / f"{name}.safetensors")
     write_json(temporary / "checkpoint.json", {"format": CHECKPOINT_FORMAT, **info})
-    _sync(temporary)
+    flush(temporary)
     if folder.exists():  # the same step again, after a resume from an older checkpoint
         _remove(folder)
     temporary.replace(folder)
-    _sync(folder.parent)
+    flush(folder.parent)
     for old in list_checkpoints(run)[:-keep]:
         _remove(old)
     return folder
 
 
 def _remove(checkpoint: Path) -> None:
-    """Out of sight first, so that a kill on the way leaves nothing torn under a checkpoint's name."""
+    """Rename, then remove, so that a kill in between leaves nothing torn under a checkpoint's name."""
     hidden = checkpoint.with_name(f".{checkpoint.name}.old")
     checkpoint.replace(hidden)
     shutil.rmtree(hidden)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def list_checkpoints(run: Path) -> list[Path]:
@@ -185,18 +172,13 @@ def list_checkpoints(run: Path) -> list[Path]:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint folder that ``path`` names: itself, or the newest of a run's folder.
-
-    Raises:
-        CheckpointError: there is none.
-    """
+    """``path`` itself, or the newest checkpoint of a run's folder. Raises: CheckpointError: there is none."""
     if (path / "checkpoint.json").exists():
         return path
     if found := list_checkpoints(path):
         return found[-1]
-    raise CheckpointError(
-        f"no checkpoint at {str(path)!r}; give a run's folder or one of its checkpoints/step-* folders"
-    )
+    hint = "give a run's folder or one of its checkpoints/step-* folders"
+    raise CheckpointError(f"no checkpoint at {str(path)!r}; {hint}")
 
 
 def read_checkpoint_info(checkpoint: Path) -> dict[str, Any]:
@@ -204,13 +186,13 @@ def read_checkpoint_info(checkpoint: Path) -> dict[str, Any]:
     file = checkpoint / "checkpoint.json"
     remedy = "give another checkpoint of the run, or remove this one to continue from the one before"
     try:
-        found = read_json(file, _Versioned, "the checkpoint's description", remedy).get("format")
-        if found != CHECKPOINT_FORMAT:
+        info = read_json(file, dict[str, Any], "the checkpoint's description", remedy)
+        if (found := info.get("format")) != CHECKPOINT_FORMAT:
             raise CheckpointError(
                 f"the checkpoint {str(checkpoint)!r} is of format {found!r}; this version reads "
                 f"{CHECKPOINT_FORMAT!r}; load it with the keyclip version that wrote it"
             )
-        return dict(read_json(file, CheckpointInfo, "the checkpoint's description", remedy))
+        return dict(check(info, CheckpointInfo, f"the checkpoint's description {str(file)!r}", remedy))
     except InvalidDataError as error:
         raise CheckpointError(str(error)) from error
 
@@ -229,6 +211,5 @@ def read_tensors(checkpoint: Path, name: str) -> dict[str, torch.Tensor]:
         require_regular(file, f"the file {str(file)!r}")
         return load_file(file)
     except (OSError, ConfigError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{name}.safetensors of checkpoint {str(checkpoint)!r} cannot be read: {error}"
-        ) from error
+        message = f"{name}.safetensors of checkpoint {str(checkpoint)!r} cannot be read: {error}"
+        raise CheckpointError(message) from error

@@ -1,4 +1,4 @@
-"""CLIP with the weights of a checkpoint: what is evaluated and exported."""
+"""CLIP with the weights of a checkpoint, for evaluation and export."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +12,19 @@ from trainer.data.join import Join
 from trainer.model.adapter import Adapter, restored_adapter
 from trainer.model.identity import require_own_features, require_teacher, require_tower
 from trainer.model.lora import Lora, merge_lora
-from trainer.model.tower_base import ImageTower, Tower
+from trainer.model.tower_base import Tower
 from trainer.model.towers import load_image_tower
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """An image tower and the text side that goes with it.
+    """An image tower and its text side.
 
     Attributes:
         tower: image tower, in evaluation mode.
         adapter: maps caption vectors to the joint space; None for CLIP itself, whose text features are stored.
-        checkpoint: where the weights come from; None for CLIP itself.
-        embedder: what made the vectors that the adapter was trained on; None for CLIP itself.
+        checkpoint: the source of the weights; None for CLIP itself.
+        embedder: the model of the vectors that the adapter was trained on; None for CLIP itself.
         clip: the CLIP whose text space is checked, a folder or hub id; empty where it is not.
     """
 
@@ -35,14 +35,11 @@ class Model:
     clip: str = ""
 
     def original(self) -> "Model":
-        """The same image tower beside CLIP's own text features: what the drift probe looks at."""
+        """The same image tower with CLIP's own text features, for the drift probe."""
         return Model(self.tower, None, None, None, self.clip)
 
     def require_fit(self, join: Join) -> None:
-        """Raises: ConfigError: the join's vectors are not of the model that the text side takes, or not as wide.
-
-        The text features of CLIP itself are those of its own weights.
-        """
+        """Raises: ConfigError: the join's vectors are of another model than the text side takes, or not as wide."""
         if self.embedder is not None:
             join.require_made_by(self.embedder, f"the adapter of {str(self.checkpoint)!r}")
         elif join.dim != self.tower.dim:
@@ -55,7 +52,7 @@ class Model:
 
 
 def load_model(clip: str, checkpoint: Path | None, check_clip: bool = True) -> Model:
-    """CLIP itself, or CLIP with the weights of a stage 1 or stage 2 checkpoint in place, LoRA merged.
+    """CLIP itself, or CLIP with the weights of a stage 1 or stage 2 checkpoint, LoRA merged.
 
     ``check_clip`` says whether the text space of another CLIP is refused, here and by :meth:`Model.require_fit`.
 
@@ -67,24 +64,26 @@ def load_model(clip: str, checkpoint: Path | None, check_clip: bool = True) -> M
     if checkpoint is None:
         return Model(_frozen(load_image_tower(clip)), None, None, None, checked)
     folder = find_checkpoint(checkpoint)
-    info, weights = read_checkpoint_info(folder), read_tensors(folder, "model")
+    info, weights, what = read_checkpoint_info(folder), read_tensors(folder, "model"), f"checkpoint {str(folder)!r}"
     if (stage := entry(info, "stage", folder)) not in ("stage1", "stage2"):
         raise CheckpointError(f"{str(folder)!r} is a checkpoint of {stage}; expected stage1 or stage2")
-    adapter = restored_adapter(
-        entry(info, "adapter", folder), _part(weights, "adapter."), f"checkpoint {str(folder)!r}"
-    )
+    adapter = restored_adapter(entry(info, "adapter", folder), _part(weights, "adapter."), what)
     embedder = entry(info, "embedder", folder)
     require_teacher(checked, info.get("teacher"), f"the adapter of {str(folder)!r}")
-    require_tower(clip, info.get("clip_revision"), f"the checkpoint {str(folder)!r}")
+    require_tower(clip, info.get("clip_revision"), f"the {what}")
     tower = _frozen(load_image_tower(clip))
     if adapter.projection.out_features != tower.dim:
         raise CheckpointError(
             f"the adapter of {str(folder)!r} ends in {adapter.projection.out_features} dimensions, CLIP {clip!r} in "
             f"{tower.dim}; give the CLIP that it was trained with"
         )
+    lora: Any = info.get("lora")
     if image := _part(weights, "image."):
         try:
-            _load_image(tower.model, image, info.get("lora"))
+            if lora is None:
+                tower.model.load_state_dict(image)
+            else:
+                merge_lora(tower.model, image, Lora.from_dict(lora))
         except (RuntimeError, CheckpointError) as error:
             reason = " ".join(str(error).split())[:300]  # torch names every weight, a line each
             raise CheckpointError(f"the image tower of {str(folder)!r} does not fit CLIP {clip!r}: {reason}") from error
@@ -94,13 +93,6 @@ def load_model(clip: str, checkpoint: Path | None, check_clip: bool = True) -> M
 def _frozen(tower: Tower) -> Tower:
     tower.model.eval().requires_grad_(False)
     return tower
-
-
-def _load_image(tower: ImageTower, weights: dict[str, torch.Tensor], lora: dict[str, Any] | None) -> None:
-    if lora is None:
-        tower.load_state_dict(weights)
-    else:
-        merge_lora(tower, weights, Lora.from_dict(lora))
 
 
 def _part(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -1,45 +1,42 @@
 """Which data a run trains on: one dataset by flags, or several by a YAML file, each with a weight."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import numpy as np
 import yaml
 
 from store.common.errors import ConfigError
 from store.common.files import read_text
 from store.common.pipes import refuse_pipes
+from store.common.settings import settings_of
 from store.common.yaml_text import load_yaml
 from trainer.data.join import Join, Missing, differences
-from trainer.settings.config import ValidatedRunConfig, require
-
-_LISTS = ("shards", "fields", "teacher_fields")
-_PATHS = ("store", "keys")
-_SETTINGS = (*_LISTS, *_PATHS, "field_weights", "weight")
+from trainer.data.order import Source
+from trainer.data.samples import NO_VECTOR, ShardSamples
+from trainer.data.shared_batches import batch_dtype
+from trainer.settings.config import require
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """One dataset of a run. A sample is named by dataset and key: keys may repeat between datasets."""
+    """One dataset of a run: the settings of the same names, for this dataset alone.
+
+    A sample is identified by dataset and key: keys may repeat between datasets. ``name`` is for messages, the log and
+    checkpoints; ``weight`` is how often an epoch takes each sample: 1 once, 2 twice, 0.5 every other epoch.
+    """
 
     name: str
-    """For people: in messages, the log and checkpoints."""
     store: Path
-    """The store that holds the vectors."""
     fields: tuple[str, ...]
-    """Fields of caption vectors."""
     teacher_fields: tuple[str, ...] = ()
-    """Stage 1: fields of CLIP's own text features of the same captions, in the order of ``fields``."""
     field_weights: tuple[float, ...] | None = None
-    """Stage 2: relative probability of each field; equal by default."""
     shards: tuple[str, ...] = ()
-    """Image shards: paths, globs, brace ranges or @FILE lists."""
     keys: Path | None = None
-    """Key list, one sample key a line: these samples only."""
     weight: float = 1.0
-    """How often an epoch takes each sample: 1 once, 2 twice, 0.5 every other epoch; > 0."""
 
     def __post_init__(self) -> None:
         where = f" of dataset {self.name!r}"
@@ -52,7 +49,7 @@ class Dataset:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DataConfig(ValidatedRunConfig):
+class DataConfig:
     """Where a run's samples come from."""
 
     datasets: Path | None = None
@@ -68,13 +65,16 @@ class DataConfig(ValidatedRunConfig):
     missing: Missing = "error"
     """What to do with a sample that lacks a vector in some field: refuse to start, or leave it out and count it."""
     data: tuple[Dataset, ...] = field(init=False)
-    """The datasets, as the settings above make them."""
+    """The datasets, as the settings describe them."""
 
     def __post_init__(self) -> None:
-        ValidatedRunConfig.__post_init__(self)
-        object.__setattr__(self, "data", tuple(self._data()))
+        object.__setattr__(self, "data", tuple(self._datasets()))
+        self.check()
 
-    def _data(self) -> list[Dataset]:
+    def check(self) -> None:
+        """Raises: ConfigError: the datasets do not fit the stage."""
+
+    def _datasets(self) -> list[Dataset]:
         named = ("store", "fields", "teacher_fields", "field_weights")
         common = {name: value for name in named if (value := getattr(self, name, None))}
         alone = {name: value for name in ("shards", "keys") if (value := getattr(self, name, None))}
@@ -90,10 +90,9 @@ class DataConfig(ValidatedRunConfig):
 
 
 def read_datasets(file: Path, common: Mapping[str, Any]) -> list[Dataset]:
-    """The datasets of a YAML file; settings that an entry leaves out are those of ``common``.
+    """The datasets of a YAML file; ``common`` holds the settings that an entry may leave out.
 
-    Raises:
-        ConfigError: the file cannot be read, or an entry is not as expected; names file, dataset and setting.
+    Raises: ConfigError: the file cannot be read, or an entry is not as expected; names file, dataset and setting.
     """
     try:
         entries = load_yaml(read_text(file, f"the datasets of {str(file)!r}"))
@@ -101,42 +100,79 @@ def read_datasets(file: Path, common: Mapping[str, Any]) -> list[Dataset]:
         raise ConfigError(f"the datasets of {str(file)!r} cannot be read: {error}") from error
     if not isinstance(entries, dict) or not entries:
         raise ConfigError(f"{str(file)!r} must map names of datasets to settings, such as cc3m: {{store: cc3m.store}}")
-    return [_dataset(file, str(name), settings, common) for name, settings in entries.items()]
+    return [_dataset(f"dataset {name!r} of {str(file)!r}", name, entry, common) for name, entry in entries.items()]
 
 
-def _dataset(file: Path, name: str, settings: Any, common: Mapping[str, Any]) -> Dataset:
-    where = f"dataset {name!r} of {str(file)!r}"
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{where} holds {settings!r:.80}; expected settings such as {{store: {name}.store}}")
-    if unknown := [setting for setting in settings if setting not in _SETTINGS]:
-        raise ConfigError(f"{where} sets {unknown[0]!r}, which is not a setting; there are {', '.join(_SETTINGS)}")
-    refuse_pipes(settings, where)
-    values = {setting: _value(setting, value, where) for setting, value in settings.items()}
-    if "store" not in (merged := {"fields": (), **common, **values}):
+def _dataset(where: str, name: str, entry: Any, common: Mapping[str, Any]) -> Dataset:
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{where} holds {entry!r:.80}; expected settings such as {{store: {name}.store}}")
+    known = {setting: each for setting, each in settings_of(Dataset).items() if setting != "name"}
+    if unknown := [setting for setting in entry if setting not in known]:
+        raise ConfigError(f"{where} sets {unknown[0]!r}, which is not a setting; there are {', '.join(known)}")
+    if empty := [setting for setting, value in entry.items() if value == []]:
+        raise ConfigError(f"{where} sets {empty[0]} to []; expected at least one value")
+    refuse_pipes(entry, where)
+    merged = {"fields": (), **common}
+    merged |= {setting: known[setting].from_value(value, where) for setting, value in entry.items()}
+    if "store" not in merged:
         raise ConfigError(f"{where} names no store, and neither does --store")
     return Dataset(name=name, **merged)
 
 
-def _value(setting: str, value: Any, where: str) -> Any:
-    """A setting in its type. Raises: ConfigError: it is of another."""
-    if setting in _LISTS:
-        texts = [value] if isinstance(value, str) else value
-        if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts):
-            return tuple(texts)
-        raise ConfigError(f"{setting} of {where} is {value!r:.80}; expected a text or a list of texts")
-    if setting in _PATHS:
-        if isinstance(value, str) and value:
-            return Path(value)
-        raise ConfigError(f"{setting} of {where} is {value!r:.80}; expected a path")
-    numbers = value if setting == "field_weights" else [value]
-    if not isinstance(numbers, list) or not all(type(n) in (int, float) and math.isfinite(n) for n in numbers):
-        expected = "a list of numbers" if setting == "field_weights" else "a number"
-        raise ConfigError(f"{setting} of {where} is {value!r:.80}; expected {expected}")
-    return tuple(map(float, value)) if setting == "field_weights" else float(value)
+class Part:
+    """The samples of one dataset; ``join`` finds their caption vectors."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.name, self.weight, self.join = dataset.name, dataset.weight, Join(dataset.store, dataset.fields)
+
+    @property
+    def source(self) -> Source:
+        """Number and weight of the samples."""
+        raise NotImplementedError
+
+
+P = TypeVar("P", bound=Part)
+
+
+class Several(Generic[P]):
+    """One or several datasets as one sequence of samples, numbered dataset by dataset.
+
+    ``join`` is of the first dataset, ``dtype`` holds the vectors of all as they are stored.
+
+    Raises: ConfigError: the datasets hold vectors of different models.
+    """
+
+    def __init__(self, parts: Sequence[P]) -> None:
+        self.parts, self.join = parts, parts[0].join
+        require_one_model({part.name: part.join for part in parts})
+        self.dtype = batch_dtype(*(part.join.dtype for part in parts))
+        self._starts = np.cumsum([0, *(source.num_samples for source in self.sources)])
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        return [part.source for part in self.parts]
+
+    def divided(self, samples: np.ndarray) -> Iterator[tuple[P, np.ndarray, np.ndarray]]:
+        """For each dataset that holds some of ``samples`` (n,): the dataset, their places in ``samples``, their numbers
+        within the dataset. With datasets of 4 and 8 samples, [5, 1] gives (first, [1], [1]), (second, [0], [1])."""
+        numbers = np.searchsorted(self._starts, samples, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            places = np.flatnonzero(numbers == number)
+            yield self.parts[number], places, samples[places] - self._starts[number]
+
+
+def joined_samples(dataset: Dataset, join: Join, missing: Missing) -> ShardSamples:
+    """The samples of a dataset's shards that have a vector in every field of ``join``.
+
+    Raises: MissingKeysError: some have none and ``missing`` is ``"error"``.
+    """
+    samples = ShardSamples(dataset.shards, dataset.keys, show_progress=True)
+    samples.keep(join.covered(samples.keys, missing), NO_VECTOR)
+    return samples
 
 
 def require_one_model(joins: Mapping[str, Join]) -> None:
-    """Raises: ConfigError: the vectors of some dataset are not of the model of the first, or not as wide."""
+    """Raises: ConfigError: the vectors of a dataset are of another model, or of another width, than the first's."""
     (first, one), *others = joins.items()
     for name, join in others:
         differing = differences(one.made_by, join.made_by)

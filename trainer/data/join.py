@@ -31,39 +31,37 @@ class Join:
     Attributes:
         fields: the fields' names, in the order of every array below.
         dim: width of the vectors, the same in all fields.
-        dtype: the least that holds them as they are stored, float16 or float32: what batches are made of, since
-            converting a vector takes longer than finding it.
+        dtype: the smallest of float16 and float32 that holds them as they are stored. Batches have it, since converting
+            a vector takes longer than finding it.
         made_by: what made them, the same in all fields: model, revision, template, pooling.
     """
 
     def __init__(self, path: Path, fields: Sequence[str]) -> None:
         """Raises: StoreNotFoundError, FieldNotFoundError; ConfigError: no field named, or not all of one model."""
+        opened = store.open(path)
         if not fields:
-            there = ", ".join(map(repr, store.open(path).survey()))
+            there = ", ".join(map(repr, opened.survey()))
             raise ConfigError(f"no field of store {str(path)!r} is named; there are {there}")
         self.path, self.fields = path, tuple(fields)
-        opened = store.open(path)
         self._fields = [opened.field(name) for name in fields]
-        specs = {field.name: field.spec for field in self._fields}
-        dims = {name: spec.dim for name, spec in specs.items()}
+        specs = [field.spec for field in self._fields]
+        dims = {name: spec.dim for name, spec in zip(fields, specs, strict=True)}
         if len(set(dims.values())) > 1:
             raise ConfigError(f"fields of store {str(path)!r} differ in width ({dims}); name fields of one model")
-        self.dim = specs[fields[0]].dim
-        self.dtype = np.dtype("float16" if all(spec.dtype == "float16" for spec in specs.values()) else "float32")
-        self.made_by = _made_by(specs[fields[0]])
-        for name in fields:
-            if differing := differences(self.made_by, _made_by(specs[name])):
+        self.dim = specs[0].dim
+        self.dtype = np.dtype("float16" if all(spec.dtype == "float16" for spec in specs) else "float32")
+        self.made_by = _made_by(specs[0])
+        for name, spec in zip(fields, specs, strict=True):
+            if differing := differences(self.made_by, _made_by(spec)):
                 raise ConfigError(
                     f"fields {fields[0]!r} and {name!r} of store {str(path)!r} are not of one model ({differing}); "
                     "name fields of one model"
                 )
-        self._caption_fields = [specs[name].caption_field for name in fields]
 
     def covered(self, keys: Sequence[str] | np.ndarray, missing: Missing) -> np.ndarray:
         """Which keys, given as text or as (n,) UTF-8 byte strings, have a vector in every field: (n,) bool.
 
-        Raises:
-            MissingKeysError: some have not and ``missing`` is ``"error"``; names the field and the first keys.
+        Raises: MissingKeysError: some have none and ``missing`` is ``"error"``; names the field and the first keys.
         """
         covered = np.ones(len(keys), dtype=bool)
         for name, field in zip(self.fields, self._fields, strict=True):
@@ -102,6 +100,10 @@ class Join:
         """Hashes of the captions that one field was made from: (n,) uint64, in the order of ``keys``."""
         return self._fields[which].caption_hashes(keys)
 
+    def caption_field(self, which: int) -> str:
+        """The path of the field's captions within the sample's json."""
+        return self._fields[which].spec.caption_field
+
     def check_captions(self, keys: Sequence[str], captions: Sequence[str | None], which: int) -> None:
         """Raises: StaleCaptionError: a caption is not the one that was embedded under its key."""
         for key, caption, stored in zip(keys, captions, self.caption_hashes(keys, which), strict=True):
@@ -119,12 +121,8 @@ class Join:
         if differing := differences(made_by, self.made_by):
             raise ConfigError(
                 f"{what} was trained on vectors of {made_by['model']!r}; field {self.fields[0]!r} of store "
-                f"{str(self.path)!r} holds those of {self.made_by['model']!r} ({differing}); name fields of its model"
+                f"{str(self.path)!r} holds vectors of {self.made_by['model']!r} ({differing}); name fields of its model"
             )
-
-    def caption_field(self, which: int) -> str:
-        """Where in the sample's json the field's captions come from."""
-        return self._caption_fields[which]
 
 
 def keys_in_parts(keys: Sequence[str] | np.ndarray) -> Iterator[list[str]]:

@@ -1,49 +1,39 @@
 """Batches of this rank, in the order that seed, epoch and position alone determine."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from store.common.errors import ConfigError, KeyclipError
 from trainer.data.order import Source, epoch_order
-from trainer.data.workers import heed_parent, starting_workers
-
-NO_IMAGE, NOT_LISTED, NO_VECTOR, BROKEN = LEFT_OUT = (
-    "without image", "not in the key list", "without a vector", "broken image",
-)  # fmt: skip
-"""Why samples are left out: before the first step, or as they are loaded."""
+from trainer.data.workers import obey_parent, starting_workers
 
 
 class TrainingData(Protocol):
-    """What a stage gives to the loop: samples that are loaded a batch at a time."""
+    """Samples of a stage that are loaded a batch at a time."""
 
     @property
     def sources(self) -> Sequence[Source]:
         """The datasets; samples are numbered dataset by dataset, shard by shard."""
 
     def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
-        """The batch of ``samples`` (n,), which stand at ``places`` (n,) of the epoch: tensors by name.
+        """The batch of ``samples`` (n,) at ``places`` (n,) of the epoch: tensors by name.
 
-        Whatever is drawn at random depends on seed, epoch and place alone. Under ``left_out``, which is optional, stand
-        the numbers of samples that are not in the batch, by reason (one of LEFT_OUT).
+        Random draws depend on seed, epoch and place alone. The entry ``left_out``, which is optional, counts the
+        samples that are not in the batch, by reason (one of ``samples.LEFT_OUT``).
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One loader process's part of streamed data.
+    """One loader process's part of streamed data: process ``number`` of the ``of`` processes of all ranks.
 
-    Attributes:
-        number: of the process, among the ``of`` processes of all ranks.
-        of: number of processes.
-        seed: of the run.
-        first_step: with which the run begins or continues.
-        epochs_done: before that step, with fractions.
-        batch_size: samples of a micro-batch.
+    ``first_step`` is the step with which the run begins or continues, ``epochs_done`` are the epochs before it, with
+    fractions, ``batch_size`` are the samples of a micro-batch.
     """
 
     number: int
@@ -56,7 +46,7 @@ class Share:
 
 @runtime_checkable
 class StreamedData(Protocol):
-    """What a stage gives to the loop where samples cannot be addressed; see ``trainer/data/streaming.py``."""
+    """Samples of a stage that cannot be addressed; see ``trainer/data/streaming.py``."""
 
     @property
     def sources(self) -> Sequence[Source]:
@@ -71,24 +61,19 @@ class StreamedData(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the samples of an epoch fall into steps.
-
-    Attributes:
-        num_samples: in an epoch.
-        batch_size: samples of a step over all ranks.
-        steps_per_epoch: whole batches in an epoch.
-        remainder: samples at the end of each epoch's order that fill no batch; other ones in every epoch.
-    """
+    """How the ``num_samples`` of an epoch are divided into steps of ``batch_size`` samples over all ranks."""
 
     num_samples: int
     batch_size: int
 
     @property
     def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
         return self.num_samples // self.batch_size
 
     @property
     def remainder(self) -> int:
+        """Samples at the end of each epoch's order that fill no batch; other ones in every epoch."""
         return self.num_samples % self.batch_size
 
 
@@ -103,28 +88,19 @@ def make_plan(num_samples: int, batch_size: int, ranks: int = 1, accumulation: i
     return Plan(num_samples, batch_size)
 
 
-class _Batches(Sampler[list[tuple[int, int, int]]]):
-    """Lists of (sample, epoch, place) for this rank's micro-batches, from ``first_step`` to ``last_step``."""
-
-    def __init__(
-        self, order: Callable[[int], np.ndarray], plan: Plan, steps: range, rank: int, ranks: int, accumulation: int
-    ) -> None:
-        self.order, self.plan, self.steps = order, plan, steps
-        self.rank, self.ranks, self.accumulation = rank, ranks, accumulation
-
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        micro = self.plan.batch_size // (self.ranks * self.accumulation)
-        current, order = -1, np.zeros(0, np.int64)
-        for step in self.steps:
-            epoch, within = divmod(step, self.plan.steps_per_epoch)
-            if epoch != current:
-                current, order = epoch, self.order(epoch)
-            for part in range(self.accumulation):
-                start = within * self.plan.batch_size + (part * self.ranks + self.rank) * micro
-                yield [(int(order[place]), epoch, place) for place in range(start, start + micro)]
-
-    def __len__(self) -> int:
-        return len(self.steps) * self.accumulation
+def _micro_batches(
+    data: TrainingData, plan: Plan, steps: range, seed: int, window: int, rank: int, ranks: int, accumulation: int
+) -> Iterator[list[tuple[int, int, int]]]:
+    """Lists of (sample, epoch, place) for the micro-batches of this rank in ``steps``."""
+    micro = plan.batch_size // (ranks * accumulation)
+    current, order = -1, np.zeros(0, np.int64)
+    for step in steps:
+        epoch, within = divmod(step, plan.steps_per_epoch)
+        if epoch != current:
+            current, order = epoch, epoch_order(data.sources, seed, epoch, window)
+        for part in range(accumulation):
+            start = within * plan.batch_size + (part * ranks + rank) * micro
+            yield [(int(order[place]), epoch, place) for place in range(start, start + micro)]
 
 
 class _Loading(Dataset[dict[str, Any] | KeyclipError]):
@@ -167,18 +143,14 @@ def batches(
 
     Raises:
         ConfigError: streamed data cannot be divided among so many ranks and workers.
-        KeyclipError: whatever ``data`` raised, in place of the batch.
+        KeyclipError: an error that ``data`` raised, in place of the batch.
     """
-
-    def order(epoch: int) -> np.ndarray:
-        return epoch_order(data.sources, seed, epoch, window)
-
     options: dict[str, Any] = {
         "collate_fn": _whole,
         "num_workers": workers,
         "prefetch_factor": 4 if workers else None,
         "pin_memory": pin_memory,
-        "worker_init_fn": heed_parent,
+        "worker_init_fn": obey_parent,
     }
     if isinstance(data, StreamedData):
         parts = max(workers, 1)
@@ -187,8 +159,8 @@ def batches(
         share = Share(rank * parts, ranks * parts, seed, steps.start, steps.start / plan.steps_per_epoch, micro)
         loader = DataLoader(_Streaming(data, share), batch_size=None, **options)
     else:
-        sampler = _Batches(order, plan, steps, rank, ranks, accumulation)
-        loader = DataLoader(_Loading(data), batch_sampler=sampler, **options)
+        micro_batches = _micro_batches(data, plan, steps, seed, window, rank, ranks, accumulation)
+        loader = DataLoader(_Loading(data), batch_sampler=micro_batches, **options)
     with starting_workers():
         loaded = iter(loader)
     for batch in islice(loaded, len(steps) * accumulation):

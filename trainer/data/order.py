@@ -7,7 +7,7 @@ import numpy as np
 import xxhash
 
 _KEYS_AT_ONCE = 100_000
-_CUT_PASS, _CUT_SHARD = 2, 3  # random streams of their own; 1 is that of what is drawn for a sample
+_CUT_PASS, _CUT_SHARD = 2, 3  # random streams; 1 is the stream of what is drawn for a sample, streaming.py has 4 to 6
 
 
 def generator(seed: int, *stream: int) -> np.random.Generator:
@@ -18,23 +18,19 @@ def generator(seed: int, *stream: int) -> np.random.Generator:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One dataset's part in an epoch.
-
-    Attributes:
-        name: of the dataset, for people.
-        shard_sizes: number of samples in each shard (or other unit that is read together).
-        weight: how often an epoch takes a sample: 1 once, 2 twice, 0.5 every other epoch.
-        left_out: samples of the dataset that are not among these, by reason.
-        streamed: its shards cannot be addressed by sample, so ``shard_sizes`` holds one estimate for all of them.
-        keys: the samples' keys, (n,) UTF-8 byte strings in the order of their numbers; None where they are not known.
-    """
+    """One dataset's part in an epoch."""
 
     name: str
     shard_sizes: Sequence[int]
+    """Number of samples in each shard (or other unit that is read together)."""
     weight: float = 1.0
+    """How often an epoch takes a sample: 1 once, 2 twice, 0.5 every other epoch."""
     left_out: Mapping[str, int] = field(default_factory=dict)
+    """Number of the dataset's samples that are left out, by reason."""
     streamed: bool = False
+    """Its shards cannot be addressed by sample, so ``shard_sizes`` holds one estimate for all of them."""
     keys: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """The samples' keys, (n,) UTF-8 byte strings in the order of their numbers; None where they are not known."""
 
     @property
     def num_samples(self) -> int:
@@ -47,7 +43,7 @@ class Source:
 
 
 def describe(sources: Sequence[Source]) -> dict[str, dict[str, float]]:
-    """Per dataset: its samples, its weight, and what was left out by reason."""
+    """Per dataset: its samples, its weight, and the samples left out by reason."""
     return {s.name: {"samples": s.num_samples, "weight": s.weight, **s.left_out} for s in sources}
 
 
@@ -69,16 +65,10 @@ def epoch_order(sources: Sequence[Source], seed: int, epoch: int, window: int) -
 
     Samples are numbered source by source, shard by shard. The shards of all sources are drawn in random order; the
     samples of each ``window`` consecutive shards of that order are shuffled together, so that a pass reads only
-    ``window`` shards at a time.
+    ``window`` shards at a time. Every epoch, counted from 0, has its own order.
 
-    A source of weight 1 comes once as a whole. One of another weight goes from pass to pass, and an epoch goes on in
+    A source of weight 1 comes once as a whole. One of another weight goes from pass to pass, and an epoch continues in
     the pass where the last epoch ended: at 0.5 two epochs see every sample once, at 2 each epoch sees it twice.
-
-    Args:
-        sources: the datasets.
-        seed: of the run.
-        epoch: from 0; every epoch has its own order.
-        window: shards shuffled together, at least 1.
     """
     pieces: list[np.ndarray | range] = []
     first = 0
@@ -90,14 +80,10 @@ def epoch_order(sources: Sequence[Source], seed: int, epoch: int, window: int) -
     order = np.empty(sum(map(len, pieces)), np.int64)
     filled = 0
     for begin in range(0, len(turns), window):
-        pool = np.concatenate([_numbers(pieces[turn]) for turn in turns[begin : begin + window]])
+        pool = np.concatenate([np.asarray(pieces[turn]) for turn in turns[begin : begin + window]])
         order[filled : filled + len(pool)] = random.permutation(pool)
         filled += len(pool)
     return order
-
-
-def _numbers(piece: np.ndarray | range) -> np.ndarray:
-    return np.arange(piece.start, piece.stop) if isinstance(piece, range) else piece
 
 
 def _pieces(source: Source, first: int, epoch: int, stream: tuple[int, int]) -> Iterator[np.ndarray | range]:
@@ -117,7 +103,7 @@ def _pieces(source: Source, first: int, epoch: int, stream: tuple[int, int]) -> 
 def _part_of_pass(
     starts: np.ndarray, begin: int, end: int, stream: tuple[int, int], nth: int
 ) -> Iterator[np.ndarray | range]:
-    """What stands from ``begin`` to ``end`` in the ``nth`` pass over shards that begin at ``starts``."""
+    """The samples from ``begin`` to ``end`` of the ``nth`` pass over shards that begin at ``starts``."""
     seed, number = stream
     at = 0
     for shard in generator(seed, _CUT_PASS, number, nth).permutation(len(starts) - 1).tolist():
@@ -126,5 +112,5 @@ def _part_of_pass(
         if len(samples[here]) == len(samples):
             yield samples
         elif samples[here]:
-            yield generator(seed, _CUT_SHARD, number, nth, shard).permutation(_numbers(samples))[here]
+            yield generator(seed, _CUT_SHARD, number, nth, shard).permutation(np.asarray(samples))[here]
         at += len(samples)

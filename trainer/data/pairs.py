@@ -12,15 +12,14 @@ import torch
 
 from store.common.errors import CaptionFieldError, ConfigError
 from store.sources.shards import caption_at
-from trainer.data.datasets import DataConfig, Dataset, require_one_model
-from trainer.data.join import Join, Missing
-from trainer.data.loader import BROKEN, NO_VECTOR
+from trainer.data.datasets import DataConfig, Dataset, Part, Several, joined_samples
+from trainer.data.join import Missing
 from trainer.data.order import Source, generator
-from trainer.data.samples import ShardSamples, broken_message
-from trainer.data.shared_batches import batch_dtype, empty_batch
+from trainer.data.samples import BROKEN, broken_message
+from trainer.data.shared_batches import empty_batch
 from trainer.images.transform import BrokenImageError, ImageTransform
 from trainer.model.tower_base import Tower
-from trainer.settings.config import require
+from trainer.settings.config import require, require_least
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,106 +33,30 @@ class PairConfig(DataConfig):
     broken: Missing = "error"
     """What to do with an image that cannot be decoded: stop and name it, or leave it out of its batch and count it."""
     check_captions: bool = True
-    """Compare each loaded sample's caption, where the shard carries it, with the hash stored beside its vector."""
+    """Compare each loaded sample's caption, where the shard carries it, with the hash stored with its vector."""
     stream_buffer: int = 1024
     """Samples that a loader process holds to shuffle shards that can only be streamed (URLs, ``pipe:`` commands)."""
     min_crop: float = 0.9
     """Least area share of a training crop, in (0, 1]."""
 
-    def __post_init__(self) -> None:
-        DataConfig.__post_init__(self)
+    def check(self) -> None:
         require(0 < self.min_crop <= 1, "min_crop", self.min_crop, "above 0 and at most 1")
-        require(self.stream_buffer >= 1, "stream_buffer", self.stream_buffer, "at least 1")
+        require_least(self, 1, "stream_buffer")
         for dataset in self.data:
             if not dataset.shards:
                 raise ConfigError(f"dataset {dataset.name!r} names no shards; give --shards, or shards in --datasets")
 
-
-class PairData:
-    """Images of indexed shards with caption vectors of stores; one or several datasets.
-
-    Attributes:
-        join: the first dataset's; the vectors of all are of one model.
-    """
-
-    def __init__(self, config: PairConfig, tower: Tower) -> None:
-        self.seed, self.transform = config.seed, replace(tower.transform, min_scale=config.min_crop)
-        self.datasets = [PairDataset(dataset, config, self.transform) for dataset in config.data]
-        require_one_model({part.name: part.join for part in self.datasets})
-        self.join = self.datasets[0].join
-        self.dtype = batch_dtype(*(part.join.dtype for part in self.datasets))
-        self.starts = np.cumsum([0, *(len(part.samples) for part in self.datasets)])
-
-    @property
-    def sources(self) -> Sequence[Source]:
-        return [part.source for part in self.datasets]
-
-    def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
-        """``image`` (B, C, H, W) uint8, ``caption`` (B, D) as stored; broken ones are not among them, but counted."""
-        numbers = np.searchsorted(self.starts, samples, side="right") - 1
-        rows = samples - self.starts[numbers]
-        size = self.transform.size
-        image_BCHW = empty_batch(len(samples), 3, size, size, dtype=torch.uint8)
-        pixels = image_BCHW.numpy()
-        draws: list[int] = []
-        kept: list[int] = []
-        for at, (number, row, place) in enumerate(zip(numbers.tolist(), rows.tolist(), places.tolist(), strict=True)):
-            random = generator(self.seed, 1, epoch, place)
-            draw = self.datasets[number].draw(random)
-            image = self.datasets[number].image(row, random)
-            if image is not None:
-                pixels[len(kept)] = image
-                draws.append(draw)
-                kept.append(at)
-        if not kept:
-            where = self.datasets[numbers[0]].samples.where(rows[0])
-            raise BrokenImageError(f"all {len(samples)} images of a batch are broken, first {where}")
-        caption_BD = empty_batch(len(kept), self.join.dim, dtype=self.dtype)
-        vectors = caption_BD.numpy()
-        for number in np.unique(numbers[kept]):
-            of_it = numbers[kept] == number
-            vectors[of_it] = self.datasets[number].vectors(rows[kept][of_it], np.array(draws)[of_it])
-        return {
-            "image": image_BCHW[: len(kept)],
-            "caption": caption_BD,
-            "left_out": {BROKEN: len(samples) - len(kept)},
-        }
+    def transform(self, tower: Tower) -> ImageTransform:
+        """What prepares the images for the tower."""
+        return replace(tower.transform, min_scale=self.min_crop)
 
 
-class PairDataset:
-    """The pairs of one dataset, by position among its samples."""
+class Pairing(Part):
+    """What makes pairs of one dataset's samples, however they are read: images augmented, vectors joined by key."""
 
     def __init__(self, dataset: Dataset, config: PairConfig, transform: ImageTransform) -> None:
-        self.name, self.weight = dataset.name, dataset.weight
-        self.pairing = Pairing(dataset, config, transform)
-        self.join, self.draw = self.pairing.join, self.pairing.draw
-        self.samples = ShardSamples(dataset.shards, dataset.keys, show_progress=True)
-        self.samples.keep(self.join.covered(self.samples.keys, config.missing), NO_VECTOR)
-
-    @property
-    def source(self) -> Source:
-        return Source(self.name, self.samples.shard_sizes, self.weight, self.samples.counts, keys=self.samples.keys)
-
-    def image(self, sample: int, random: np.random.Generator) -> np.ndarray | None:
-        """As :meth:`Pairing.image`."""
-        return self.pairing.image(self.samples.image(sample), random, lambda: self.samples.where(sample))
-
-    def vectors(self, samples: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """As :meth:`Pairing.vectors`, for ``samples`` (n,)."""
-
-        def content(row: int) -> dict[str, Any] | None:
-            sample = int(samples[row])
-            return self.samples.json(sample) if self.samples.has_json(sample) else None
-
-        return self.pairing.vectors([self.samples.key(sample) for sample in samples], content, draws)
-
-
-class Pairing:
-    """What makes a pair of a sample of one dataset, however it is read: an image augmented, a vector joined."""
-
-    def __init__(self, dataset: Dataset, config: PairConfig, transform: ImageTransform) -> None:
-        self.transform, self.broken, self.check_captions = transform, config.broken, config.check_captions
-        self.join = Join(dataset.store, dataset.fields)
+        super().__init__(dataset)
+        self.config, self.transform = config, transform
         weights = np.array(dataset.field_weights or [1.0] * len(dataset.fields))
         self.bounds = np.cumsum(weights)[:-1] / weights.sum()
 
@@ -141,29 +64,25 @@ class Pairing:
         """Which field a sample's caption vector comes from."""
         return int(np.searchsorted(self.bounds, random.random(), side="right"))  # random.choice takes 10 times as long
 
-    def image(self, payload: bytes, random: np.random.Generator, where: Callable[[], str]) -> np.ndarray | None:
+    def augmented(self, payload: bytes, random: np.random.Generator, where: Callable[[], str]) -> np.ndarray | None:
         """The augmented image; None where it is broken and broken ones are skipped. ``where`` names the sample."""
         try:
             return self.transform.train(payload, random)
         except BrokenImageError as error:
-            if self.broken == "skip":
+            if self.config.broken == "skip":
                 return None
             raise BrokenImageError(f"{broken_message(where(), error)}, or with --broken skip") from error
 
-    def vectors(
-        self, keys: list[str], content: Callable[[int], dict[str, Any] | None], draws: np.ndarray
+    def joined(
+        self, keys: Sequence[str], content: Callable[[int], dict[str, Any] | None], draws: np.ndarray
     ) -> np.ndarray:
         """Caption vectors (n, D) of ``keys``, each of the field that ``draws`` (n,) names.
 
-        Args:
-            keys: n sample keys.
-            content: the json of the sample at a row; None where the shard carries none.
-            draws: (n,) numbers of fields.
+        ``content`` returns the json of the sample at a row; None where the shard carries none.
 
-        Raises:
-            StaleCaptionError: the shard's caption is not the one that was embedded.
+        Raises: StaleCaptionError: the shard's caption is not the one that was embedded.
         """
-        for which in np.unique(draws).tolist() if self.check_captions else ():
+        for which in np.unique(draws).tolist() if self.config.check_captions else ():
             rows = np.flatnonzero(draws == which).tolist()
             captions = [carried_caption(content(row), self.join.caption_field(which)) for row in rows]
             self.join.check_captions([keys[row] for row in rows], captions, which)
@@ -176,3 +95,59 @@ def carried_caption(content: dict[str, Any] | None, caption_field: str) -> str |
         return None if content is None else caption_at(content, caption_field)
     except CaptionFieldError:
         return None
+
+
+class PairDataset(Pairing):
+    """The pairs of one dataset whose shards are indexed, by position among its samples."""
+
+    def __init__(self, dataset: Dataset, config: PairConfig, transform: ImageTransform) -> None:
+        super().__init__(dataset, config, transform)
+        self.samples = joined_samples(dataset, self.join, config.missing)
+
+    @property
+    def source(self) -> Source:
+        return self.samples.source(self.name, self.weight)
+
+    def image(self, sample: int, random: np.random.Generator) -> np.ndarray | None:
+        """As :meth:`augmented`."""
+        return self.augmented(self.samples.image(sample), random, lambda: self.samples.where(sample))
+
+    def vectors(self, samples: Sequence[int], draws: np.ndarray) -> np.ndarray:
+        """As :meth:`joined`."""
+
+        def content(row: int) -> dict[str, Any] | None:
+            return self.samples.json(samples[row]) if self.samples.has_json(samples[row]) else None
+
+        return self.joined([self.samples.key(sample) for sample in samples], content, draws)
+
+
+class PairData(Several[PairDataset]):
+    """Images of indexed shards with caption vectors of stores."""
+
+    def __init__(self, config: PairConfig, tower: Tower, seed: int) -> None:
+        self.seed, self.transform = seed, config.transform(tower)
+        super().__init__([PairDataset(dataset, config, self.transform) for dataset in config.data])
+
+    def load(self, samples: np.ndarray, epoch: int, places: np.ndarray) -> dict[str, Any]:
+        """``image`` (B, C, H, W) uint8, ``caption`` (B, D) as stored; broken images are left out and counted."""
+        size = self.transform.size
+        image_BCHW = empty_batch(len(samples), 3, size, size, dtype=torch.uint8)
+        pixels, draws, kept = image_BCHW.numpy(), np.zeros(len(samples), int), np.zeros(len(samples), bool)
+        for part, at, rows in self.divided(samples):
+            for row, position in zip(at.tolist(), rows.tolist(), strict=True):
+                random = generator(self.seed, 1, epoch, int(places[row]))
+                draws[row] = part.draw(random)
+                image = part.image(position, random)
+                if image is not None:
+                    pixels[row], kept[row] = image, True
+        if not kept.any():
+            part, _, rows = next(self.divided(samples[:1]))
+            where = part.samples.where(int(rows[0]))
+            raise BrokenImageError(f"all {len(samples)} images of a batch are broken, first {where}")
+        num_kept = int(kept.sum())
+        if num_kept < len(samples):
+            pixels[:num_kept] = pixels[kept]
+        caption_BD = empty_batch(num_kept, self.join.dim, dtype=self.dtype)
+        for part, at, rows in self.divided(samples[kept]):
+            caption_BD.numpy()[at] = part.vectors(rows.tolist(), draws[kept][at])
+        return {"image": image_BCHW[:num_kept], "caption": caption_BD, "left_out": {BROKEN: len(samples) - num_kept}}

@@ -1,4 +1,4 @@
-"""Training samples addressed by position: images and captions of indexed shards, vectors of a store by sample key."""
+"""Samples of indexed shards addressed by position: their keys, images and captions."""
 
 import os
 from collections import OrderedDict
@@ -11,15 +11,19 @@ import numpy as np
 from store.common.errors import ConfigError
 from store.sources.keylist import read_key_list
 from store.sources.shards import caption_at, expand_shards, load_json
-from trainer.data.loader import NO_IMAGE, NOT_LISTED
-from trainer.data.sample_index import index_samples
+from trainer.data.order import Source
+from trainer.data.shard_index import index_samples
 from trainer.images.transform import BrokenImageError
 
+NO_IMAGE, NOT_LISTED, NO_VECTOR, BROKEN = LEFT_OUT = (
+    "without image", "not in the key list", "without a vector", "broken image",
+)  # fmt: skip
+"""Why samples are left out: before the first step, or as they are loaded."""
 MAX_OPEN_SHARDS = 64
 
 
 def broken_message(where: str, error: BrokenImageError) -> str:
-    """What is said of an image that cannot be decoded; ``where`` names its sample."""
+    """The message for an image that cannot be decoded; ``where`` names its sample."""
     return f"{where}: {error}; download it again, or leave it out with --keys"
 
 
@@ -31,7 +35,7 @@ class ShardSamples:
 
     Attributes:
         shards: their paths.
-        counts: what was left out, by reason.
+        counts: the number of samples that are left out, by reason.
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class ShardSamples:
     ) -> None:
         self.shards = expand_shards(shards)
         self._index = index_samples(self.shards, cache, show_progress)
-        self._kept: np.ndarray | None = None  # their places in the index, where some are left out
+        self._kept: np.ndarray | None = None  # positions in the index, where some samples are left out
         self.counts = {NO_IMAGE: int(self._index.shards[:, 1].sum())}
         self._files = OpenFiles(self.shards)
         if key_list is not None:
@@ -73,6 +77,10 @@ class ShardSamples:
         ends = self._index.shards[:, 0]
         return np.diff(ends if self._kept is None else np.searchsorted(self._kept, ends), prepend=0).tolist()
 
+    def source(self, name: str, weight: float = 1.0) -> Source:
+        """These samples as a dataset of an epoch."""
+        return Source(name, self.shard_sizes, weight, self.counts, keys=self.keys)
+
     def keep(self, kept: np.ndarray, reason: str) -> None:
         """Leave out the samples where ``kept`` (N,) bool is False, and count them under ``reason``."""
         self.counts[reason] = self.counts.get(reason, 0) + int((~kept).sum())
@@ -81,7 +89,7 @@ class ShardSamples:
             self._kept = places.astype(np.min_scalar_type(len(self._index.keys)))
 
     def _place(self, position: int) -> int:
-        """Where a sample stands in the index."""
+        """The position of a sample in the index."""
         return position if self._kept is None else int(self._kept[position])
 
     def _shard(self, position: int) -> int:
@@ -91,7 +99,7 @@ class ShardSamples:
         return bytes(self._index.keys[self._place(position)]).decode()
 
     def where(self, position: int) -> str:
-        """For messages: which sample of which shard."""
+        """The sample's key and shard, for messages."""
         return f"sample {self.key(position)!r} of shard {self.shards[self._shard(position)]!r}"
 
     def broken(self, position: int, error: BrokenImageError) -> BrokenImageError:
@@ -120,7 +128,7 @@ class ShardSamples:
 
 
 class OpenFiles:
-    """Files kept open for reading, the ones used last; closed with this object, in this process only."""
+    """Files kept open for reading, the most recently used ones; closed with this object, in this process only."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths

@@ -1,19 +1,24 @@
-"""Tars made addressable by sample: where in its shard each sample's image and json stand.
+"""Tars made addressable by sample: the places of each sample's image and json within its shard.
 
-An index is made by reading the member headers of a shard once, and kept in a cache folder under the shard's path,
-size and modification time. Only shards on a local file system can be addressed.
+An index is made by reading the member headers of a shard once, and cached under the shard's path, size and modification
+time, as arrays that are mapped into memory: the ranks and loader workers of a machine share their pages. The indexes of
+all shards of a run are put together in one. Only shards on a local file system can be addressed.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
+import shutil
+import sys
 import tarfile
 import tempfile
-import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from store.common.errors import ConfigError, DamagedShardError, KeyclipError
 from store.sources.shards import CheckedTarInfo, is_remote, require_utf8, require_whole, split_member
@@ -23,73 +28,72 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class ShardIndex:
-    """The samples of one shard that hold an image, in the shard's order.
+class SampleIndex:
+    """The samples of one or several shards that hold an image, shard after shard; arrays may be read-only.
 
     Attributes:
-        keys: (n,) bytes strings, UTF-8.
-        image: (n, 2) int64, offset and number of bytes of the image member.
-        json: (n, 2) int64, the same of the json member; (0, 0) where there is none.
-        num_without_image: samples left out because they hold no image.
+        keys: (N,) bytes strings, UTF-8.
+        image: (N, 2) int64, offset and number of bytes of the image member within its shard.
+        json: (N, 2) int64, the same of the json member; (0, 0) where there is none.
+        shards: (S, 2) int64, for each shard the position after its last sample, and how many samples hold no image.
     """
 
     keys: np.ndarray
     image: np.ndarray
     json: np.ndarray
-    num_without_image: int
+    shards: np.ndarray
 
 
-def default_cache() -> Path:
-    """``$XDG_CACHE_HOME/keyclip/shard-index``, by default below ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keyclip" / "shard-index"
+def index_samples(shards: Sequence[str], cache: Path | None = None, show_progress: bool = False) -> SampleIndex:
+    """Index every shard, from the cache where it holds the shards as they are now.
+
+    Of the processes of a machine that start together, one makes the index and the others wait.
+
+    Raises:
+        DamagedShardError: a shard is truncated, is not a tar, or holds a key twice.
+        ConfigError: a shard is a URL or a pipe, or a key is in two shards.
+    """
+    cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keyclip" / "shard-index"
+    folder = cache / _digest("\n\n".join(_identity(shard) for shard in shards))
+    if (index := _open(folder)) is not None:
+        return index
+    with _lock(folder.with_suffix(".lock")):
+        if (index := _open(folder)) is not None:  # another process made it meanwhile
+            return index
+        interval = 0.1 if sys.stderr.isatty() else 30.0  # a log file needs no animation
+        with tqdm(
+            shards, "index shards", unit="shard", disable=not show_progress, mininterval=interval, maxinterval=interval
+        ) as bar:
+            index = _put_together([index_shard(shard, cache) for shard in bar])
+        _require_unique(index, shards)
+        return _save(folder, index)
 
 
-def shard_identity(shard: str) -> str:
-    """Tells whether a shard is the one that was indexed. Raises: ConfigError: it is a URL or a pipe."""
-    if is_remote(shard):
-        raise ConfigError(f"shard {shard!r} cannot be addressed by sample; download it, or mount its bucket")
-    status = Path(shard).stat()
-    return f"{_FORMAT}\n{Path(shard).resolve()}\n{status.st_size}\n{status.st_mtime_ns}"
-
-
-def index_shard(shard: str, cache: Path) -> ShardIndex:
+def index_shard(shard: str, cache: Path) -> SampleIndex:
     """Index one shard, from the cache where it holds the shard as it is now.
 
     Raises:
         DamagedShardError: it is truncated, is not a tar, or holds a key twice.
         ConfigError: it is a URL or a pipe.
     """
-    file = cache / f"{hashlib.sha256(shard_identity(shard).encode()).hexdigest()[:32]}.npz"
-    if file.exists():
-        try:
-            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
-                return ShardIndex(saved["keys"], saved["image"], saved["json"], int(saved["num_without_image"]))
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-            file.unlink(missing_ok=True)  # a cache can always be made again
-    index = _read_index(shard)
-    _save(file, index)
-    return index
+    folder = cache / _digest(_identity(shard))
+    return _open(folder) or _save(folder, _read_index(shard))
 
 
-def _save(file: Path, index: ShardIndex) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
-            np.savez(
-                temporary,
-                keys=index.keys,
-                image=index.image,
-                json=index.json,
-                num_without_image=np.int64(index.num_without_image),
-            )
-        Path(temporary.name).replace(file)
-    except OSError:
-        pass  # without a cache the next start reads the headers again; nothing else depends on it
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _read_index(shard: str) -> ShardIndex:
-    keys, images, jsons = [], [], []
-    without_image = 0
+def _identity(shard: str) -> str:
+    """What changes when the shard does. Raises: ConfigError: it is a URL or a pipe."""
+    if is_remote(shard):
+        raise ConfigError(f"shard {shard!r} cannot be addressed by sample; download it, or mount its bucket")
+    status = Path(shard).stat()
+    return f"{_FORMAT}\n{Path(shard).resolve()}\n{status.st_size}\n{status.st_mtime_ns}"
+
+
+def _read_index(shard: str) -> SampleIndex:
+    keys, images, jsons, without_image = [], [], [], 0
     seen: set[str] = set()
     for key, members in _samples(shard):
         if key in seen:
@@ -103,15 +107,16 @@ def _read_index(shard: str) -> ShardIndex:
         keys.append(key.encode())
         images.append(image)
         jsons.append(members.get("json", (0, 0)))
-    return ShardIndex(
+    return SampleIndex(
         np.array(keys, dtype=np.bytes_) if keys else np.zeros(0, "S1"),
         np.array(images, dtype=np.int64).reshape(-1, 2),
         np.array(jsons, dtype=np.int64).reshape(-1, 2),
-        without_image,
+        np.array([[len(keys), without_image]], dtype=np.int64),
     )
 
 
 def _samples(shard: str) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
+    """The samples of a shard: key, and offset and size of each member by extension."""
     current: str | None = None
     members: dict[str, tuple[int, int]] = {}
     try:
@@ -132,3 +137,60 @@ def _samples(shard: str) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
         raise
     except (tarfile.TarError, EOFError) as error:
         raise DamagedShardError(f"shard {shard!r} cannot be read as a tar ({error}); download it again") from error
+
+
+def _put_together(indexes: Sequence[SampleIndex]) -> SampleIndex:
+    shards = np.concatenate([index.shards for index in indexes])
+    shards[:, 0] = np.cumsum(shards[:, 0])
+    whole = {name: np.concatenate([getattr(index, name) for index in indexes]) for name in ("keys", "image", "json")}
+    return SampleIndex(**whole, shards=shards)
+
+
+def _require_unique(index: SampleIndex, shards: Sequence[str]) -> None:
+    keys = np.sort(index.keys)
+    repeated = keys[1:] == keys[:-1]
+    if repeated.any():
+        key = keys[:-1][repeated][0]
+        places = np.flatnonzero(index.keys == key)
+        where = [shards[at] for at in np.searchsorted(index.shards[:, 0], places, side="right")]
+        raise ConfigError(
+            f"sample key {key.decode()!r} is in several shards ({', '.join(where[:3])}); keys must be unique: "
+            "give datasets whose keys collide a store each, and name them by --datasets"
+        )
+
+
+def _save(folder: Path, index: SampleIndex) -> SampleIndex:
+    """Put an index into the cache; returns it mapped, or as it is where it cannot be written."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, suffix=".tmp") as temporary:
+            filled = Path(temporary) / "index"
+            filled.mkdir()
+            for name, values in asdict(index).items():
+                np.save(filled / f"{name}.npy", values)
+            shutil.rmtree(folder, ignore_errors=True)
+            filled.replace(folder)
+    except OSError:
+        return index  # the next start reads the headers again, and each process has its own copy
+    return _open(folder) or index
+
+
+def _open(folder: Path) -> SampleIndex | None:
+    """The mapped arrays of a folder; None where there are none, or they cannot be read."""
+    try:
+        mapped = [np.lib.format.open_memmap(folder / f"{field.name}.npy", mode="r") for field in fields(SampleIndex)]
+    except (OSError, EOFError, ValueError):
+        return None
+    index = SampleIndex(*map(np.asarray, mapped))  # as plain arrays, which give single items much faster
+    is_whole = len({len(index.keys), len(index.image), len(index.json), int(index.shards[-1, 0])}) == 1
+    return index if is_whole else None
+
+
+@contextlib.contextmanager
+def _lock(file: Path) -> Iterator[None]:
+    """One process of this machine at a time; without a lock where the file system has none."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(stack.enter_context(file.open("w")), fcntl.LOCK_EX)
+        yield

@@ -10,8 +10,8 @@ from torch.utils.data import get_worker_info
 def empty_batch(*shape: int, dtype: torch.dtype) -> torch.Tensor:
     """An uninitialised tensor for a whole batch, to be filled row by row.
 
-    In a loader worker it stands in shared memory from the start. Any other tensor is copied there when it is sent to
-    the training process; with that copy and one into the batch, images would cost half as much again as decoding them.
+    In a loader worker it is in shared memory from the start. Any other tensor is copied there when it is sent to the
+    training process; with that copy and one into the batch, images would cost half as much again as decoding them.
     """
     if get_worker_info() is None:
         return torch.from_numpy(np.empty(shape, str(dtype).removeprefix("torch.")))  # numpy asks for large pages

@@ -1,4 +1,4 @@
-"""Processes that load batches: a signal that ends the run leaves them at work until its last checkpoint."""
+"""Loader processes and signals: a SIGTERM that ends the run leaves them working until its last checkpoint."""
 
 import os
 import signal
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def starting_workers() -> Iterator[None]:
-    """Processes started within are deaf to SIGTERM, in all their threads, until they call :func:`heed_parent`.
+    """Processes started within block SIGTERM, in all their threads, until they call :func:`obey_parent`.
 
-    Schedulers and launchers send it to every process of a job. The training process, which has been told too, still
-    needs batches up to its next checkpoint; torch would let a loader process die of it, and the run with it.
+    Schedulers and launchers send it to every process of a job. The training process, which gets it too, still needs
+    batches up to its next checkpoint; torch would let a loader process die of it, and the run with it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
@@ -21,8 +21,8 @@ def starting_workers() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def heed_parent(worker: int) -> None:
-    """Let SIGTERM from the process that started this one end it, and from no other."""
+def obey_parent(worker: int) -> None:
+    """Let SIGTERM end this process if the process that started it sends the signal, and no other."""
     parent = os.getppid()
 
     def listen() -> None:

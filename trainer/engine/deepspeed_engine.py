@@ -17,14 +17,15 @@ from store.common.ranks import Ranks
 from trainer.engine.master_weights import start_master_weights
 from trainer.engine.rendezvous import PortInUseError, forget_meeting, num_local_ranks, prepare_environment
 from trainer.model.layers import has_weight_decay
-from trainer.settings.config import RunConfig
+from trainer.settings.config import OptimConfig, RunConfig
 
 
-def start_ranks(config: RunConfig) -> tuple[int, int, torch.device]:
+def start_ranks(threads: int | None) -> tuple[int, int, torch.device]:
     """Join the ranks that the launcher started (one rank without a launcher): rank, number of ranks, device.
 
-    Raises:
-        ConfigError: the launcher's variables do not fit each other; PortInUseError: the port to meet at is taken.
+    ``threads`` are the CPU threads of each rank; by default the cores divided by the ranks of this machine.
+
+    Raises: ConfigError: the launcher's variables do not fit each other; PortInUseError: the port to meet at is taken.
     """
     import deepspeed
     from deepspeed.utils import logger
@@ -43,7 +44,7 @@ def start_ranks(config: RunConfig) -> tuple[int, int, torch.device]:
                 raise
             raise PortInUseError(os.environ["MASTER_PORT"]) from error
     ranks = Ranks.from_environment()
-    torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // num_local_ranks(dist.get_world_size())))
+    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // num_local_ranks(dist.get_world_size())))
     device = torch.device("cuda", ranks.local_rank) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
@@ -60,23 +61,18 @@ def stop_ranks() -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """End this process now, as the last thing that it does, without taking the interpreter down piece by piece.
+    """End this process at once, without the interpreter's clean-up.
 
-    What still refers to a group of ranks keeps its gloo threads alive; now and then such a thread outlives the group in
-    that and aborts a process that had done all of its work (``terminate called without an active exception``).
+    An object that still refers to a group of ranks keeps its gloo threads alive. Now and then such a thread outlives
+    the group in the clean-up and aborts a process that is done (``terminate called without an active exception``).
     """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
-def whole_rate(name: str) -> float:
-    """No layer-wise decay: every parameter gets the whole learning rate."""
-    return 1.0
-
-
 def parameter_groups(
-    named: Iterable[tuple[str, nn.Parameter]], weight_decay: float, lr_scale: Callable[[str], float] = whole_rate
+    named: Iterable[tuple[str, nn.Parameter]], weight_decay: float, lr_scale: Callable[[str], float] | None = None
 ) -> list[dict[str, Any]]:
     """AdamW's groups: no weight decay on biases, norms, positional and class embeddings and the temperature.
 
@@ -85,7 +81,8 @@ def parameter_groups(
     members: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in named:
         if parameter.requires_grad:
-            members.setdefault((lr_scale(name), not has_weight_decay(name, parameter)), []).append(parameter)
+            scale = 1.0 if lr_scale is None else lr_scale(name)
+            members.setdefault((scale, not has_weight_decay(name, parameter)), []).append(parameter)
     return [
         {"params": members[scale, free], "weight_decay": 0.0 if free else weight_decay, "lr_scale": scale}
         for scale, free in sorted(members)
@@ -98,25 +95,27 @@ def set_learning_rate(engine: Any, rate: float) -> None:
         group["lr"] = rate * group["lr_scale"]
 
 
-def make_engine(module: nn.Module, config: RunConfig, ranks: int, lr_scale: Callable[[str], float] = whole_rate) -> Any:
+def make_engine(
+    module: nn.Module, config: RunConfig, ranks: int, lr_scale: Callable[[str], float] | None = None
+) -> Any:
     """The DeepSpeed engine around a module whose forward returns ``(loss, report)``.
 
-    Raises:
-        ConfigError: the device cannot compute in fp16.
+    Raises: ConfigError: the device cannot compute in fp16.
     """
     import deepspeed
     from deepspeed.accelerator import get_accelerator
 
+    optim = config.optim
     optimizer = torch.optim.AdamW(
-        parameter_groups(module.named_parameters(), config.weight_decay, lr_scale),
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        eps=config.epsilon,
+        parameter_groups(module.named_parameters(), optim.weight_decay, lr_scale),
+        lr=optim.learning_rate,
+        betas=(optim.beta1, optim.beta2),
+        eps=optim.epsilon,
     )
     settings: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": config.batch_size // (ranks * config.accumulation),
         "gradient_accumulation_steps": config.accumulation,
-        "gradient_clipping": config.grad_clip,
+        "gradient_clipping": optim.grad_clip,
         "zero_optimization": {"stage": config.zero_stage},
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 10**9,
@@ -141,7 +140,7 @@ def float32_copies(module: nn.Module, precision: str) -> dict[nn.Parameter, torc
 
 
 def gradient_norm(engine: Any) -> torch.Tensor | None:
-    """Norm of the whole gradient before the step, where DeepSpeed does not say it: in float32 without ZeRO.
+    """Norm of the whole gradient before the step in float32 without ZeRO, where DeepSpeed does not report it.
 
     None elsewhere, and between micro-batches.
     """
@@ -152,21 +151,21 @@ def gradient_norm(engine: Any) -> torch.Tensor | None:
     return nn.utils.get_total_norm([p.grad for p in engine.module.parameters() if p.grad is not None])
 
 
-def learning_rate_at(step: int, config: RunConfig, total_steps: int) -> float:
+def learning_rate_at(step: int, optim: OptimConfig, total_steps: int) -> float:
     """Linear warm-up, then a cosine to zero; ``step`` counts from 0."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    if step < optim.warmup_steps:
+        return optim.learning_rate * (step + 1) / optim.warmup_steps
+    progress = (step - optim.warmup_steps) / max(1, total_steps - optim.warmup_steps)
+    return optim.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def length_sentence(config: RunConfig, step: int, planned: int, total_steps: int) -> str:
-    """What another length than planned means for the steps from ``step`` on, a line; empty where it is the same."""
+def length_sentence(optim: OptimConfig, step: int, planned: int, total_steps: int) -> str:
+    """A line on how another length than planned changes the steps from ``step`` on; empty where it is the same."""
     if planned == total_steps:
         return ""
-    before, now = (learning_rate_at(step, config, steps) for steps in (planned, total_steps))
+    before, now = (learning_rate_at(step, optim, steps) for steps in (planned, total_steps))
     return (
-        f"the run was planned for {planned} steps and goes on to {total_steps}: the learning rate of each further step "
-        f"is that of a run of {total_steps} steps from the start, so that of step {step + 1} is {now:.3g} in place of "
+        f"the run was planned for {planned} steps and continues to {total_steps}: the learning rate of each further "
+        f"step is as in a run of {total_steps} steps from the start; at step {step + 1} it is {now:.3g} in place of "
         f"{before:.3g}\n"
     )

@@ -1,4 +1,4 @@
-"""DeepSpeed's dynamic loss scale under fp16 and ZeRO: what a checkpoint must hold of it.
+"""DeepSpeed's dynamic loss scale under fp16 and ZeRO: its state in a checkpoint.
 
 Gradients of a scaled loss that overflow make DeepSpeed leave the step out and lower the scale; a stretch of steps
 without overflow raises it. Written against DeepSpeed 0.19.8, which without ZeRO does not scale the loss though it
@@ -18,7 +18,7 @@ _NAMES = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 
 
 def loss_scale_state(engine: Any) -> dict[str, float] | None:
-    """The scale and when it changes next, as plain numbers, with the number of steps left out; None but under fp16."""
+    """The scale, the counters that change it next, and the number of steps left out; None except under fp16."""
     scaler = _scaler(engine)
     if scaler is None:
         return None
@@ -26,7 +26,7 @@ def loss_scale_state(engine: Any) -> dict[str, float] | None:
 
 
 def set_loss_scale_state(engine: Any, state: dict[str, float] | None) -> None:
-    """Restore :func:`loss_scale_state`; without a state, it starts as DeepSpeed starts it."""
+    """Restore :func:`loss_scale_state`; without a state, DeepSpeed's start values remain."""
     scaler = _scaler(engine)
     if scaler is None or state is None:
         return
@@ -38,13 +38,12 @@ def set_loss_scale_state(engine: Any, state: dict[str, float] | None) -> None:
 
 
 def take_step(engine: Any) -> bool:
-    """The engine's step; whether it changed the weights.
+    """Make the engine's step; returns whether it changed the weights.
 
-    It does not between micro-batches, and under fp16 where the gradient overflows on some rank: then nothing that
+    It does not between micro-batches, nor under fp16 where the gradient overflows on some rank: then nothing that
     follows the weights may move either.
 
-    Raises:
-        DivergedError: the gradient overflows though the scale cannot be lowered any more.
+    Raises: DivergedError: the gradient overflows though the scale cannot be lowered any more.
     """
     try:
         engine.step()
@@ -58,6 +57,6 @@ def take_step(engine: Any) -> bool:
 
 
 def _scaler(engine: Any) -> Any:
-    """What holds the scale; None where gradients are not scaled."""
+    """The object that holds the scale; None where gradients are not scaled."""
     scaler = getattr(engine.optimizer, "loss_scaler", None)
     return scaler if hasattr(scaler, "last_overflow_iter") else None

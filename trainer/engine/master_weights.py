@@ -1,12 +1,13 @@
-"""What the optimiser really owns: float32 master weights and Adam moments, whatever DeepSpeed wraps around them.
+"""The optimiser's float32 master weights and Adam moments, whatever DeepSpeed wraps around them.
 
-DeepSpeed keeps them in three places. Without ZeRO: in the module's parameters (float32), or in a copy beside
-half-precision ones. With ZeRO 1 and 2: in flat partitions, of which each rank owns one. Written against
-DeepSpeed 0.19.8.
+DeepSpeed keeps them in three places. Without ZeRO: in the module's parameters (float32), or in a copy of half-precision
+ones. With ZeRO 1 and 2: in flat partitions, of which each rank owns one. Written against DeepSpeed 0.19.8, whose own
+``safe_get_full_fp32_param`` returns nothing without ZeRO and hangs on ranks that own no fragment.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -18,59 +19,59 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """The piece of one parameter's master weight that this rank owns.
+    """The piece of one parameter's master weight that this rank owns; without ZeRO the whole of it.
 
     Attributes:
         start: position of the piece's first value in the flattened parameter.
         values: flat float32 view of the master weight's piece.
         state: the base optimiser's state entry that holds the piece's moments.
         moment: maps a moment tensor of that entry to the flat view of this piece.
-        partitioned: whether other ranks own the rest (else every rank owns the whole).
     """
 
     start: int
     values: torch.Tensor
     state: dict[str, Any]
     moment: Callable[[torch.Tensor], torch.Tensor]
-    partitioned: bool
+
+    def of(self, whole: torch.Tensor) -> torch.Tensor:
+        """The values of this piece in a tensor of the parameter's size."""
+        return whole.view(-1)[self.start : self.start + self.values.numel()]
 
 
 def fragment(engine: Any, parameter: nn.Parameter) -> Fragment | None:
     """This rank's piece of the parameter's master weight; None where it owns none of it."""
     optimizer = engine.optimizer
-    if hasattr(optimizer, "single_partition_of_fp32_groups"):  # ZeRO 1 and 2
+    if _is_partitioned(engine):
         mapping = parameter._hp_mapping  # type: ignore[attr-defined]
         if mapping is None:
             return None
         flat = optimizer.single_partition_of_fp32_groups[mapping.param_group_index]
-        address, within = mapping.get_hp_fragment_address(), mapping.lp_fragment_address
+        address = mapping.get_hp_fragment_address()
 
         def narrow(tensor: torch.Tensor) -> torch.Tensor:
             return tensor.data.view(-1).narrow(0, address.start, address.numel)
 
-        return Fragment(within.start, narrow(flat), _state(optimizer.optimizer, flat), narrow, True)
-    master = parameter
-    base = optimizer
+        state = _state(optimizer.optimizer, flat)
+        return Fragment(mapping.lp_fragment_address.start, narrow(flat), state, narrow)
+    master, base = parameter, optimizer
     if hasattr(optimizer, "fp32_groups"):  # half precision without ZeRO
-        master = _copy_of(optimizer, parameter)
+        pairs = zip(chain(*optimizer.fp16_groups), chain(*optimizer.fp32_groups), strict=True)
+        master = next(copy for half, copy in pairs if half is parameter)
         base = optimizer.optimizer
 
     def flatten(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.data.view(-1)
 
-    return Fragment(0, flatten(master), _state(base, master), flatten, False)
+    return Fragment(0, flatten(master), _state(base, master), flatten)
 
 
-def _copy_of(optimizer: Any, parameter: nn.Parameter) -> nn.Parameter:
-    for halves, masters in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True):
-        for half, master in zip(halves, masters, strict=True):
-            if half is parameter:
-                return master
-    raise LookupError("the parameter is not among the optimiser's")
+def _is_partitioned(engine: Any) -> bool:
+    """Whether other ranks own parts of the master weights: ZeRO 1 and 2."""
+    return hasattr(engine.optimizer, "single_partition_of_fp32_groups")
 
 
 def _state(optimizer: torch.optim.Optimizer, key: torch.Tensor) -> dict[str, Any]:
-    """The optimiser's state entry, made as AdamW makes it at its first step where it is not there yet."""
+    """The optimiser's state entry; before the first step it is made as AdamW makes it."""
     state = optimizer.state[key]
     if "exp_avg" not in state:
         state["step"] = torch.tensor(0.0)
@@ -91,9 +92,8 @@ def full_state(engine: Any, parameter: nn.Parameter, wanted: bool = True) -> dic
     names = ("master", *MOMENTS)
     whole = parameter.new_zeros(len(names), parameter.numel(), dtype=torch.float32)
     if piece is not None:
-        stop = piece.start + piece.values.numel()
         for row, name in zip(whole, names, strict=True):
-            row[piece.start : stop] = piece.values if name == "master" else piece.moment(piece.state[name])
+            piece.of(row).copy_(piece.values if name == "master" else piece.moment(piece.state[name]))
     if _is_partitioned(engine):
         dist.all_reduce(whole)
     if not wanted:
@@ -102,15 +102,14 @@ def full_state(engine: Any, parameter: nn.Parameter, wanted: bool = True) -> dic
 
 
 def set_full_state(engine: Any, parameter: nn.Parameter, values: dict[str, torch.Tensor], step: int) -> None:
-    """Set what :func:`full_state` returns, the parameter itself, and Adam's step count."""
+    """Set the values that :func:`full_state` returns, the parameter itself, and Adam's step count."""
     piece = fragment(engine, parameter)
     parameter.data.copy_(values["master"])
     if piece is None:
         return
-    stop = piece.start + piece.values.numel()
-    piece.values.copy_(values["master"].view(-1)[piece.start : stop])
+    piece.values.copy_(piece.of(values["master"]))
     for name in MOMENTS:
-        piece.moment(piece.state[name]).copy_(values[name].view(-1)[piece.start : stop])
+        piece.moment(piece.state[name]).copy_(piece.of(values[name]))
     piece.state["step"] = torch.full_like(torch.as_tensor(piece.state["step"]), float(step))
 
 
@@ -127,10 +126,8 @@ def start_master_weights(engine: Any, weights: dict[nn.Parameter, torch.Tensor])
 
 def adam_step(engine: Any, parameters: Iterator[nn.Parameter]) -> int:
     """The step count that Adam's bias correction uses, from the first parameter of which this rank owns a piece."""
-    for parameter in parameters:
-        if (piece := fragment(engine, parameter)) is not None:
-            return int(piece.state["step"])
-    return 0
+    pieces = (fragment(engine, parameter) for parameter in parameters)
+    return next((int(piece.state["step"]) for piece in pieces if piece is not None), 0)
 
 
 def clamp_master(engine: Any, parameter: nn.Parameter, low: float, high: float) -> None:
@@ -151,11 +148,7 @@ def master_value(engine: Any, parameter: nn.Parameter) -> torch.Tensor:
     piece = fragment(engine, parameter)
     whole = parameter.new_zeros(parameter.numel(), dtype=torch.float32)
     if piece is not None:
-        whole[piece.start : piece.start + piece.values.numel()] = piece.values
+        piece.of(whole).copy_(piece.values)
     if _is_partitioned(engine):
         dist.all_reduce(whole)
     return whole.view(parameter.shape)
-
-
-def _is_partitioned(engine: Any) -> bool:
-    return hasattr(engine.optimizer, "single_partition_of_fp32_groups")

@@ -9,7 +9,7 @@ from pathlib import Path
 from store.common.errors import ConfigError
 from store.common.ranks import Ranks, whole_number
 
-DEFAULT_PORT = "29500"  # of DeepSpeed's launcher, whatever else runs on the machine
+DEFAULT_PORT = "29500"  # of DeepSpeed's launcher, also where another training of the machine has it
 LAUNCHER = "the launcher"
 _WAIT_SECONDS = 60
 
@@ -27,8 +27,7 @@ class PortInUseError(ConfigError):
 def prepare_environment() -> Ranks:
     """Set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT as torch reads them, whatever the launcher.
 
-    Raises:
-        ConfigError: the launcher's variables are no numbers, contradict each other, or name no place to meet.
+    Raises: ConfigError: the launcher's variables are no numbers, contradict each other, or name no place to meet.
     """
     ranks = Ranks.from_environment()
     if ranks.world_size == 1:
@@ -45,7 +44,8 @@ def prepare_environment() -> Ranks:
     os.environ |= {
         "RANK": str(ranks.rank), "WORLD_SIZE": str(ranks.world_size), "LOCAL_RANK": str(ranks.local_rank)
     }  # fmt: skip
-    if _can_choose_port(ranks):
+    # DeepSpeed's launcher on one machine, with the port that it takes by default
+    if ranks.world_size > 1 and os.environ.get("CROSS_SIZE") == "1" and os.environ["MASTER_PORT"] == DEFAULT_PORT:
         os.environ["MASTER_PORT"] = _chosen_port(ranks)
     return ranks
 
@@ -65,13 +65,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _can_choose_port(ranks: Ranks) -> bool:
-    """DeepSpeed's launcher on one machine, with the port that it takes where it is told none."""
-    return ranks.world_size > 1 and os.environ.get("CROSS_SIZE") == "1" and os.environ["MASTER_PORT"] == DEFAULT_PORT
-
-
 def _chosen_port(ranks: Ranks) -> str:
-    """A free port that rank 0 chooses, and tells the others by a file that is named after their common parent."""
+    """A free port that rank 0 chooses and writes to a file, named after the ranks' common parent, for the others."""
     file = meeting_file()
     if ranks.rank == 0:
         port = str(free_port())
@@ -86,17 +81,17 @@ def _chosen_port(ranks: Ranks) -> str:
         if file.exists() and file.stat().st_uid == os.getuid():
             return file.read_text(encoding="ascii")
         time.sleep(0.02)
-    raise ConfigError(f"rank 0 did not start within {_WAIT_SECONDS} s; what it says tells why")
+    raise ConfigError(f"rank 0 did not start within {_WAIT_SECONDS} s; its own message says why")
 
 
 def meeting_file() -> Path:
-    """Unique by the launcher's number and its start, in ticks since the machine's."""
+    """A name that is unique by the launcher's process number and its start, in ticks since the machine's."""
     parent = os.getppid()
     began = Path(f"/proc/{parent}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     return Path(tempfile.gettempdir()) / f"keyclip-{os.getuid()}-{parent}-{began}"
 
 
 def forget_meeting(ranks: Ranks) -> None:
-    """Remove what :func:`prepare_environment` wrote; for rank 0, when all ranks have met."""
+    """Remove the file that :func:`prepare_environment` wrote; for rank 0, when all ranks have met."""
     if ranks.rank == 0 and ranks.world_size > 1 and "CROSS_SIZE" in os.environ:
         meeting_file().unlink(missing_ok=True)

@@ -22,12 +22,12 @@ from trainer.evaluation.sets.layouts import EvaluationSet, open_set
 from trainer.evaluation.texts import Adapter, caption_features, class_vectors, require_embedded, texts_by_language
 from trainer.model.tower_base import Tower
 from trainer.objectives.gather import gather_rows
-from trainer.settings.config import ValidatedRunConfig
+from trainer.settings.config import EvalConfig
 
 
-def make_validation(config: ValidatedRunConfig, made_by: dict[str, str]) -> "Validation | None":
+def make_validation(config: EvalConfig, made_by: dict[str, str]) -> "Validation | None":
     """The validation that the settings ask for; None where they ask for none."""
-    every, sets, path, field = config.eval_every, config.eval_sets, config.eval_store, config.eval_field
+    every, sets, path, field = config.every, config.sets, config.store, config.field
     if every is None or sets is None or path is None or field is None:
         return None
     return Validation(every, read_definitions(sets), Join(path, [field]), made_by)

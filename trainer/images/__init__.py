@@ -1,1 +1,1 @@
-"""Images from bytes to what a tower sees."""
+"""Images from bytes to the input of a tower."""

@@ -1,9 +1,9 @@
-"""From an image's bytes to what a tower sees, with the augmentation of EVA-CLIP and LLM2CLIP.
+"""From an image's bytes to the input of a tower, with the augmentation of EVA-CLIP and LLM2CLIP.
 
 Legend: B batch, C = 3 channels, H = W = image size.
 
-Pixels stay 8-bit until they are where the tower is: normalising them costs as much as decoding and resizing together,
-and float32 is four times as much to hand from a loader worker to the GPU.
+Pixels stay 8-bit until they are on the tower's device: normalising them costs as much as decoding and resizing
+together, and float32 is four times as much to hand from a loader worker to the GPU.
 """
 
 import math
@@ -47,8 +47,7 @@ class ImageTransform:
     def train(self, payload: bytes, random: np.random.Generator) -> np.ndarray:
         """A random crop, resized: (C, H, W) uint8. The crop depends on ``random`` alone.
 
-        Raises:
-            BrokenImageError: the image cannot be decoded.
+        Raises: BrokenImageError: the image cannot be decoded.
         """
         least_crop = math.sqrt(self.min_scale * 3 / 4)  # of the image's shorter side; see _random_crop
         pixels_HWC = decode_pixels(payload, math.ceil(OVERSAMPLING * self.size / least_crop))
@@ -64,16 +63,14 @@ class ImageTransform:
     def evaluate(self, payload: bytes) -> np.ndarray:
         """The centre square, or the whole image squashed, resized to ``size``: (C, H, W) uint8.
 
-        Raises:
-            BrokenImageError: the image cannot be decoded.
+        Raises: BrokenImageError: the image cannot be decoded.
         """
         return self.evaluate_picture(Image.fromarray(decode_pixels(payload)))
 
     def evaluate_picture(self, image: Image.Image) -> np.ndarray:
-        """:meth:`evaluate` of an image that is decoded: (C, H, W) uint8.
+        """:meth:`evaluate` of an image that Pillow has opened: (C, H, W) uint8.
 
-        Raises:
-            BrokenImageError: it cannot be decoded after all; Pillow opens files that are cut short.
+        Raises: BrokenImageError: it cannot be decoded; Pillow opens truncated files.
         """
         image = upright_rgb(image)
         if self.squash:
@@ -87,20 +84,20 @@ class ImageTransform:
         return np.asarray(resized).transpose(2, 0, 1).copy()
 
     def normalize(self, image_BCHW: torch.Tensor) -> torch.Tensor:
-        """What towers take: ``(image / 255 - mean) / std`` of uint8 pixels, (B, C, H, W) float32, on their device."""
+        """A tower's input: ``(image / 255 - mean) / std`` of uint8 pixels, (B, C, H, W) float32, on their device."""
         mean_C11, std_C11 = (_per_channel(values, image_BCHW.device) for values in (self.mean, self.std))
         return image_BCHW.float().div_(255).sub_(mean_C11).div_(std_C11)
 
 
-@lru_cache  # a copy to a GPU would wait for it at every step
+@lru_cache  # else each step would wait for a copy to the GPU
 def _per_channel(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
 
 
 def _random_crop(size: tuple[int, int], min_scale: float, random: np.random.Generator) -> tuple[int, int, int, int]:
-    """A box of random area share in [min_scale, 1] and aspect ratio in [3/4, 4/3]; the centre where none fits."""
+    """A box of random area share in [min_scale, 1] and aspect ratio in [3/4, 4/3]; the centre after 10 failed tries."""
     width, height = size
-    *tries, (x, y) = random.random((11, 2)).tolist()  # in [0, 1), at once: a call for each costs as much as resizing
+    *tries, (x, y) = random.random((11, 2)).tolist()  # in [0, 1), in one call: 11 calls cost as much as resizing
     for share, shape in tries:
         area = width * height * (min_scale + share * (1 - min_scale))
         ratio = (4 / 3) ** (2 * shape - 1)

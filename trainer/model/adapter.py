@@ -4,6 +4,7 @@ Legend: B batch, D embedder width, E joint width.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,31 @@ from typing_extensions import TypedDict
 
 from store.common.checked import InvalidDataError, check
 from store.common.errors import CheckpointError
+from store.common.settings import Layers
+from trainer.settings.config import require_least
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdapterConfig:
+    """The shape of a fresh adapter."""
+
+    num_blocks: Layers = 4
+    """Residual blocks of a fresh adapter; the paper has 4 for both methods, and 12 in table 14."""
+    expansion: Layers = 2
+    """Expansion of each block of a fresh adapter; 2 as LLM2CLIP released it, on which the paper builds."""
+
+    def __post_init__(self) -> None:
+        require_least(self, 0, "num_blocks")
+        require_least(self, 1, "expansion")
+
+
+class AdapterShape(TypedDict):
+    """The arguments of an adapter, as files hold them."""
+
+    dim_in: int
+    dim_out: int
+    num_blocks: int
+    expansion: int
 
 
 class Block(nn.Module):
@@ -32,10 +58,14 @@ class Adapter(nn.Module):
 
     LLM2CLIP released 4 blocks with expansion 2; ProCLIP's paper uses the same for both methods, and 12 blocks in table
     14. The default of ProCLIP's public code (1 block, expansion 8) is not what the paper reports.
+
+    Attributes:
+        shape: the arguments that make an adapter of this shape.
     """
 
     def __init__(self, dim_in: int, dim_out: int, num_blocks: int = 4, expansion: int = 2) -> None:
         super().__init__()
+        self.shape = AdapterShape(dim_in=dim_in, dim_out=dim_out, num_blocks=num_blocks, expansion=expansion)
         self.blocks = nn.Sequential(*(Block(dim_in, expansion) for _ in range(num_blocks)))
         self.norm = nn.LayerNorm(dim_in)
         self.projection = nn.Linear(dim_in, dim_out)
@@ -45,25 +75,12 @@ class Adapter(nn.Module):
         return self.projection(self.norm(self.blocks(caption_BD)))
 
 
-class AdapterShape(TypedDict):
-    """The arguments of an adapter."""
-
-    dim_in: int
-    dim_out: int
-    num_blocks: int
-    expansion: int
-
-
 def restored_adapter(shape: object, weights: Mapping[str, torch.Tensor], what: str) -> Adapter:
     """An adapter with the weights of a file, float32, in evaluation mode and without gradients.
 
-    Args:
-        shape: the adapter's arguments, as the file that describes it holds them.
-        weights: by the names within the adapter.
-        what: names the checkpoint or export, for errors.
+    ``shape`` and ``weights`` are as the file holds them; ``what`` names the checkpoint or export, for errors.
 
-    Raises:
-        CheckpointError: the shape is none, or the weights are not of this shape.
+    Raises: CheckpointError: the shape is none, or the weights are not of this shape.
     """
     try:
         known = check(shape, AdapterShape, f"the adapter's shape in {what}")

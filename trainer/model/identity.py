@@ -1,4 +1,8 @@
-"""Whether two parts of a run speak of the same CLIP, told by its weights and not by its name."""
+"""Whether two parts of a run belong to the same CLIP, decided by its weights and not by its name.
+
+A folder is compared by the fingerprint of its weights and tokenizer, a hub id by its commit. What cannot be compared (a
+folder with a commit, an unknown revision) passes.
+"""
 
 import re
 from collections.abc import Mapping
@@ -13,14 +17,7 @@ _COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def require_teacher(clip: str, teacher: Mapping[str, Any] | None, what: str, remedy: str = STAGE2_REMEDY) -> None:
-    """Refuse a CLIP that is not the one whose text space ``what`` was trained for.
-
-    ``teacher`` is how the teacher field was made. A folder is compared by the fingerprint of its weights and tokenizer,
-    a hub id by its commit; a folder against a commit, or a teacher that is not known, cannot be told apart and passes.
-
-    Raises:
-        ConfigError: they differ.
-    """
+    """Raises: ConfigError: ``clip`` is not the CLIP whose text space ``what`` was trained for; ``teacher`` is that."""
     if (found := _other(clip, teacher)) is not None and teacher is not None:
         raise ConfigError(
             f"{what} learned the text space of {teacher['model']!r} ({teacher['revision']}); --clip {clip!r} is "
@@ -29,13 +26,7 @@ def require_teacher(clip: str, teacher: Mapping[str, Any] | None, what: str, rem
 
 
 def require_own_features(clip: str, field: Mapping[str, Any], what: str) -> None:
-    """Refuse text features of another CLIP than the one whose images they are compared with; else as above.
-
-    ``field`` is how the features were made.
-
-    Raises:
-        ConfigError: they differ.
-    """
+    """Raises: ConfigError: the text features that ``field`` describes are not of ``clip``, which encodes the images."""
     if (found := _other(clip, field)) is not None:
         raise ConfigError(
             f"{what} holds text features of {field['model']!r} ({field['revision']}); --clip {clip!r} is another model "
@@ -44,11 +35,7 @@ def require_own_features(clip: str, field: Mapping[str, Any], what: str) -> None
 
 
 def require_tower(clip: str, revision: str | None, what: str) -> None:
-    """Refuse a CLIP whose weights are not of this revision, which ``what`` was trained with; else as above.
-
-    Raises:
-        ConfigError: they differ.
-    """
+    """Raises: ConfigError: the weights of ``clip`` are not of the revision that ``what`` was trained with."""
     if (found := _other(clip, {"revision": revision or ""})) is not None:
         raise ConfigError(
             f"{what} was trained with a CLIP of the weights {revision}; --clip {clip!r} has others ({found}): give the "
@@ -57,11 +44,9 @@ def require_tower(clip: str, revision: str | None, what: str) -> None:
 
 
 def _other(clip: str, known: Mapping[str, Any] | None) -> str | None:
-    """The revision of the CLIP where it is certainly another than what is known."""
-    if known is None or not clip:
-        return None
-    found = _revision(clip, known["revision"])
-    return found if found != known["revision"] else None
+    """The revision of the CLIP where it certainly differs from the known one."""
+    found = _revision(clip, known["revision"]) if known is not None and clip else None
+    return found if known is not None and found != known["revision"] else None
 
 
 def revision_of(clip: str) -> str | None:
@@ -73,24 +58,24 @@ def revision_of(clip: str) -> str | None:
 
 
 def made_by(clip: str) -> dict[str, str]:
-    """How a teacher field of this CLIP would tell what it was made by, computed from its own files."""
+    """What a teacher field of this CLIP says of its model, computed from the CLIP's own files."""
     revision = _revision(clip, "xxh3:") or _revision(clip, "0" * 40) or ""
     return {"model": clip, "revision": revision, "template": "", "pooling": "eos"}
 
 
 def _revision(clip: str, like: str) -> str | None:
-    """The CLIP's revision, of the kind that ``like`` is; None where it has none of that kind."""
+    """The CLIP's revision of the same kind (fingerprint or commit) as ``like``; None where it has none."""
     folder = Path(clip).expanduser()
     if like.startswith("xxh3:"):
         return fingerprint(folder) if folder.is_dir() else None
-    if _COMMIT.fullmatch(like):
-        name = folder.resolve().name if folder.is_dir() else _commit(clip)
-        return name if name is not None and _COMMIT.fullmatch(name) else None
-    return None
+    if not _COMMIT.fullmatch(like):
+        return None
+    name = folder.resolve().name if folder.is_dir() else _commit(clip)
+    return name if name is not None and _COMMIT.fullmatch(name) else None
 
 
 def _commit(clip: str) -> str | None:
-    """The hub's commit that a hub id stands for here; None for a name of open_clip's."""
+    """The hub's commit of a hub id in the local cache; None for a name of open_clip's."""
     if ":" in clip:
         return None
     from transformers.utils import cached_file

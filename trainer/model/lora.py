@@ -1,85 +1,76 @@
-"""LoRA on an image tower: small trained matrices beside the linear layers of its blocks (arXiv 2106.09685).
+"""LoRA on an image tower: small trained matrices added to the linear layers of its blocks (arXiv 2106.09685).
 
 A layer with weight W computes ``W x + scale * B (A x)`` with ``scale = alpha / rank``; W is frozen, and B starts at
-zero, so that the tower starts as it was. PEFT makes the layers; what a checkpoint holds is A and B alone, and reading
-them needs no PEFT.
+zero, so that the tower starts as it was. PEFT makes the layers; a checkpoint holds A and B alone, and reading them
+needs no PEFT.
 
 Legend: R rank, I and O a layer's inputs and outputs.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import nn
-from typing_extensions import TypedDict
 
-from store.common.checked import InvalidDataError, check
+from store.common.checked import InvalidDataError, parse_json
 from store.common.errors import CheckpointError, ConfigError
+from store.common.settings import Rounds
 from trainer.model.tower_base import ImageTower
+from trainer.settings.config import require
 
 _A, _B = ".lora_A.default.weight", ".lora_B.default.weight"
 
 
-class _Description(TypedDict):
-    rank: Annotated[int, Field(ge=1)]
-    alpha: float
-    targets: list[str] | None
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lora:
-    """What LoRA is put where.
+    """Rank, scale and layers of LoRA."""
 
-    Attributes:
-        rank: R, at least 1.
-        alpha: ``alpha / rank`` scales what the matrices add.
-        targets: last parts of the names of the linear layers that get them, such as ``q_proj``; None: all of the
-            blocks' linear layers.
-    """
-
-    rank: int
-    alpha: float
+    rank: Rounds = 0
+    """Train the image tower by LoRA of this rank, its own weights staying as they are; 0 trains all of them."""
+    alpha: float | None = None
+    """LoRA's matrices add alpha / rank times their product; by default the rank, > 0."""
     targets: tuple[str, ...] | None = None
+    """Linear layers that LoRA is put on, such as q_proj v_proj; by default all in the tower's blocks."""
+
+    def __post_init__(self) -> None:
+        require(self.rank >= 0, "lora_rank", self.rank, "at least 0")
+        require(self.alpha is None or self.alpha > 0, "lora_alpha", self.alpha, "above 0")
+        if not self.rank and (self.alpha is not None or self.targets is not None):
+            raise ConfigError("lora_alpha and lora_targets say how LoRA is done; give lora_rank too")
 
     @property
     def scale(self) -> float:
-        return self.alpha / self.rank
+        return 1.0 if self.alpha is None else self.alpha / self.rank
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``checkpoint.json`` holds."""
-        return {"rank": self.rank, "alpha": self.alpha, "targets": list(self.targets) if self.targets else None}
+        """The description in ``checkpoint.json``."""
+        alpha = float(self.rank) if self.alpha is None else self.alpha
+        return {"rank": self.rank, "alpha": alpha, "targets": list(self.targets) if self.targets else None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Lora":
         """Inverse of :meth:`to_dict`. Raises: CheckpointError: something is absent or of another type."""
         try:
-            known = check(dict(values), _Description, "what a checkpoint says of its LoRA")
+            return parse_json(json.dumps(values), cls, "a checkpoint's description of its LoRA")
         except InvalidDataError as error:
             raise CheckpointError(str(error)) from error
-        targets = known["targets"]
-        return cls(rank=known["rank"], alpha=known["alpha"], targets=tuple(targets) if targets else None)
 
 
 def add_lora(tower: ImageTower, lora: Lora) -> None:
     """Put LoRA's matrices into the tower and freeze everything else. A is drawn from torch's random state.
 
-    Raises:
-        ConfigError: PEFT is not installed, or a target is no linear layer of the blocks.
+    Raises: ConfigError: PEFT is not installed, or a target is no linear layer of the blocks.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise ConfigError("--lora-rank needs PEFT; install it with `pip install keyclip[lora]`") from error
-    settings = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]
-        lora_dropout=0.0,
-        bias="none",
-        target_modules=_layers(tower, lora.targets),
-    )
+    layers = _layers(tower, lora.targets)
+    alpha: Any = lora.to_dict()["alpha"]  # PEFT declares an int, and computes with floats
+    settings = LoraConfig(r=lora.rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=layers)
     tower.requires_grad_(False)
     inject_adapter_in_model(settings, tower.vision)
     for name, parameter in tower.named_parameters():
@@ -103,8 +94,7 @@ def _layers(tower: ImageTower, targets: tuple[str, ...] | None) -> list[str]:
 def weight_changes(weights: Mapping[str, torch.Tensor], lora: Lora) -> dict[str, torch.Tensor]:
     """What the matrices among ``weights`` add to the weights of their layers: ``{name of the weight: (O, I) float32}``.
 
-    Raises:
-        CheckpointError: there is an A without its B.
+    Raises: CheckpointError: there is an A without its B, or their shapes do not fit.
     """
     changes = {}
     for name, a_RI in weights.items():
@@ -121,10 +111,9 @@ def weight_changes(weights: Mapping[str, torch.Tensor], lora: Lora) -> dict[str,
 
 @torch.no_grad()
 def merge_lora(tower: ImageTower, weights: Mapping[str, torch.Tensor], lora: Lora) -> None:
-    """Add what trained matrices add to the weights of a plain tower.
+    """Add trained matrices to the weights of a plain tower.
 
-    Raises:
-        CheckpointError: they are not matrices for layers of this tower.
+    Raises: CheckpointError: they are not matrices for layers of this tower.
     """
     parameters = dict(tower.named_parameters())
     changes = weight_changes(weights, lora)
@@ -141,9 +130,5 @@ def trained_weights(tower: ImageTower, lora: Lora | None) -> dict[str, torch.Ten
     parameters = dict(tower.named_parameters())
     if lora is None:
         return {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
-    changes = weight_changes(parameters, lora)
-    return {name: parameters[_base(name)].detach().float() + change for name, change in changes.items()}
-
-
-def _base(name: str) -> str:
-    return name.removesuffix(".weight") + ".base_layer.weight"
+    frozen = {name.replace(".base_layer.weight", ".weight"): value.detach() for name, value in parameters.items()}
+    return {name: frozen[name].float() + change for name, change in weight_changes(parameters, lora).items()}

@@ -46,8 +46,7 @@ class OpenClipTower(ImageTower):
 def load_open_clip_tower(clip: str) -> Tower:
     """Load the image tower of an open_clip model in float32.
 
-    Raises:
-        ConfigError: open_clip is not installed or cannot be imported, or has no such model with weights.
+    Raises: ConfigError: open_clip is not installed or cannot be imported, or has no such model with weights.
     """
     name, weights = _parts(clip)
     try:
@@ -86,15 +85,14 @@ def _parts(clip: str) -> tuple[str, str | None]:
 def transform_of(settings: dict[str, Any], clip: str) -> ImageTransform:
     """Our transform for open_clip's preprocessing settings (``size``, ``mean``, ``interpolation``, ``resize_mode``...).
 
-    Raises:
-        ConfigError: the images are not square, or are padded.
+    Raises: ConfigError: the images are not square, or are padded.
     """
     size = settings["size"]
     sides = set(size) if isinstance(size, list | tuple) else {size}
     mode, resample = settings["resize_mode"], _FILTERS.get(settings["interpolation"], Image.Resampling.BICUBIC)
     if len(sides) > 1 or mode not in ("shortest", "squash"):
         raise ConfigError(
-            f"{clip!r} sees images of {size} pixels, resized by {mode!r}; expected square ones, not padded"
+            f"{clip!r} takes images of {size} pixels, resized by {mode!r}; expected square ones, not padded"
         )
     return ImageTransform(
         size=int(sides.pop()),

@@ -1,8 +1,8 @@
 """A CLIP's image processor: from its settings file to our transform, and back.
 
-What the settings mean is transformers' (``CLIPImageProcessor``, ``SiglipImageProcessor``, ``Siglip2ImageProcessor``):
-``size`` with a shortest edge is a resize that keeps the shape, before the centre crop; with height and width it makes
-both sides equal. ``size`` of the result is the image tower's.
+The settings have the meaning of transformers' processors (``CLIPImageProcessor``, ``SiglipImageProcessor``,
+``Siglip2ImageProcessor``): ``size`` with a shortest edge is a resize that keeps the shape, before the centre crop; with
+height and width it makes both sides equal. ``size`` of the result is the image tower's.
 """
 
 import json
@@ -16,7 +16,7 @@ from trainer.images.transform import CLIP_MEAN, CLIP_STD, ImageTransform
 
 FILES = ("preprocessor_config.json", "processor_config.json")
 _HALF = (0.5, 0.5, 0.5)
-# (mean, deviation, filter, whether there is a centre crop) of the processor that stands in where a file says nothing
+# (mean, deviation, filter, whether there is a centre crop) for settings that a file leaves out
 _CLIP = (CLIP_MEAN, CLIP_STD, Image.Resampling.BICUBIC, True)
 _DEFAULTS = {
     "clip": _CLIP,
@@ -28,8 +28,7 @@ _DEFAULTS = {
 def load_transform(file: Path | None, image_size: int, family: str = "clip") -> ImageTransform:
     """The transform that one of :data:`FILES` describes; the family's own (clip, siglip, siglip2) without one.
 
-    Raises:
-        ConfigError: the file cannot be read, or asks for what a square image tower does not see.
+    Raises: ConfigError: the file cannot be read, or asks for images that are not square.
     """
     mean, std, resample, crop = _DEFAULTS.get(family, _CLIP)
     if file is None:
@@ -64,7 +63,7 @@ def _side(size: Any) -> int | None:
 
 
 def processor_settings(transform: ImageTransform) -> dict[str, Any]:
-    """What :func:`load_transform` reads, as transformers writes it to ``preprocessor_config.json``."""
+    """The settings of a transform as transformers writes them to ``preprocessor_config.json``."""
     size = transform.size
     square = {"height": size, "width": size}
     return {

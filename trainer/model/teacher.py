@@ -1,6 +1,6 @@
 """The self-distillation's teacher: the image tower as it was, or its moving average.
 
-It stands outside the module that DeepSpeed wraps, which would train it, round it and average it over ranks.
+It is outside the module that DeepSpeed wraps, which would train it, round it and average it over ranks.
 """
 
 import copy
@@ -31,7 +31,7 @@ class Teacher:
 
     Attributes:
         model: the copy; computes the features.
-        average: the moving average by parameter name; None for a teacher that stays as it is.
+        average: the moving average by parameter name; None for a fixed teacher.
     """
 
     def __init__(self, tower: ImageTower, precision: torch.dtype, momentum: float | None) -> None:
@@ -53,7 +53,7 @@ class Teacher:
     def follow(self, student: ImageTower, lora: Lora | None = None) -> None:
         """``average = momentum * average + (1 - momentum) * student`` of the weights that are trained, in float32.
 
-        Under LoRA it averages the weights that its matrices make: the product of averaged matrices is not the average.
+        Under LoRA it averages the merged weights: the product of averaged matrices is not the average.
         """
         if self.average is None or self.momentum is None:
             return
@@ -72,7 +72,7 @@ class Teacher:
         self.average = {name: value.to(device) for name, value in moved.items()}
 
     def state(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint holds of it: the average; nothing of a fixed teacher, which is the tower of the CLIP."""
+        """Its tensors in a checkpoint: the average; none of a fixed teacher, which is the tower of the CLIP."""
         return {name: value.detach() for name, value in (self.average or {}).items()}
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What every image tower is to the trainer, whatever library it comes from."""
+"""The interface of every image tower to the trainer, whatever its library."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from trainer.model.processor import processor_settings
 
 @dataclass(frozen=True, slots=True)
 class Tower:
-    """An image tower with what belongs to it.
+    """An image tower with its width and its transform.
 
     Attributes:
         model: maps (B, 3, H, W) pixels to (B, E) features, not normalised.
@@ -34,10 +34,10 @@ class Tower:
 
 
 class ImageTower(nn.Module):
-    """A vision tower as a function from pixels to what its CLIP calls the image embedding.
+    """A vision tower as a function from pixels to the image embedding of its CLIP.
 
     Attributes:
-        vision: the tower as its library knows it.
+        vision: the library's own module.
         blocks: its transformer layers, first to last; the same modules as in ``vision``.
     """
 

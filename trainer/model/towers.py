@@ -1,12 +1,13 @@
-"""The image tower of a CLIP, SigLIP or SigLIP2, from a folder or hub id that transformers loads.
+"""The towers of a CLIP, SigLIP or SigLIP2, from a folder or hub id that transformers loads.
 
-Those of open_clip stand in ``trainer.model.open_clip_tower``.
+Towers of open_clip are in ``trainer.model.open_clip_tower``.
 """
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +25,20 @@ from trainer.model.tower_base import ImageTower, Tower
 class ClipTower(ImageTower):
     """``CLIPVisionModelWithProjection``: the projected class token."""
 
+    output, layers = "image_embeds", "vision_model.encoder.layers"
+
     def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
-        return self.vision(pixel_values=image_BCHW.to(self.dtype)).image_embeds
+        return getattr(self.vision(pixel_values=image_BCHW.to(self.dtype)), self.output)
 
     @property
     def blocks(self) -> nn.ModuleList:
-        vision: Any = self.vision
-        return vision.vision_model.encoder.layers
+        return attrgetter(self.layers)(self.vision)
 
 
-class SiglipTower(ImageTower):
-    """``SiglipVisionModel``: what its attention pooling head makes of all patches."""
+class SiglipTower(ClipTower):
+    """``SiglipVisionModel``: the output of its attention pooling head over all patches."""
 
-    def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
-        return self.vision(pixel_values=image_BCHW.to(self.dtype)).pooler_output
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        vision: Any = self.vision
-        return vision.encoder.layers
+    output, layers = "pooler_output", "encoder.layers"
 
 
 class Siglip2Tower(SiglipTower):
@@ -78,71 +74,89 @@ def patchify(image_BCHW: torch.Tensor, patch: int) -> torch.Tensor:
     return grid.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, patch * patch * channels)
 
 
-# model type -> (family, class in transformers, our tower); a folder may hold the whole model or its vision tower alone
-_FAMILIES: dict[str, tuple[str, str, Callable[[nn.Module], ImageTower]]] = {
-    "clip": ("clip", "CLIPVisionModelWithProjection", ClipTower),
-    "clip_vision_model": ("clip", "CLIPVisionModelWithProjection", ClipTower),
-    "siglip": ("siglip", "SiglipVisionModel", SiglipTower),
-    "siglip_vision_model": ("siglip", "SiglipVisionModel", SiglipTower),
-    "siglip2": ("siglip2", "Siglip2VisionModel", Siglip2Tower),
-    "siglip2_vision_model": ("siglip2", "Siglip2VisionModel", Siglip2Tower),
+# family -> (class in transformers, our tower); a folder holds the whole model, or its vision tower alone
+_FAMILIES: dict[str, tuple[str, type[ImageTower]]] = {
+    "clip": ("CLIPVisionModelWithProjection", ClipTower),
+    "siglip": ("SiglipVisionModel", SiglipTower),
+    "siglip2": ("Siglip2VisionModel", Siglip2Tower),
 }
 
 
 def load_image_tower(clip: str) -> Tower:
     """Load the image tower of a CLIP, SigLIP or SigLIP2 of transformers, or of open_clip, in float32.
 
-    Raises:
-        ConfigError: no such folder or hub id, or it holds no such model.
+    Raises: ConfigError: no such folder or hub id, or it holds no such model.
     """
     if clip.startswith((BUILT_IN, HUB)):
         return load_open_clip_tower(clip)
-    import transformers
+    with loading(clip):
+        config = read_config(clip, [*_FAMILIES, *(f"{family}_vision_model" for family in _FAMILIES)],
+                             "expected 'clip', 'siglip' or 'siglip2'")  # fmt: skip
+        family = config.model_type.removesuffix("_vision_model")
+        class_name, tower_class = _FAMILIES[family]
+        vision, shape = load_part(clip, config, "image", "vision_config", class_name)
+        tower = tower_class(vision)
+        transform = load_transform(_processor_file(clip), _image_size(shape, clip), family)
+    return Tower(tower, shape.projection_dim if family == "clip" else shape.hidden_size, transform)
 
+
+@contextmanager
+def loading(clip: str) -> Iterator[None]:
+    """Turn the errors of loading a CLIP into a ConfigError.
+
+    The other tower's weights are left out on purpose; transformers' warnings about each of them are silenced.
+    """
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
-        config = transformers.AutoConfig.from_pretrained(clip)
-        if config.model_type not in _FAMILIES:
-            raise ConfigError(
-                f"{clip!r} holds a model of type {config.model_type!r}; expected 'clip', 'siglip' or 'siglip2'"
-            )
-        family, class_name, tower_class = _FAMILIES[config.model_type]
-        shape = _vision_config(config)
-        size = _image_size(shape, clip)
-        with quiet_loading():
-            loaded: Any = getattr(transformers, class_name).from_pretrained(
-                clip, config=shape, dtype=torch.float32, output_loading_info=True
-            )
-        transform = load_transform(_processor_file(clip), size, family)
+        yield
+    except ConfigError:
+        raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, ConfigError):
-            raise
         reason = str(error).split("\n")[0]
         raise ConfigError(f"no CLIP can be loaded from {clip!r} (a folder or a hub id): {reason}") from error
-    vision, found = loaded
+    finally:
+        logger.setLevel(level)
+
+
+def read_config(clip: str, types: Collection[str], expected: str) -> Any:
+    """The config of a model of transformers. Raises: ConfigError: its type is none of ``types``."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(clip)
+    if config.model_type not in types:
+        raise ConfigError(f"{clip!r} holds a model of type {config.model_type!r}; {expected}")
+    return config
+
+
+def load_part(
+    clip: str, config: Any, what: str, part: str, class_name: str, dtype: torch.dtype = torch.float32
+) -> tuple[Any, Any]:
+    """One tower of a model, and its config: ``part`` of ``config``, or ``config`` itself where the tower is alone.
+
+    Raises: ConfigError: weights of the tower are absent.
+    """
+    import transformers
+
+    shape = getattr(config, part, config)
+    if shape is not config and config.model_type == "clip":
+        shape.projection_dim = config.projection_dim  # CLIPModel takes this one; the tower's own may differ
+    loader = getattr(transformers, class_name)
+    model, found = loader.from_pretrained(clip, config=shape, dtype=dtype, output_loading_info=True)
     if found["missing_keys"]:
-        raise ConfigError(f"{clip!r} holds no weights for {sorted(found['missing_keys'])[0]!r} of the image tower")
-    dim = shape.projection_dim if family == "clip" else shape.hidden_size
-    return Tower(tower_class(vision), dim, transform)
-
-
-def _vision_config(config: Any) -> Any:
-    """The vision tower's own config, which may stand alone or in that of the whole model."""
-    if not hasattr(config, "vision_config"):
-        return config
-    shape = config.vision_config
-    if config.model_type == "clip":
-        shape.projection_dim = config.projection_dim  # CLIPModel goes by this one; the tower's own may be another
-    return shape
+        raise ConfigError(f"{clip!r} holds no weights for {sorted(found['missing_keys'])[0]!r} of the {what} tower")
+    return model, shape
 
 
 def _image_size(shape: Any, clip: str) -> int:
-    """The side of the square images that the tower sees, in pixels."""
+    """The side of the square images that the tower takes, in pixels."""
     if not getattr(shape, "vision_use_head", True):
         raise ConfigError(f"the image tower of {clip!r} has no pooling head, so that it makes no image embedding")
     if not hasattr(shape, "num_patches"):
         sides = shape.image_size if isinstance(shape.image_size, list | tuple) else [shape.image_size]
         if len(set(sides)) > 1:
-            raise ConfigError(f"the image tower of {clip!r} sees images of {sides} pixels; expected square ones")
+            raise ConfigError(f"the image tower of {clip!r} takes images of {sides} pixels; expected square ones")
         return int(sides[0])
     return math.isqrt(shape.num_patches) * int(shape.patch_size)
 
@@ -150,19 +164,5 @@ def _image_size(shape: Any, clip: str) -> int:
 def _processor_file(clip: str) -> Path | None:
     from transformers.utils import cached_file
 
-    for name in FILES:
-        if found := cached_file(clip, name, _raise_exceptions_for_missing_entries=False):
-            return Path(found)
-    return None
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """The other tower's weights are left out on purpose; transformers would list each of them as unexpected."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    found = (cached_file(clip, name, _raise_exceptions_for_missing_entries=False) for name in FILES)
+    return next((Path(file) for file in found if file), None)

@@ -1,1 +1,1 @@
-"""The losses, and the module of stage 2 that puts them together."""
+"""The losses, and the modules of both stages that put them together."""

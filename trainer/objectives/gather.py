@@ -57,10 +57,9 @@ def mean_over_ranks(values: torch.Tensor) -> torch.Tensor:
 
 
 class AnyRank:
-    """Asks whether something holds on some rank, by a group of processes that never waits for a GPU.
+    """Asks whether a flag is set on some rank, by a group of processes that never waits for a GPU.
 
-    The group of the gradients would make every step wait for the device. Within its context; entering is a collective
-    call.
+    The group of the gradients would make every step wait for the device. Entering its context is a collective call.
     """
 
     def __enter__(self) -> "AnyRank":
@@ -86,15 +85,9 @@ class RanksDisagreeError(KeyclipError, RuntimeError):
 
 
 def require_same(value: int, what: str, remedy: str, device: torch.device) -> None:
-    """Refuse to go on with ranks that would do different things. A collective call.
+    """Compare a value, within 64 bits, of all ranks. A collective call.
 
-    Args:
-        value: what this rank has, within 64 bits.
-        what: it is, for the message.
-        remedy: what to do about it.
-
-    Raises:
-        RanksDisagreeError: some rank has another value; on every rank.
+    Raises: RanksDisagreeError: some rank has another value; on every rank. The message says ``what`` and ``remedy``.
     """
     if _is_alone():
         return

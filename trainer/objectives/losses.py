@@ -1,7 +1,7 @@
 """The losses of ProCLIP (arXiv 2510.18795) as pure functions of features.
 
-Legend: B samples on this rank, G samples on all ranks, E joint width. All features come L2-normalised; all
-arithmetic is float32, since distances have no bfloat16 kernel on the CPU and lose the small ones elsewhere.
+Legend: B samples on this rank, G samples on all ranks, E joint width. All features are L2-normalised; all
+arithmetic is float32, since distances have no bfloat16 kernel on the CPU and lose small values elsewhere.
 """
 
 import math
@@ -28,8 +28,8 @@ def instance_alignment(student_BE: torch.Tensor, target_BE: torch.Tensor) -> tor
 def structure_alignment(student_BE: torch.Tensor, target_BE: torch.Tensor) -> torch.Tensor:
     """Mean over pairs of ``smooth_l1(pdist(s), pdist(e))``: ``L_struct / (B (B - 1) / 2)`` of the paper.
 
-    Pairs are those within this rank's batch, as in the reference code. Zero for a batch of one. ``F.pdist`` has a
-    finite gradient for duplicate rows, which a square root by hand has not.
+    The pairs are within this rank's batch, as in the reference code. Zero for a batch of one. ``F.pdist`` has a
+    finite gradient for duplicate rows, unlike a square root by hand.
     """
     if student_BE.shape[0] < 2:
         return student_BE.float().sum() * 0.0
@@ -89,8 +89,8 @@ class _Bounded(torch.autograd.Function):
 def bounded_logit_scale(logit_scale: torch.Tensor) -> torch.Tensor:
     """The inverse temperature ``exp(logit_scale)`` with ``logit_scale`` held in [0, ln 100], float32.
 
-    The bound holds for the value that is used whatever the optimiser keeps as master weight; the master weight
-    itself is pulled back after each step (see ``trainer.engine.master_weights``).
+    The bound holds for the value in the loss; the optimiser's master weight is clamped after each step (see
+    ``trainer.engine.master_weights``).
     """
     return _Bounded.apply(logit_scale.float(), 0.0, MAX_LOGIT_SCALE).exp()
 

@@ -1,26 +1,19 @@
-"""Where a run's numbers can be watched: TensorBoard always, Weights & Biases where a project is named."""
+"""Boards that show a run's numbers: TensorBoard where it is installed, Weights & Biases where a project is named."""
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
-
-from torch.utils.tensorboard import SummaryWriter
+from typing import Any
 
 from store.common.errors import ConfigError
 
 
-class Board(Protocol):
-    """Takes the numbers of a step."""
-
-    def add(self, step: int, values: Mapping[str, float]) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class TensorBoard:
-    """Event files in ``RUN/tensorboard``; what an earlier start wrote after ``first`` steps is superseded."""
+    """Event files in ``RUN/tensorboard``; events that an earlier start wrote after ``first`` steps are superseded."""
 
     def __init__(self, run: Path, first: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
         self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=first + 1 if first else None)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
@@ -32,10 +25,9 @@ class TensorBoard:
 
 
 class Wandb:
-    """A run of a Weights & Biases project. A continued run goes on under the id that ``RUN/wandb-id.txt`` holds.
+    """A run of a Weights & Biases project. A continued run keeps the id in ``RUN/wandb-id.txt``.
 
-    Raises:
-        ConfigError: the package is not installed, or the run cannot be started.
+    Raises: ConfigError: the package is not installed, or the run cannot be started.
     """
 
     def __init__(self, run: Path, project: str, settings: Mapping[str, Any]) -> None:
@@ -60,9 +52,7 @@ class Wandb:
         self._run.finish()
 
 
-def open_boards(run: Path, first: int, project: str | None, settings: Mapping[str, Any]) -> list[Board]:
+def open_boards(run: Path, first: int, project: str | None, settings: Mapping[str, Any]) -> list[TensorBoard | Wandb]:
     """The boards of a run that has done ``first`` steps."""
-    boards: list[Board] = [TensorBoard(run, first)]
-    if project is not None:
-        boards.append(Wandb(run, project, settings))
-    return boards
+    boards: list[TensorBoard | Wandb] = [TensorBoard(run, first)] if importlib.util.find_spec("tensorboard") else []
+    return boards + ([Wandb(run, project, settings)] if project is not None else [])

@@ -1,4 +1,4 @@
-"""What a run says of itself while it trains: ``log.jsonl`` and boards."""
+"""Records of a run while it trains: ``log.jsonl``, ``evaluations.jsonl`` and boards."""
 
 import json
 import math
@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from trainer.checkpoint import folder as run_folder
 from trainer.data.epochs import EpochCounts, epoch_sentence
-from trainer.data.loader import LEFT_OUT, Plan
+from trainer.data.loader import Plan
 from trainer.data.order import Source
+from trainer.data.samples import LEFT_OUT
 from trainer.engine.loss_scale import DivergedError
-from trainer.run.boards import Board, open_boards
-from trainer.settings.config import RunConfig
+from trainer.run.boards import TensorBoard, Wandb, open_boards
+from trainer.run.stage import StageConfig
 
 
 def progress_bar(name: str, first: int, total: int, rank: int) -> Any:
@@ -40,11 +41,11 @@ class TrainingLog:
     A run that continues after ``first`` steps drops the lines that were written later, and writes them again.
     """
 
-    def __init__(self, config: RunConfig, rank: int, first: int, plan: Plan, sources: Sequence[Source]) -> None:
-        self.config, self.folder, self.rank, self.first = config, config.output, rank, first
+    def __init__(self, config: StageConfig, rank: int, first: int, plan: Plan, sources: Sequence[Source]) -> None:
+        self.config, self.folder, self.rank, self.first = config, config.run.output, rank, first
         self.plan, self.epochs = plan, EpochCounts(plan, sources)
-        self.boards: list[Board] = []
-        self.evaluation: dict[str, Any] | None = None  # the last that stays
+        self.boards: list[TensorBoard | Wandb] = []
+        self.evaluation: dict[str, Any] | None = None  # the last one before ``first``
         self._reset()
 
     def _reset(self) -> None:
@@ -57,7 +58,7 @@ class TrainingLog:
             self.evaluation = run_folder.trim_log(self.folder, self.first, run_folder.EVALUATIONS)
             self.epochs = EpochCounts(self.plan, self.epochs.sources, last)
             settings = run_folder.plain(self.config)
-            self.boards = open_boards(self.folder, self.first, self.config.wandb_project, settings)
+            self.boards = open_boards(self.folder, self.first, self.config.run.wandb_project, settings)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,7 +66,7 @@ class TrainingLog:
             board.close()
 
     def add(self, samples: int, waited: float, left_out: Mapping[str, int]) -> None:
-        """Count a step: samples of all ranks, seconds that this one waited for them, what it left out by reason."""
+        """Count a step: samples of all ranks, seconds that this rank waited for them, samples left out by reason."""
         self.samples += samples
         self.left_out.update(left_out)
         self.waited += waited
@@ -79,9 +80,9 @@ class TrainingLog:
     ) -> dict[str, float]:
         """Append one line; returns what the progress bar shows. A collective call.
 
-        Args:
-            report: of this rank.
-            norm: of the whole gradient, where the engine does not say it.
+        ``report`` is of this rank, ``norm`` of the whole gradient, None where the engine knows it.
+
+        Raises: DivergedError: a value is not finite.
         """
         values = torch.stack([value.detach().float().reshape(()) for value in report.values()])
         values = torch.cat([values, values.new_tensor([self.left_out[reason] for reason in LEFT_OUT])])
@@ -93,7 +94,7 @@ class TrainingLog:
             norm = engine.get_global_grad_norm()
         if norm is not None:
             means["grad_norm"] = float(norm)
-        overflow = self.config.precision == "fp16"  # whose steps DeepSpeed leaves out by itself
+        overflow = self.config.run.precision == "fp16"  # whose steps DeepSpeed leaves out by itself
         if not all(math.isfinite(value) or (overflow and name == "grad_norm") for name, value in means.items()):
             checkpoints = run_folder.list_checkpoints(self.folder)
             last = f"the last checkpoint is {str(checkpoints[-1])!r}" if checkpoints else "there is no checkpoint yet"
@@ -108,14 +109,14 @@ class TrainingLog:
         }
         counts = self.epochs.add(row["step"], left_out)
         if self.rank == 0:
-            if "epoch_counts" in counts and self.plan.steps_per_epoch >= self.config.log_every:
+            if "epoch_counts" in counts and self.plan.steps_per_epoch >= self.config.run.log_every:
                 tqdm.write(epoch_sentence(counts["epoch_counts"]))
             self._append(run_folder.LOG, row | counts)
         self._reset()
         return {"loss": round(means["loss"], 4), "samples/s": round(row["samples_per_second"])}
 
     def evaluated(self, step: int, values: dict[str, float]) -> None:
-        """Append what an evaluation measured; its time does not count as training's."""
+        """Append the results of an evaluation; its time does not count as training's."""
         self.since += values["eval/seconds"]
         if self.rank == 0:
             self._append(run_folder.EVALUATIONS, {"step": step, **values})

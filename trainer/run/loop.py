@@ -27,8 +27,7 @@ from trainer.run.ending import end_sentence
 from trainer.run.log import TrainingLog, mean_report, progress_bar
 from trainer.run.preempt import PreemptedError, Preemption
 from trainer.run.resume import load_training_state, save_training_state
-from trainer.run.stage import Stage
-from trainer.settings.config import RunConfig
+from trainer.run.stage import Stage, StageConfig
 
 REPORT_AFTER_SECONDS = 5
 SAME_DATA = "every machine needs the same shards, stores and key lists, which nothing changes as the run starts"
@@ -38,7 +37,7 @@ class RankLostError(KeyclipError, ConnectionError):
     """Another rank stopped."""
 
 
-def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage]) -> None:
+def train(config: StageConfig, stage_name: str, build: Callable[[Any], Stage]) -> None:
     """Run a stage to its end, from its newest checkpoint where there is one. The ranks stay joined.
 
     Raises:
@@ -47,12 +46,12 @@ def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage
         PreemptedError: SIGTERM or SIGUSR1 came; the run has saved its state.
         RankLostError: another rank stopped.
     """
-    rank, ranks, device = start_ranks(config)
+    rank, ranks, device = start_ranks(config.run.threads)
     try:
         if rank == 0:
-            run_folder.prepare(config.output, stage_name, config)
+            run_folder.prepare(config.run.output, stage_name, config)
         dist.barrier()
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.run.seed)
         _Run(config, build(config), rank, ranks, device).run()
     except KeyclipError:
         if rank > 0:  # most errors meet every rank; the launcher ends this one when rank 0 has reported
@@ -66,8 +65,9 @@ def train(config: RunConfig, stage_name: str, build: Callable[[RunConfig], Stage
 
 
 class _Run:
-    def __init__(self, config: RunConfig, stage: Stage, rank: int, ranks: int, device: torch.device) -> None:
-        self.config, self.stage, self.rank, self.ranks, self.device = config, stage, rank, ranks, device
+    def __init__(self, settings: StageConfig, stage: Stage, rank: int, ranks: int, device: torch.device) -> None:
+        self.settings, self.stage, self.rank, self.ranks, self.device = settings, stage, rank, ranks, device
+        self.config = config = settings.run
         num_samples = sum(source.epoch_size for source in stage.data.sources)
         require_same(num_samples, "the number of samples", SAME_DATA, device)
         self.plan = make_plan(num_samples, config.batch_size, ranks, config.accumulation)
@@ -76,35 +76,36 @@ class _Run:
         stage.to(device)
 
     def run(self) -> None:
-        first = load_training_state(self.config.output, self.engine, self.stage)
+        output, name, total_steps = self.config.output, self.stage.name, self.total_steps
+        first = load_training_state(output, self.engine, self.stage)
         sources = self.stage.data.sources
-        if first > self.total_steps:
+        if first > total_steps:
             raise ConfigError(
-                f"the run in {str(self.config.output)!r} has done {first} steps, more than the {self.total_steps} that "
-                "epochs and max_steps allow now; give at least as many, or another --output"
+                f"the run in {str(output)!r} has done {first} steps, more than the {total_steps} that epochs and "
+                "max_steps allow now; give at least as many, or another --output"
             )
         if self.rank == 0:
-            tqdm.write(begin_sentences(self.stage.name, first, self.total_steps, self.plan, sources, self.ranks))
+            tqdm.write(begin_sentences(name, first, total_steps, self.plan, sources, self.ranks))
             if first:
-                newest = run_folder.find_checkpoint(self.config.output)
+                newest = run_folder.find_checkpoint(output)
                 planned = run_folder.entry(run_folder.read_checkpoint_info(newest), "total_steps", newest)
-                tqdm.write(length_sentence(self.config, first, planned, self.total_steps), end="")
-        bar = progress_bar(self.stage.name, first, self.total_steps, self.rank)
-        log = TrainingLog(self.config, self.rank, first, self.plan, sources)
+                tqdm.write(length_sentence(self.config.optim, first, planned, total_steps), end="")
+        bar = progress_bar(name, first, total_steps, self.rank)
+        log = TrainingLog(self.settings, self.rank, first, self.plan, sources)
         with bar, log, AnyRank() as any_rank, Preemption(self.config.checkpoint_minutes) as preemption:
-            if first and any_rank([log.lacks_evaluation(first)])[0]:  # the run was asked to stop at the step of one
+            if first and any_rank([log.lacks_evaluation(first)])[0]:  # the run was stopped at a step with an evaluation
                 self._evaluate(first, log)
             self._steps(first, bar, log, preemption, any_rank)
         if self.rank == 0:
-            newest = run_folder.find_checkpoint(self.config.output)
+            newest = run_folder.find_checkpoint(output)
             self.stage.finish(run_folder.read_tensors(newest, "model"))
-            tqdm.write(end_sentence(self.stage.name, self.config, self.total_steps, newest))
+            tqdm.write(end_sentence(name, self.settings, total_steps, newest))
 
     def _steps(self, first: int, bar: Any, log: TrainingLog, preemption: Preemption, any_rank: AnyRank) -> None:
         config, engine = self.config, self.engine
         loader = self._batches(first)
         for step in range(first, self.total_steps):
-            rate = learning_rate_at(step, config, self.total_steps)
+            rate = learning_rate_at(step, config.optim, self.total_steps)
             set_learning_rate(engine, rate)
             waited, left_out, reports = 0.0, Counter[str](), []
             for _ in range(config.accumulation):
@@ -131,7 +132,7 @@ class _Run:
             if not stop:
                 self._evaluate(done, log)
             if save:
-                save_training_state(config, self.engine, self.stage, done, self.total_steps, self.rank)
+                save_training_state(self.settings, engine, self.stage, done, self.total_steps, self.rank)
                 preemption.saved()
             bar.update()
             if stop and not last:  # an evaluation due now takes too long; the continued run makes it
@@ -144,19 +145,12 @@ class _Run:
             log.evaluated(done, values)
 
     def _batches(self, first: int) -> Iterator[dict[str, Any]]:
-        config = self.config
+        config, steps = self.config, range(first, self.total_steps)
         return batches(
-            self.stage.data,
-            self.plan,
-            range(first, self.total_steps),
-            seed=config.seed,
-            window=config.shuffle_window,
-            rank=self.rank,
-            ranks=self.ranks,
-            accumulation=config.accumulation,
-            workers=config.workers,
+            self.stage.data, self.plan, steps, seed=config.seed, window=config.shuffle_window, rank=self.rank,
+            ranks=self.ranks, accumulation=config.accumulation, workers=config.workers,
             pin_memory=self.device.type == "cuda",
-        )
+        )  # fmt: skip
 
 
 def _move(value: Any, device: torch.device) -> Any:

@@ -24,7 +24,7 @@ class Preemption:
     def __init__(self, checkpoint_minutes: float | None) -> None:
         self.signal: signal.Signals | None = None
         self._every = None if checkpoint_minutes is None else 60 * checkpoint_minutes
-        self._saved = time.monotonic()
+        self.saved()
 
     def __enter__(self) -> "Preemption":
         self._before: dict[signal.Signals, Any] = {number: signal.signal(number, self._note) for number in SIGNALS}

@@ -1,4 +1,4 @@
-"""Training state to a checkpoint and back: float32 master weights, Adam moments, and what the stage keeps beside."""
+"""Training state to a checkpoint and back: float32 master weights, Adam moments, and further files of the stage."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,21 +9,19 @@ import torch.distributed as dist
 
 from store.common.errors import CheckpointError, ConfigError
 from trainer.checkpoint import folder as run_folder
-from trainer.checkpoint.folder import plain
 from trainer.data.order import key_digests
 from trainer.engine.loss_scale import loss_scale_state, set_loss_scale_state
 from trainer.engine.master_weights import MOMENTS, adam_step, full_state, set_full_state
 from trainer.objectives.gather import require_same
-from trainer.run.stage import Stage
-from trainer.settings.config import RunConfig
+from trainer.run.stage import Stage, StageConfig
 
 SHARED_OUTPUT = "--output must be on a file system that all machines of the run share"
 
 
-def save_training_state(config: RunConfig, engine: Any, stage: Stage, step: int, total_steps: int, rank: int) -> None:
+def save_training_state(config: StageConfig, engine: Any, stage: Stage, step: int, total_steps: int, rank: int) -> None:
     """Write a checkpoint; independent of the number of ranks and of the ZeRO stage. A collective call.
 
-    Weights that are not trained stay out: they are those that the stage was built from.
+    Weights that are not trained are left out: the stage is built from them.
     """
     weights: dict[str, torch.Tensor] = {}
     moments: dict[str, torch.Tensor] = {}
@@ -39,14 +37,14 @@ def save_training_state(config: RunConfig, engine: Any, stage: Stage, step: int,
             "step": step,
             "total_steps": total_steps,
             "finished": step == total_steps,
-            "samples": step * config.batch_size,
+            "samples": step * config.run.batch_size,
             "adam_step": adam_step(engine, iter(trained.values())),
             "loss_scale": loss_scale_state(engine),
-            "config": plain(config),
+            "config": run_folder.plain(config),
             **stage.info,
         }
         files = {"model": weights, "optimizer": moments, **stage.extra_files()}
-        run_folder.save_checkpoint(config.output, files, info, config.keep_checkpoints)
+        run_folder.save_checkpoint(config.run.output, files, info, config.run.keep_checkpoints)
     dist.barrier()
 
 
@@ -58,22 +56,20 @@ def load_training_state(run: Path, engine: Any, stage: Stage) -> int:
         ConfigError: the data has other samples than when the run began, or in another order.
         RanksDisagreeError: not every rank sees the newest checkpoint.
     """
-    digests = stage.info["keys"] = key_digests(stage.data.sources)  # once; every checkpoint of this start holds them
+    stage.info["keys"] = key_digests(stage.data.sources)  # once; every checkpoint of this start holds them
     checkpoints = run_folder.list_checkpoints(run)
     info: dict[str, Any] = run_folder.read_checkpoint_info(checkpoints[-1]) if checkpoints else {"step": 0}
     require_same(info["step"], f"the newest checkpoint's step in {str(run)!r}", SHARED_OUTPUT, engine.device)
     if not checkpoints:
         return 0
     newest = checkpoints[-1]
-    require_same_samples(info.get("datasets"), stage.info.get("datasets"), newest)
-    require_same_keys(info.get("keys"), digests, newest)
+    require_same_data(info, stage.info, newest)
     weights, moments = run_folder.read_tensors(newest, "model"), run_folder.read_tensors(newest, "optimizer")
     for name, parameter in engine.module.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        values = {"master": _tensor(weights, name, parameter, newest)}
-        values |= {moment: _tensor(moments, f"{name}/{moment}", parameter, newest) for moment in MOMENTS}
-        set_full_state(engine, parameter, values, run_folder.entry(info, "adam_step", newest))
+        if parameter.requires_grad:
+            values = {"master": _tensor(weights, name, parameter, newest)}
+            values |= {moment: _tensor(moments, f"{name}/{moment}", parameter, newest) for moment in MOMENTS}
+            set_full_state(engine, parameter, values, run_folder.entry(info, "adam_step", newest))
     set_loss_scale_state(engine, info.get("loss_scale"))
     stage.load_extra_files(lambda name: run_folder.read_tensors(newest, name))
     stage.after_load(engine)
@@ -87,42 +83,24 @@ def _tensor(tensors: Mapping[str, torch.Tensor], name: str, like: torch.Tensor, 
     return tensors[name]
 
 
-def require_same_samples(there: Mapping[str, Any] | None, here: Mapping[str, Any] | None, checkpoint: Path) -> None:
-    """Refuse data that has grown or shrunk: step and sample would no longer belong together.
+def require_same_data(there: Mapping[str, Any], here: Mapping[str, Any], checkpoint: Path) -> None:
+    """Refuse data with other samples, or in another order: step and sample would no longer belong together.
 
-    Args:
-        there: the datasets as the checkpoint describes them; None where it does not.
-        here: as they are now, by :func:`trainer.data.order.describe`.
+    ``there`` are the entries of the checkpoint, ``here`` the entries of this start. ``datasets`` describes the datasets
+    as ``trainer.data.order.describe`` does, ``keys`` holds digests of their keys (none in an earlier version).
 
-    Raises:
-        ConfigError: a dataset has another number of samples.
+    Raises: ConfigError: a dataset has another number of samples, or other keys.
     """
-    if there is None or here is None:
-        return
-    for name in here:
-        before, now = there.get(name, {}).get("samples", 0), here[name]["samples"]
+    remedy = (
+        "the epoch cannot continue without repeating or skipping some; give the data as it was, or another --output"
+    )
+    datasets, keys = there.get("datasets"), there.get("keys") or {}
+    for name, dataset in (here.get("datasets") or {}).items() if datasets is not None else ():
+        before, now = datasets.get(name, {}).get("samples", 0), dataset["samples"]
         if before != now:
-            raise ConfigError(
-                f"dataset {name!r} had {before} samples when {str(checkpoint)!r} was written and has {now} now: the "
-                "epoch cannot go on without repeating or skipping some; give the data as it was, or another --output"
-            )
-
-
-def require_same_keys(there: Mapping[str, str] | None, here: Mapping[str, str], checkpoint: Path) -> None:
-    """Refuse as many samples as there were, but others or in another order.
-
-    Args:
-        there: digests of the datasets' keys as the checkpoint holds them; None in one of an earlier version.
-        here: as they are now, by :func:`trainer.data.order.key_digests`.
-
-    Raises:
-        ConfigError: a dataset has other keys.
-    """
-    for name, digest in here.items():
-        before = (there or {}).get(name, digest)
-        if before != digest:
-            raise ConfigError(
-                f"dataset {name!r} has other samples, or the same in another order, than when {str(checkpoint)!r} was "
-                "written: the epoch cannot go on without repeating or skipping some; give the data as it was, or "
-                "another --output"
-            )
+            what = f"dataset {name!r} had {before} samples when {str(checkpoint)!r} was written and has {now} now"
+            raise ConfigError(f"{what}: {remedy}")
+    for name, digest in here["keys"].items():
+        if keys.get(name, digest) != digest:
+            what = f"dataset {name!r} has other samples, or the same in another order, than when {str(checkpoint)!r}"
+            raise ConfigError(f"{what} was written: {remedy}")

@@ -1,12 +1,12 @@
-"""Named recipes: settings per stage, for ``--recipe NAME``. Paths and fields are given beside it; flags override it.
+"""Named recipes: settings per stage, for ``--recipe NAME``. Paths and fields are given by flags, which override it.
 
 ``proclip-3m`` and its family are the paper's runs (ProCLIP, arXiv 2510.18795 v3, table 8 in the appendix). A name is
 ``METHOD-SIZE[-TOWER][-12blocks]``: ``proclip-3m`` tunes CLIP ViT-L/14 with an adapter of 4 blocks on CC3M,
 ``llm2clip-15m-vitb32-12blocks`` ViT-B/32 without stage 1 and self-distillation, with 12 blocks, on CC3M and CC12M. The
 paper gives every size the same settings; the data are named by flags. ``SETTINGS`` says where each value comes from.
 
-The paper's figures to compare with (ViT-L/14, 3M): Flickr30k R@1 92.8 / 81.1, COCO 66.4 / 51.9, zero-shot average over
-11 sets 64.9; 1.5 hours on 8 H100. This project has not run these recipes, since it has no such machine.
+The paper's results (ViT-L/14, 3M): Flickr30k R@1 92.8 / 81.1, COCO 66.4 / 51.9, zero-shot average over 11 sets 64.9;
+1.5 hours on 8 H100. This project has not run these recipes, since it has no such machine.
 """
 
 from dataclasses import dataclass
@@ -76,36 +76,26 @@ TOWERS = {
 DEFAULT_TOWER, DEEP = "vitl14", "12blocks"
 
 
-def _demo() -> Recipe:
-    """``keyclip demo`` on generated scenes: a small CLIP, pictures of 64 pixels, 2 CPU ranks, minutes.
+_BOOKKEEPING = {"workers": 0, "log_every": 5, "checkpoint_every": 50}
+_LONG = {"epochs": 1_000_000, **_BOOKKEEPING}  # the budget is in steps: --max-steps
+_PHOTOS: Recipe = {
+    "pretrain": {"batch_size": 128, "learning_rate": 1e-3, "warmup_steps": 50, "patch_size": 16, **_BOOKKEEPING},
+    "stage1": {"batch_size": 256, "learning_rate": 1e-3, "warmup_steps": 10, **_LONG},
+    "stage2": {
+        "batch_size": 64, "learning_rate": 2e-4, "warmup_steps": 10, "min_crop": 0.8, "ema_momentum": 0.99, **_LONG,
+    },
+}  # fmt: skip
+"""``keyclip demo`` on small photos such as Flickr8k's: a small CLIP, images of 64 pixels, 2 CPU ranks, minutes."""
+_TOWER = {"batch_size": 64, "min_crop": 1.0, "patch_size": 32, "image_layers": 3, "text_layers": 1}
+_DEMO = _PHOTOS | {
+    "pretrain": _PHOTOS["pretrain"] | _TOWER,
+    "stage2": _PHOTOS["stage2"] | {"batch_size": 128, "min_crop": 1.0},
+}
+"""``keyclip demo`` on generated scenes.
 
-    The learning rates, batches and the EMA's momentum fit hundreds of steps where the paper has thousands; lambda_reg
-    and the adapter are the paper's. Chosen on the dev split of the scenes.
-    """
-    recipe = _photos()
-    tower = {"patch_size": 32, "image_layers": 3, "text_layers": 1}
-    return recipe | {
-        "pretrain": recipe["pretrain"] | {"batch_size": 64, "min_crop": 1.0, **tower},
-        "stage2": recipe["stage2"] | {"batch_size": 128, "min_crop": 1.0},
-    }
-
-
-def _photos() -> Recipe:
-    """``keyclip demo`` on small photos such as Flickr8k's, likewise."""
-    bookkeeping = {"workers": 0, "log_every": 5, "checkpoint_every": 50}
-    return {
-        "pretrain": {"batch_size": 128, "learning_rate": 1e-3, "warmup_steps": 50, "patch_size": 16, **bookkeeping},
-        "stage1": {"batch_size": 256, "learning_rate": 1e-3, "warmup_steps": 10, "epochs": 1_000_000, **bookkeeping},
-        "stage2": {
-            "batch_size": 64,
-            "learning_rate": 2e-4,
-            "warmup_steps": 10,
-            "epochs": 1_000_000,  # the budget is in steps: --max-steps
-            "min_crop": 0.8,
-            "ema_momentum": 0.99,
-            **bookkeeping,
-        },
-    }
+The learning rates, batches and the EMA's momentum fit hundreds of steps where the paper has thousands; lambda_reg and
+the adapter are the paper's. Chosen on the dev split of the scenes.
+"""
 
 
 def _published(method: str, tower: str, more: dict[str, Any]) -> Recipe:
@@ -121,7 +111,7 @@ def _published(method: str, tower: str, more: dict[str, Any]) -> Recipe:
 
 
 def _all() -> dict[str, Recipe]:
-    found = {"demo": _demo(), "photos": _photos()}
+    found = {"demo": _DEMO, "photos": _PHOTOS}
     for method, size, tower, deep in product(METHODS, SIZES, TOWERS, ("", DEEP)):
         name = "-".join(part for part in (method, size, tower if tower != DEFAULT_TOWER else "", deep) if part)
         found[name] = _published(method, tower, {"num_blocks": 12} if deep else {})
@@ -132,11 +122,7 @@ RECIPES = _all()
 
 
 def recipe_settings(name: str, stage: str) -> dict[str, Any]:
-    """The settings of a recipe for one stage.
-
-    Raises:
-        ConfigError: no such recipe, or it has no such stage.
-    """
+    """The settings of a recipe for one stage. Raises: ConfigError: no such recipe, or it has no such stage."""
     if name not in RECIPES:
         raise ConfigError(f"no recipe {name!r}; there are {describe_names()}")
     recipe = RECIPES[name]
@@ -146,13 +132,13 @@ def recipe_settings(name: str, stage: str) -> dict[str, Any]:
 
 
 def describe_names() -> str:
-    """How recipes are called, in one line."""
+    """The names of the recipes, in one line."""
     towers = "|".join(tower for tower in TOWERS if tower != DEFAULT_TOWER)
     return f"demo, photos and {'|'.join(METHODS)}-{'|'.join(SIZES)}[-{towers}][-{DEEP}], such as proclip-3m"
 
 
 def describe() -> str:
-    """The recipes and where the values of the paper's runs come from, as text for people."""
+    """The recipes and the sources of the values of the paper's runs, as text for people."""
     rows = [("setting", "stage 1", "stage 2", "source")]
     rows += [(s.name, _shown(s.stage1), _shown(s.stage2), s.source) for s in SETTINGS]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]

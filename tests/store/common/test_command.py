@@ -15,7 +15,7 @@ from annotated_types import Interval
 
 from store.common.command import exit_status, parse_config, run_command
 from store.common.errors import ConfigError, FieldNotFoundError, ShardNotFoundError
-from store.common.settings import Alias, Positional
+from store.common.settings import Alias, Positional, Prefix, as_flat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,7 +235,7 @@ def test_settings_by_place_and_words_after_two_dashes():
     assert parse_config(Placed, ["s", "a", "--json", "--number=3", "--", "-b"], "x") == expected
 
 
-def test_settings_nested_by_owner_are_flags_with_dots_and_mappings_in_files(tmp_path):
+def test_the_settings_of_a_part_are_flags_of_the_config_and_may_be_nested_in_files(tmp_path):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Optim:
         learning_rate: Annotated[float, Interval(gt=0)] = 0.1
@@ -246,15 +246,16 @@ def test_settings_nested_by_owner_are_flags_with_dots_and_mappings_in_files(tmp_
     class Nested:
         """Nested."""
 
-        optim: Optim = field(default_factory=Optim)
+        optim: Annotated[Optim, Prefix("optim_")] = field(default_factory=Optim)
         name: str = "n"
 
     file = tmp_path / "settings.yaml"
     file.write_text("optim: {learning_rate: 0.5, steps: 2}\n")
-    config = parse_config(Nested, ["--config", str(file), "--optim.steps", "3"], "x")
+    config = parse_config(Nested, ["--config", str(file), "--optim-steps", "3"], "x")
     assert config == Nested(optim=Optim(learning_rate=0.5, steps=3))
+    assert as_flat(config) == {"optim_learning_rate": 0.5, "optim_steps": 3, "name": "n"}
     file.write_text("optim: {speed: 1}\n")
-    with pytest.raises(ConfigError, match=r"sets 'optim.speed', which is not a setting"):
+    with pytest.raises(ConfigError, match=r"sets 'optim_speed', which is not a setting"):
         parse_config(Nested, ["--config", str(file)], "x")
 
 

@@ -9,7 +9,7 @@ from store.common.errors import ConfigError
 from tests.processes import run
 from tools.bench.clip_shapes import CONTEXT_LENGTH, joint_width, save_clip
 from tools.bench.train import Config, bars, report
-from trainer.data.online import TextTeacher
+from trainer.model.text_teacher import TextTeacher
 from trainer.model.towers import load_image_tower
 
 

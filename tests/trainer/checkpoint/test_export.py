@@ -12,6 +12,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
 from store.common.errors import CheckpointError
+from store.common.settings import build
 from tests.embedder.small_models import save_siglip
 from tests.trainer.examples import CAPTION_DIM, encoded, picture
 from trainer.checkpoint.export import export_folder, load_adapter
@@ -43,15 +44,8 @@ def folder(request, clip_folder, tmp_path_factory):
 def tuned(folder, run, lora_rank: int, store_path, shards):
     """A checkpoint of stage 2 whose image tower has moved; returns the stage."""
     lora = {"lora_rank": lora_rank, "lora_alpha": 3.0} if lora_rank else {}
-    config = Stage2Config(
-        output=run,
-        shards=tuple(shards),
-        store=store_path,
-        fields=("llm/short",),
-        clip=str(folder),
-        batch_size=8,
-        **lora,
-    )
+    data = {"shards": tuple(shards), "store": store_path, "fields": ("llm/short",)}
+    config = build(Stage2Config, {"output": run, "clip": str(folder), "batch_size": 8, **data, **lora})
     torch.manual_seed(0)
     stage = Stage2(config)
     trained = {name: p for name, p in stage.module.named_parameters() if p.requires_grad}

@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from store.common.errors import CheckpointError, ConfigError
+from store.common.settings import build
 from tests.trainer.examples import CAPTION_DIM, JOINT_DIM
 from tools.__main__ import main
-from trainer.checkpoint.export import shape_of
 from trainer.checkpoint.llm2clip import from_llm2clip, import_adapter, read_weights, to_llm2clip
 from trainer.checkpoint.model import load_model
 from trainer.model.adapter import Adapter
@@ -23,7 +23,7 @@ def test_an_adapter_comes_back_from_llm2clip_names_as_it_was(num_blocks, expansi
     back = from_llm2clip({f"module.{name}": value for name, value in weights.items()})
     x = torch.randn(5, 6)
     torch.testing.assert_close(back(x), adapter(x), rtol=0, atol=0)
-    assert shape_of(back) == {"dim_in": 6, "dim_out": 3, "num_blocks": num_blocks, "expansion": expansion}
+    assert back.shape == {"dim_in": 6, "dim_out": 3, "num_blocks": num_blocks, "expansion": expansion}
 
 
 def test_the_names_are_those_of_one_sequence():
@@ -75,7 +75,7 @@ def test_a_released_adapter_starts_stage_2_and_can_be_evaluated(name, adapter, s
     words = ["import", "adapter", "--weights", file, "--store", settings["store"], "--field", "llm/short"]
     assert main([*map(str, words), "--output", str(tmp_path / "imported")]) == 0
     assert "12 to 16 dimensions, 4 blocks, expansion 2; for vectors of llm" in capsys.readouterr().out
-    stage = Stage2(Stage2Config(**settings, stage1=tmp_path / "imported"))
+    stage = Stage2(build(Stage2Config, settings | {"stage1": tmp_path / "imported"}))
     evaluated = load_model(str(clip_folder), tmp_path / "imported").adapter
     for name, value in adapter.state_dict().items():
         assert torch.equal(stage.objective.adapter.state_dict()[name], value)
@@ -95,7 +95,7 @@ def test_an_adapter_goes_out_and_comes_in_as_it_was(adapter, settings, clip_fold
 
 
 def test_an_adapter_for_vectors_of_another_width_is_refused(adapter, tmp_path):
-    with pytest.raises(ConfigError, match="takes vectors of 12 dimensions, those of 'llm' have 384"):
+    with pytest.raises(ConfigError, match="takes vectors of 12 dimensions, the vectors of 'llm' have 384"):
         import_adapter(released(tmp_path, adapter), MADE_BY, tmp_path / "run", 384)
     assert not (tmp_path / "run").exists()
 

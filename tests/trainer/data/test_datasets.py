@@ -7,12 +7,14 @@ import pytest
 
 import store
 from store.common.errors import ConfigError, MissingKeysError
+from store.common.settings import build
 from tests.trainer.examples import CAPTION_DIM, JOINT_DIM, add_field, captions_of, write_shard
 from trainer.checkpoint.folder import plain, prepare, save_checkpoint
 from trainer.data.datasets import read_datasets
 from trainer.data.pairs import PairData
+from trainer.data.texts import VectorData
 from trainer.model.towers import load_image_tower
-from trainer.stage1 import Stage1Config, VectorData
+from trainer.stage1 import Stage1Config
 from trainer.stage2 import Stage2Config
 
 KEYS = [f"{i:09d}" for i in range(8)]  # in both datasets
@@ -50,15 +52,17 @@ def both(folder: Path, small: str = "", large: str = "") -> Path:
 
 def stage1(file: Path, **settings) -> Stage1Config:
     values = {"output": Path("run"), "fields": FIELDS, "teacher_fields": TEACHERS, "batch_size": 2}
-    return Stage1Config(datasets=file, **values | settings)
+    return build(Stage1Config, {"datasets": file, **values, **settings})
 
 
 def stage2(file: Path, clip: Path, **settings) -> Stage2Config:
-    return Stage2Config(datasets=file, clip=str(clip), **{"output": Path("run"), "fields": FIELDS} | settings)
+    return build(
+        Stage2Config, {"datasets": file, "clip": str(clip), "output": Path("run"), "fields": FIELDS, **settings}
+    )
 
 
 def pairs(config: Stage2Config) -> PairData:
-    return PairData(config, load_image_tower(config.clip))
+    return PairData(config.data, load_image_tower(config.clip), config.run.seed)
 
 
 def load(data, samples: list[int]):
@@ -79,7 +83,7 @@ def test_pairs_are_joined_by_dataset_and_key(folder, clip_folder):
 
 def test_vectors_are_joined_by_dataset_and_key(folder):
     """Samples stand in the store's order, which is backwards in the small one."""
-    batch = load(VectorData(stage1(both(folder))), [5, 1, 11, 3])
+    batch = load(VectorData(stage1(both(folder)).data), [5, 1, 11, 3])
     for at, (name, key) in enumerate([("large", 1), ("small", 2), ("large", 7), ("small", 0)]):
         opened = store.open(folder / f"{name}.store")
         for view in range(2):
@@ -99,8 +103,8 @@ def test_each_dataset_has_its_own_weight_fields_and_key_list(folder, clip_folder
         {"without image": 0, "without a vector": 0},
         {"without image": 0, "not in the key list": 3, "without a vector": 0},
     ]
-    assert [part.join.fields for part in data.datasets] == [FIELDS, ("llm/long",)]
-    assert [part.pairing.bounds.tolist() for part in data.datasets] == [[0.25], []]
+    assert [part.join.fields for part in data.parts] == [FIELDS, ("llm/long",)]
+    assert [part.bounds.tolist() for part in data.parts] == [[0.25], []]
 
 
 def test_missing_vectors_are_counted_per_dataset(folder, clip_folder):
@@ -113,7 +117,7 @@ def test_missing_vectors_are_counted_per_dataset(folder, clip_folder):
 
 def test_flags_make_one_dataset_named_by_its_store(folder):
     config = stage1(None, store=folder / "large.store")
-    assert [(part.name, part.weight) for part in config.data] == [("large", 1.0)]
+    assert [(part.name, part.weight) for part in config.data.data] == [("large", 1.0)]
 
 
 def test_a_store_that_several_datasets_share_may_stand_in_its_flag(folder, clip_folder):
@@ -146,17 +150,17 @@ def test_datasets_of_different_widths_are_refused(folder, clip_folder):
         ("a: [", "cannot be read: while parsing"),
         ("a: {store: a.store}\na: {store: b.store}", "cannot be read: 'a' stands twice; give each its own name"),
         ("a: x.store", "dataset 'a' of .* holds 'x.store'; expected settings such as {store: a.store}"),
-        ("a: {wieght: 1}", "dataset 'a' of .* sets 'wieght', which is not a setting; there are shards, fields"),
+        ("a: {wieght: 1}", "dataset 'a' of .* sets 'wieght', which is not a setting; there are store, fields"),
         ("a: {weight: 1}", "dataset 'a' of .* names no store, and neither does --store"),
-        ("a: {store: 3}", "store of dataset 'a' .* is 3; expected a path"),
-        ("a: {store: s, shards: {x: 1}}", "shards of dataset 'a' .* expected a text or a list of texts"),
-        ("a: {store: s, shards: []}", r"shards of dataset 'a' .* is \[\]; expected a text or a list of texts"),
-        ("a: {store: s, weight: much}", "weight of dataset 'a' .* is 'much'; expected a number"),
-        ("a: {store: s, weight: true}", "weight of dataset 'a' .* is True; expected a number"),
-        ("a: {store: s, weight: .inf}", "weight of dataset 'a' .* is inf; expected a number"),
+        ("a: {store: ''}", "dataset 'a' of .* sets store to ''; expected a path"),
+        ("a: {store: s, shards: {x: 1}}", r"dataset 'a' of .* sets shards to {'x': 1}; expected text"),
+        ("a: {store: s, shards: []}", r"dataset 'a' of .* sets shards to \[\]; expected at least one value"),
+        ("a: {store: s, weight: much}", "dataset 'a' of .* sets weight to 'much'; expected a number"),
+        ("a: {store: s, weight: true}", "dataset 'a' of .* sets weight to True; expected a number"),
+        ("a: {store: s, weight: .inf}", "dataset 'a' of .* sets weight to inf; expected a finite number"),
         ("a: {store: s, weight: 0}", r"weight of dataset 'a' is 0\.0; expected a number above 0"),
         ("a: {store: s, weight: -1}", r"weight of dataset 'a' is -1\.0; expected a number above 0"),
-        ("a: {store: s, field_weights: 1}", "field_weights of dataset 'a' .* is 1; expected a list of numbers"),
+        ("a: {store: s, field_weights: x}", "dataset 'a' of .* sets field_weights to 'x'; expected a number"),
         ("a: {store: s, field_weights: [1]}", "field_weights of dataset 'a' .* expected one number >= 0 per field"),
         ("a: {store: s}", "dataset 'a' names no shards; give --shards, or shards in --datasets"),
     ],

@@ -13,6 +13,7 @@ import store
 from embedder.run.config import EmbedConfig
 from embedder.run.embed import embed
 from store.common.errors import ConfigError, MissingKeysError, StaleCaptionError
+from store.common.settings import build
 from tests.trainer.conftest import KEYS
 from tests.trainer.examples import CAPTION_DIM, JOINT_DIM, add_field, captions_of, write_shard, write_tar
 from trainer.model.identity import require_teacher
@@ -36,7 +37,8 @@ def both(shards, clip_folder, tmp_path_factory) -> Path:
 def online(shards, clip_folder, path: Path, **settings) -> Stage1:
     torch.manual_seed(0)
     named = {"shards": tuple(shards), "clip": str(clip_folder), **settings}
-    return Stage1(Stage1Config(output=Path("run"), batch_size=4, store=path, fields=FIELDS, teacher="online", **named))
+    named |= {"output": Path("run"), "batch_size": 4, "store": path, "fields": FIELDS, "teacher": "online"}
+    return Stage1(build(Stage1Config, named))
 
 
 def load(stage: Stage1, samples: list[int]) -> dict[str, Any]:
@@ -46,8 +48,15 @@ def load(stage: Stage1, samples: list[int]) -> dict[str, Any]:
 def test_the_loss_is_that_of_the_stored_teacher_field(both, shards, clip_folder):
     torch.manual_seed(0)
     stored = Stage1(
-        Stage1Config(
-            output=Path("run"), batch_size=4, store=both, fields=FIELDS, teacher_fields=("clip/short", "clip/long")
+        build(
+            Stage1Config,
+            {
+                "output": Path("run"),
+                "batch_size": 4,
+                "store": both,
+                "fields": FIELDS,
+                "teacher_fields": ("clip/short", "clip/long"),
+            },
         )
     )
     computed = online(shards, clip_folder, both)

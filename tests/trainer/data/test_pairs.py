@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from store.common.errors import ConfigError, MissingKeysError, StaleCaptionError
+from store.common.settings import build
 from tests.trainer.conftest import KEYS
 from tests.trainer.examples import (
     CAPTION_DIM,
@@ -28,8 +29,8 @@ LONG = vectors("llm/long", 24, CAPTION_DIM)
 
 
 def make_data(settings: dict, **more) -> PairData:
-    config = Stage2Config(**settings | more)
-    return PairData(config, load_image_tower(config.clip))
+    config = build(Stage2Config, settings | more)
+    return PairData(config.data, load_image_tower(config.clip), config.run.seed)
 
 
 def load(data: PairData, samples, epoch=0, places=None) -> dict[str, torch.Tensor]:
@@ -82,13 +83,13 @@ def test_fields_are_drawn_as_often_as_their_weights_say(settings, weights, share
 @pytest.mark.parametrize("weights", [(1.0,), (1.0, -1.0), (0.0, 0.0)])
 def test_weights_that_make_no_sense_are_refused(settings, weights):
     with pytest.raises(ConfigError, match=r"field_weights .*; expected one number >= 0 per field, not all 0"):
-        Stage2Config(**settings, field_weights=weights)
+        build(Stage2Config, settings | {"field_weights": weights})
 
 
 def test_crops_are_as_small_as_the_setting_allows(settings):
     """Whole images at 1, on average a fourth less at 0.5; other crops, other pixels."""
     whole, half = (make_data(settings, min_crop=share, check_captions=False) for share in (1.0, 0.5))
-    assert half.datasets[0].pairing.transform.min_scale == 0.5
+    assert half.parts[0].transform.min_scale == 0.5
     assert len({load(whole, [0], 0, [place])["image"].sum().item() for place in range(8)}) <= 2
     assert len({load(half, [0], 0, [place])["image"].sum().item() for place in range(8)}) == 8
 

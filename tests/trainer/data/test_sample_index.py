@@ -9,9 +9,8 @@ import pytest
 
 from store.common.errors import ConfigError, DamagedShardError
 from tests.trainer.examples import write_shard, write_tar
-from trainer.data import sample_index
-from trainer.data.sample_index import index_samples
-from trainer.data.shard_index import index_shard
+from trainer.data import shard_index
+from trainer.data.shard_index import index_samples, index_shard
 
 
 @pytest.fixture
@@ -30,8 +29,8 @@ def cache(tmp_path) -> Path:
 
 
 def folder_of(cache: Path) -> Path:
-    (folder,) = (entry for entry in cache.iterdir() if entry.is_dir())
-    return folder
+    (lock,) = cache.glob("*.lock")
+    return lock.with_suffix("")
 
 
 def test_it_holds_the_shards_indexes_one_after_the_other(shards, cache):
@@ -58,7 +57,7 @@ def test_shards_without_samples_have_an_empty_index(tmp_path, cache):
 def test_it_is_made_once_and_again_when_a_shard_changes(shards, cache, tmp_path, monkeypatch):
     index_samples(shards, cache)
     made: list[str] = []
-    monkeypatch.setattr(sample_index, "index_shard", lambda shard, _: (made.append(shard), index_shard(shard, _))[1])
+    monkeypatch.setattr(shard_index, "index_shard", lambda shard, _: (made.append(shard), index_shard(shard, _))[1])
     index_samples(shards, cache)
     assert made == []
     assert index_samples(shards[::-1], cache).keys.tolist() == [b"long-key", b"b", b"a"]
@@ -88,7 +87,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(shards, tmp_path):
 
 def test_the_cache_holds_no_leftovers(shards, cache):
     index_samples(shards, cache)
-    assert sorted(entry.suffix for entry in cache.iterdir()) == ["", ".lock", ".npz", ".npz", ".npz"]
+    assert sorted(entry.suffix for entry in cache.iterdir()) == ["", "", "", "", ".lock"]
 
 
 def test_the_default_cache_is_the_users(shards, tmp_path, monkeypatch):
@@ -100,7 +99,7 @@ def test_the_default_cache_is_the_users(shards, tmp_path, monkeypatch):
 def test_a_key_in_two_shards_is_refused_naming_both(tmp_path, cache):
     one, two = write_shard(tmp_path / "one.tar", ["a", "b"]), write_shard(tmp_path / "two.tar", ["c", "b"])
     for _ in range(2):  # nothing of it is kept
-        with pytest.raises(ConfigError, match=r"sample key 'b' stands in several shards \(.*one\.tar, .*two\.tar\)"):
+        with pytest.raises(ConfigError, match=r"sample key 'b' is in several shards \(.*one\.tar, .*two\.tar\)"):
             index_samples([one, two], cache)
 
 
@@ -117,7 +116,7 @@ def make_index(shards: list[str], cache: Path, ready, made) -> None:
         made.put((os.getpid(), shard))
         return counted(shard, folder)
 
-    sample_index.index_shard = counting
+    shard_index.index_shard = counting
     ready.wait()
     assert index_samples(shards, cache).keys.tolist() == [b"b", b"a", b"long-key"]
 

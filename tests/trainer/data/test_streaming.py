@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from store.common.errors import ConfigError, DamagedShardError, MissingKeysError, ShardNotFoundError, StaleCaptionError
+from store.common.settings import build
 from tests.trainer.conftest import KEYS
 from tests.trainer.examples import CAPTION_DIM, captions_of, make_store, sample_members, vectors, write_shard, write_tar
 from tests.trainer.launching import deepspeed
@@ -64,8 +65,8 @@ def streamed(settings, server) -> dict[str, Any]:
 
 
 def make_stream(settings: dict[str, Any]) -> PairStream:
-    config = Stage2Config(**settings)
-    return PairStream(config, load_image_tower(config.clip))
+    config = build(Stage2Config, settings)
+    return PairStream(config.data, load_image_tower(config.clip))
 
 
 def load(data: PairStream, steps: range, rank: int = 0, ranks: int = 1, workers: int = 0, batch: int = 4, **settings):
@@ -83,9 +84,9 @@ def keys_of(loaded) -> list[int]:
 
 
 def test_shards_that_cannot_be_addressed_are_streamed_and_others_are_not(settings, streamed, shards):
-    assert isinstance(Stage2(Stage2Config(**streamed)).data, PairStream)
-    assert isinstance(Stage2(Stage2Config(**settings)).data, PairData)
-    assert is_streamed(Stage2Config(**settings | {"shards": (shards[0], f"pipe:cat {shards[1]}")}))
+    assert isinstance(Stage2(build(Stage2Config, streamed)).data, PairStream)
+    assert isinstance(Stage2(build(Stage2Config, settings)).data, PairData)
+    assert is_streamed(build(Stage2Config, settings | {"shards": (shards[0], f"pipe:cat {shards[1]}")}).data)
 
 
 def test_a_pass_holds_every_sample_once_in_an_order_of_its_own(streamed):
@@ -97,9 +98,10 @@ def test_a_pass_holds_every_sample_once_in_an_order_of_its_own(streamed):
 
 def test_images_are_those_of_the_same_key(streamed, settings, server):
     """As the local loader gives them: whole pictures, without random crops."""
-    local = Stage2Config(**settings | {"shards": (f"{server[1]}/*.tar",), "min_crop": 1.0, "fields": ("llm/short",)})
+    more = {"shards": (f"{server[1]}/*.tar",), "min_crop": 1.0, "fields": ("llm/short",)}
+    local = build(Stage2Config, settings | more)
     tower = load_image_tower(local.clip)
-    addressed = PairData(local, tower).load(np.arange(24), 0, np.arange(24))
+    addressed = PairData(local.data, tower, 0).load(np.arange(24), 0, np.arange(24))
     loaded = load(make_stream(streamed | {"min_crop": 1.0}), range(6))
     images = np.concatenate([batch["image"].numpy() for batch in loaded]).astype(float)
     for image, key in zip(images, keys_of(loaded), strict=True):

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from store.common.errors import ConfigError
+from store.common.settings import build
 from trainer.engine.deepspeed_engine import float32_copies, learning_rate_at, parameter_groups
 from trainer.model.adapter import Adapter
 from trainer.settings.config import RunConfig
 
 
 def make_config(**settings) -> RunConfig:
-    return RunConfig(**{"output": Path("run"), "learning_rate": 1.0, **settings})
+    return build(RunConfig, {"output": Path("run"), "learning_rate": 1.0, **settings})
 
 
 def test_matrices_decay_and_biases_norms_and_the_temperature_do_not():
@@ -53,8 +54,8 @@ def test_weights_are_copied_only_where_they_will_be_rounded():
 
 
 def test_the_learning_rate_warms_up_linearly_and_falls_as_a_cosine():
-    config = make_config(warmup_steps=4)
-    rates = [learning_rate_at(step, config, 12) for step in range(13)]
+    optim = make_config(warmup_steps=4).optim
+    rates = [learning_rate_at(step, optim, 12) for step in range(13)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     # eight steps of cosine: 1 at the first, one half in the middle, 0 after the last
     assert rates[4] == 1.0
@@ -65,8 +66,8 @@ def test_the_learning_rate_warms_up_linearly_and_falls_as_a_cosine():
 
 
 def test_without_warm_up_the_first_step_has_the_peak():
-    assert learning_rate_at(0, make_config(), 10) == 1.0
-    assert learning_rate_at(0, make_config(), 1) == 1.0
+    assert learning_rate_at(0, make_config().optim, 10) == 1.0
+    assert learning_rate_at(0, make_config().optim, 1) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -123,10 +123,9 @@ def test_a_port_in_use_is_told_in_a_sentence_that_names_the_flag(environment):
         port = str(taken.getsockname()[1])
         environment |= ALL | {"RANK": "0", "LOCAL_RANK": "0", "MASTER_PORT": port}
         code = (
-            "from pathlib import Path; from store.common.command import exit_status; "
-            "from trainer.settings.config import RunConfig; "
+            "from store.common.command import exit_status; "
             "from trainer.engine.deepspeed_engine import start_ranks; "
-            "exit_status(lambda: start_ranks(RunConfig(output=Path('none'), threads=1)) and None)"
+            "exit_status(lambda: start_ranks(1) and None)"
         )
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60

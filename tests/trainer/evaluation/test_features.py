@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from store.common.errors import CheckpointError, ConfigError, MissingKeysError
 from store.common.fingerprint import fingerprint
+from store.common.settings import build
 from tests.embedder.small_models import save_clip
 from tests.trainer.conftest import KEYS
 from tests.trainer.examples import (
@@ -183,7 +184,7 @@ def test_an_adapter_of_stage_1_beside_another_clip_of_its_shape_is_refused(clip_
 
 @pytest.mark.parametrize("more", [{"lock_image": True}, {"lora_rank": 2}, {}])
 def test_a_checkpoint_of_stage_2_beside_another_clip_of_its_shape_is_refused(settings, other_clip, tmp_path, more):
-    stage = Stage2(Stage2Config(**settings | more))
+    stage = Stage2(build(Stage2Config, settings | more))
     weights = {name: p.detach() for name, p in stage.module.named_parameters() if p.requires_grad}
     info = {"stage": "stage2", "step": 1, **stage.info}
     save_checkpoint(tmp_path / "run", {"model": weights}, info, 1)

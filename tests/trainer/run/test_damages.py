@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from store.common.errors import KeyclipError
+from store.common.settings import build
 from trainer.checkpoint.export import export_folder, load_adapter
 from trainer.checkpoint.folder import prepare, save_checkpoint, trim_log
 from trainer.checkpoint.model import load_model
@@ -56,7 +57,7 @@ def damaged_tensors(tensors: dict[str, torch.Tensor]) -> Iterator[dict[str, torc
 @pytest.fixture(params=[0, 2])
 def checkpoint(request, settings, tmp_path) -> Path:
     more = {"lora_rank": request.param} if request.param else {}
-    stage = Stage2(Stage2Config(**settings | more))
+    stage = Stage2(build(Stage2Config, settings | more))
     weights = {name: p.detach() for name, p in stage.module.named_parameters() if p.requires_grad}
     return save_checkpoint(tmp_path / "run", {"model": weights}, {"stage": "stage2", "step": 1, **stage.info}, 1)
 

@@ -6,6 +6,7 @@ import pytest
 
 from store.common.command import parse_config
 from store.common.errors import ConfigError
+from store.common.settings import as_flat, settings_of
 from trainer.__main__ import STAGES, main
 from trainer.settings.recipes import RECIPES, SETTINGS, recipe_settings
 from trainer.stage1 import Stage1Config
@@ -53,8 +54,9 @@ def test_every_recipe_builds_a_config_that_flags_override(stage):
     assert recipes
     for name in recipes:
         config, settings = config_of(name, stage), recipe_settings(name, stage)
-        assert {setting: getattr(config, setting) for setting in settings} == settings
-    assert config_of(recipes[-1], stage, "--batch-size", "8").batch_size == 8
+        values = as_flat(config)
+        assert {setting: values[setting] for setting in settings} == settings
+    assert config_of(recipes[-1], stage, "--batch-size", "8").run.batch_size == 8
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
@@ -93,7 +95,7 @@ def test_every_value_of_the_family_names_its_source():
 
 @pytest.mark.parametrize("config", [Stage1Config, Stage2Config])
 def test_the_method_s_settings_are_the_defaults_without_a_recipe(config):
-    defaults = {name: field.default for name, field in config.__dataclass_fields__.items()}
+    defaults = {name: setting.default for name, setting in settings_of(config).items()}
     stage = config.__name__.removesuffix("Config").lower()
     method = ("learning_rate", "beta1", "beta2", "epsilon", "weight_decay", "ema_momentum", "lambda_reg", "teacher")
     expected = {name: value for name, value in TABLE_8[stage].items() if name in method}
