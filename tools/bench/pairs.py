@@ -15,7 +15,8 @@ import store
 from store.core.contract import Writer
 from tools.bench.store_contenders import add_member, bench_spec
 from tools.scenes.dataset import sample
-from tools.scenes.splits import THEMES, iter_scenes
+from tools.scenes.scene import THEMES
+from tools.scenes.splits import iter_scenes
 
 SHARD_SIZE = 1000
 DISTINCT = 50
