@@ -26,7 +26,7 @@ def trainings(**settings):
     (point,) = make_grid(["clip"], [], ["llm"], "clip", [])
     experiment = Experiment(Path("out"), SuiteSettings(**settings), sources, point, Draws())  # type: ignore[arg-type]
     experiment.check()
-    return {training.output.name: training.words for training in experiment._trainings(0)}
+    return {training.output.name: training.words for training in experiment.trainings(0)}
 
 
 def value(words, flag):

@@ -1,10 +1,24 @@
 """What the files that reports are made from hold: types that they are checked against where they are read."""
 
+import re
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
+_IMAGE = re.compile(r"data:image/(jpeg|png|webp|gif);base64,[A-Za-z0-9+/=]+")
+
+
+def _require_embedded(image: str) -> str:
+    if not _IMAGE.fullmatch(image):
+        raise ValueError("it is not a data URI of a jpeg, png, webp or gif")
+    return image
+
+
+Image = Annotated[str, AfterValidator(_require_embedded)]
+"""A picture within the file: a report must load nothing from elsewhere."""
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{1,16}$")]
+NumImages = Annotated[int, Field(ge=1, le=2**26)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 
@@ -34,7 +48,7 @@ class Hit(TypedDict):
     key: str
     score: Finite
     correct: bool
-    image: NotRequired[str | None]
+    image: NotRequired[Image | None]
 
 
 class Example(TypedDict):
@@ -43,7 +57,7 @@ class Example(TypedDict):
     query: str
     key: str
     rank: Count
-    image: NotRequired[str | None]
+    image: NotRequired[Image | None]
     retrieved: list[Hit]
 
 
@@ -55,13 +69,13 @@ class SetEntry(TypedDict):
 
 
 class Score(TypedDict):
-    """A set's accuracy, as far as it is read again."""
+    """The accuracy on a set."""
 
     accuracy: Finite
 
 
 class Contrast(TypedDict):
-    """A set of contrasts: its accuracy, and that of each kind."""
+    """A set of contrasts: its accuracy, and the accuracy of each kind."""
 
     accuracy: Finite
     kinds: dict[str, Score]
@@ -73,35 +87,25 @@ class Cka(TypedDict):
     cka: Finite
 
 
-class AdapterShape(TypedDict):
-    """The adapter of a checkpoint, as far as it is read again."""
+class TrainingPart(TypedDict, total=False):
+    """An adapter has blocks, the embedder of its vectors a model, a dataset samples."""
 
-    num_blocks: NotRequired[Count | None]
-
-
-class MadeBy(TypedDict):
-    """What made the vectors that an adapter takes."""
-
-    model: NotRequired[str | None]
+    num_blocks: Count | None
+    model: str | None
+    samples: Count | None
 
 
-class Dataset(TypedDict):
-    """What a checkpoint was trained on."""
-
-    samples: NotRequired[Count | None]
-
-
-class TrainingEntry(TypedDict):
+class TrainingEntry(TypedDict, total=False):
     """What a checkpoint says of its training."""
 
-    arm: NotRequired[str | None]
-    recipe: NotRequired[str | None]
-    stage: NotRequired[str | int | None]
-    step: NotRequired[Count | None]
-    adapter: NotRequired[AdapterShape | None]
-    embedder: NotRequired[MadeBy | None]
-    datasets: NotRequired[dict[str, Dataset] | None]
-    lambda_reg: NotRequired[Finite | None]
+    arm: str | None
+    recipe: str | None
+    stage: str | int | None
+    step: Count | None
+    adapter: TrainingPart | None
+    embedder: TrainingPart | None
+    datasets: dict[str, TrainingPart] | None
+    lambda_reg: Finite | None
 
 
 class Draws(TypedDict):
@@ -122,9 +126,9 @@ class Ranks(TypedDict):
 class RetrievalQueries(TypedDict):
     """The queries of a retrieval set; ``images`` and ``texts`` say which."""
 
-    images: Annotated[str, Field(pattern="^[0-9a-f]{1,16}$")]
-    texts: Annotated[str, Field(pattern="^[0-9a-f]{1,16}$")]
-    num_images: Annotated[int, Field(ge=1, le=2**26)]
+    images: Digest
+    texts: Digest
+    num_images: NumImages
     image_to_text: Ranks
     text_to_image: Ranks
     part: NotRequired[bool]
@@ -133,7 +137,7 @@ class RetrievalQueries(TypedDict):
 class ZeroshotQueries(TypedDict):
     """The images of a classification set with packed ranks and labels."""
 
-    images: Annotated[str, Field(pattern="^[0-9a-f]{1,16}$")]
+    images: Digest
     primary: Literal["top1", "mean_per_class"]
     ranks: str
     labels: str
@@ -149,21 +153,21 @@ class Answers(TypedDict):
 class ContrastQueries(TypedDict):
     """The questions of a set of contrasts, by their kind."""
 
-    images: Annotated[str, Field(pattern="^[0-9a-f]{1,16}$")]
-    num_images: Annotated[int, Field(ge=1, le=2**26)]
+    images: Digest
+    num_images: NumImages
     kinds: dict[str, Answers]
 
 
-class Queries(TypedDict):
+class Queries(TypedDict, total=False):
     """The ranks of all queries, by set."""
 
-    retrieval: NotRequired[dict[str, RetrievalQueries] | None]
-    drift: NotRequired[dict[str, RetrievalQueries] | None]
-    zeroshot: NotRequired[dict[str, ZeroshotQueries] | None]
-    robustness: NotRequired[dict[str, ZeroshotQueries] | None]
-    linear_probe: NotRequired[dict[str, ZeroshotQueries] | None]
-    composition: NotRequired[dict[str, ContrastQueries] | None]
-    fine_grained: NotRequired[dict[str, ContrastQueries] | None]
+    retrieval: dict[str, RetrievalQueries] | None
+    drift: dict[str, RetrievalQueries] | None
+    zeroshot: dict[str, ZeroshotQueries] | None
+    robustness: dict[str, ZeroshotQueries] | None
+    linear_probe: dict[str, ZeroshotQueries] | None
+    composition: dict[str, ContrastQueries] | None
+    fine_grained: dict[str, ContrastQueries] | None
 
 
 class ResultFile(TypedDict):
@@ -192,13 +196,13 @@ class ResultFile(TypedDict):
     queries: NotRequired[Queries]
 
 
-class RunConfig(TypedDict):
+class RunConfig(TypedDict, total=False):
     """The settings of a run that reports look at; there are many more."""
 
-    stage: NotRequired[str | int | None]
-    store: NotRequired[str | None]
-    fields: NotRequired[list[str] | None]
-    teacher_fields: NotRequired[list[str] | None]
+    stage: str | int | None
+    store: str | None
+    fields: list[str] | None
+    teacher_fields: list[str] | None
 
 
 class LogLine(TypedDict):
@@ -210,21 +214,3 @@ class LogLine(TypedDict):
 
 
 LogEntries = dict[str, float | str | bool | list[Any] | dict[str, Any] | None]
-
-
-class FieldUseEntry(TypedDict):
-    """How often the vectors of a field were read."""
-
-    field: str
-    num_vectors: Count
-    num_embedded: Count
-    trainings: Count
-    evaluations: Count
-    num_reads: Count
-
-
-class ReuseFile(TypedDict):
-    """What ``keyclip compare`` counts."""
-
-    format: str
-    fields: list[FieldUseEntry]

@@ -4,12 +4,13 @@ from functools import cache
 
 import jinja2
 
-from tools.report.material import embeddings, settings, sources
+from tools.compare import reuse
+from tools.report.material import settings, sources
 from tools.report.material.average import seeds_in_words
 from tools.report.pages import charts, examples, training
 from tools.report.pages.contents import Report
 from tools.report.pages.terminal import marks
-from tools.report.results import claims, languages, summary
+from tools.report.results import claims, summary
 
 START = "<!doctype html>\n<!-- keyclip report -->\n"
 """What every report begins with."""
@@ -46,12 +47,12 @@ def render(report: Report) -> str:
             legend=_legend(report) if arms else [],
             details=summary.details(arms),
             claims=claims,
-            languages=languages.tables(arms),
+            languages=summary.language_tables(arms),
             cards=examples.cards(arms),
             most_cards=examples.SHOWN,
             stages=training.stages(material.runs),
             charts=charts,
-            embeddings=embeddings,
+            reuse=reuse,
             settings=settings,
             sources=sources,
         )

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Sequence
 
-from tools.report.material import embeddings, settings, sources
+from tools.compare import reuse
+from tools.report.material import settings, sources
 from tools.report.pages import examples
 from tools.report.pages.contents import Report
 from tools.report.pages.terminal import marks
-from tools.report.results import claims, languages
+from tools.report.results import claims
 from tools.report.results.paper import PaperTable
-from tools.report.results.summary import details
+from tools.report.results.summary import details, language_tables
 from tools.report.results.tables import Table
 
 START = "<!-- keyclip report -->\n\n"
@@ -28,14 +29,17 @@ def render(report: Report) -> str:
         blocks += _paper_tables("## Ablations", report.ablations)
         blocks += ["## Retrieval in full"] if (every := details(arms)) else []
         blocks += [text for heading, table in every for text in (f"### {escape(heading)}", markdown_table(table))]
-    for name, names, rows in languages.tables(arms):
+    for name, names, rows in language_tables(arms):
         lines = [[row, *("-" if v is None else f"{100 * v:.1f} %" for v in values)] for row, values in rows]
         blocks += [f"## Languages, R@1 (mean of both directions): {escape(name)}", _rows(["language", *names], lines)]
     if cards := examples.cards(arms):
-        blocks += ["## Retrieved images", *_examples(cards)]
+        names = list(dict.fromkeys(arm for card in cards for arm, *_ in card.answers))
+        places = [{arm: place for arm, place, _ in card.answers} for card in cards]
+        lines = [[c.caption, c.key, *(of.get(n, "-") for n in names)] for c, of in zip(cards, places, strict=True)]
+        blocks += ["## Retrieved images", _rows(["caption", "image", *names], lines)]
     if material.uses:
-        blocks += ["## Embedded once", embeddings.sentence(material.uses)]
-        blocks += [_rows(embeddings.COLUMNS, embeddings.rows(material.uses))]
+        blocks += ["## Embedded once", reuse.sentence(material.uses)]
+        blocks += [_rows(reuse.COLUMNS, [use.row for use in material.uses])]
     if material.runs:
         blocks += ["## Settings", *_settings(report)]
         if fields := sources.field_rows(material.runs):
@@ -82,19 +86,11 @@ def _paper_tables(heading: str, tables: Sequence[PaperTable]) -> list[str]:
     return blocks
 
 
-def _examples(cards: Sequence[examples.Card]) -> list[str]:
-    """A table of where each arm has ranked the image of each caption."""
-    arms = list(dict.fromkeys(arm for card in cards for arm, *_ in card.answers))
-    places = [(card, {arm: place for arm, place, _ in card.answers}) for card in cards]
-    rows = [[card.caption, card.key, *(of.get(arm, "-") for arm in arms)] for card, of in places]
-    return [_rows(["caption", "image", *arms], rows)]
-
-
 def _settings(report: Report) -> list[str]:
     blocks = []
-    for stage in settings.by_stage(report.material.runs):
+    for stage in settings.stages(report.material.runs):
         blocks += [f"### {escape(stage.name)}"] if stage.name else []
-        blocks += [_rows(["setting", *stage.columns], stage.rows)] if stage.differing else []
+        blocks += [_rows(["setting", *stage.columns], stage.differing)] if stage.differing else []
         if stage.shared:
             blocks.append("Shared: " + ", ".join(f"{escape(n)} {escape(value)}" for n, value in stage.shared.items()))
     return blocks

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tools.report.material.inputs import Run
+from tools.report.material.settings import by_stage
 from tools.report.pages.charts import Chart, Series, colour_class, line_chart, short_number
 
 POSITIONS = frozenset({"step", "epoch", "samples"})
@@ -41,35 +42,23 @@ class Stage:
 
 def stages(runs: Sequence[Run]) -> list[Stage]:
     """For every stage a chart of each logged quantity over the steps, losses first; seeds share their arm's colour."""
-    members: dict[str, list[Run]] = {}
-    for run in runs:
-        members.setdefault(str(run.config.get("stage", "")), []).append(run)
     colours = {arm: number for number, arm in enumerate(dict.fromkeys(run.arm for run in runs))}
-    return [_stage(stage, of_stage, colours) for stage, of_stage in members.items()]
+    return [_stage(stage, members, colours) for stage, members in by_stage(runs).items()]
 
 
 def _stage(stage: str, runs: Sequence[Run], colours: Mapping[str, int]) -> Stage:
+    last = max((run.log[-1] for run in runs), key=lambda line: int(line["step"]))
+    reached = f"{int(last['step']):,} steps"
+    reached += f", {last['epoch']:.4g} epochs" if "epoch" in last else ""
+    reached += f", {int(last['samples']):,} samples" if "samples" in last else ""
     plots = tuple(_plot(runs, name, colours) for name in _quantities(runs))
     if len(runs) == 1:
-        return Stage(runs[0].name, _reached(runs[0]), (), plots)
+        return Stage(runs[0].name, reached, (), plots)
     arms = dict.fromkeys(run.arm for run in runs)
-    seeds = f", {len(runs)} runs" if len(arms) < len(runs) else ""
-    key = tuple((arm, colour_class(colours[arm])) for arm in arms)
+    reached += f", {len(runs)} runs" if len(arms) < len(runs) else ""
     number = stage.removeprefix("stage")
     heading = f"stage {number}" if number.isdigit() else stage or "runs"
-    return Stage(heading, _reached(max(runs, key=_last_step)) + seeds, key, plots)
-
-
-def _last_step(run: Run) -> int:
-    return int(run.log[-1]["step"])
-
-
-def _reached(run: Run) -> str:
-    last = run.log[-1]
-    reached = [f"{int(last['step']):,} steps"]
-    reached += [f"{last['epoch']:.4g} epochs"] if "epoch" in last else []
-    reached += [f"{int(last['samples']):,} samples"] if "samples" in last else []
-    return ", ".join(reached)
+    return Stage(heading, reached, tuple((arm, colour_class(colours[arm])) for arm in arms), plots)
 
 
 def _quantities(runs: Sequence[Run]) -> list[str]:

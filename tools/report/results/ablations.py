@@ -17,8 +17,18 @@ from tools.report.material.provenance import (
     scale_of,
 )
 from tools.report.results.comparison import Comparison
-from tools.report.results.paper import RETRIEVAL, ZERO_SHOT, PaperTable, known_set, score_names
-from tools.report.results.tables import Column, Reader, Table, make_table, mean_of, mean_score, whole_sets
+from tools.report.results.paper import RETRIEVAL, ZERO_SHOT, PaperTable, known_set, reference_table
+from tools.report.results.tables import (
+    Column,
+    Reader,
+    Table,
+    make_table,
+    mean_of,
+    mean_score,
+    parts_of,
+    score_names,
+    whole_sets,
+)
 
 NOTE = "The columns in grey are the paper's, for ViT-L/14 tuned on 3 million pairs unless the row says otherwise."
 WAYS = {"i2t": ("I → T", "image_to_text"), "t2i": ("T → I", "text_to_image")}
@@ -58,37 +68,38 @@ def ablation_tables(comparison: Comparison) -> list[PaperTable]:
 
 
 def _builder(study: Study, names: set[str]) -> Callable[[Sequence[Result]], Table]:
+    rows = _published(study)
+
+    def figure(key: str) -> Reader:
+        return lambda result: next((row.values.get(key) for row in rows if study.same(row, result)), None)
+
     def build(results: Sequence[Result]) -> Table:
         taking = [result for result in results if split_seed(result.name)[0] in names]
-        measured = _measured(taking, _SHORT if study.name == "embedder" else ())
-        paper = [(Column("paper", _label(key), published=True), _figure(study, key)) for key in _keys(study)]
-        return make_table(taking, [*measured, *paper])
+        paper = [(Column("paper", _label(key), published=True), figure(key)) for key in _keys(rows)]
+        single = ("coco", "flickr30k") if study.name == "embedder" else ()
+        return make_table(taking, [*_measured(taking, single), *paper])
 
     return build
 
 
 def _measured(results: Sequence[Result], single: Sequence[str]) -> list[tuple[Column, Reader]]:
     """ImageNet or else the mean over classification sets; R@1 both ways on average, and of the sets ``single``."""
-    parts = {name for result in results for name in result.parts}
+    parts, columns = parts_of(results), list[tuple[Column, Reader]]()
     classes = [name for name in score_names(results, "zeroshot") if name not in parts]
     imagenet = [name for name in classes if known_set(name, ZERO_SHOT) == "imagenet"][:1]
-    sets, title = (imagenet, "ImageNet") if imagenet else (classes, "zero-shot")
-    column = Column("measured here", title, address=("zeroshot", tuple(sets), "accuracy"))
-    columns: list[tuple[Column, Reader]] = [(column, mean_score("zeroshot", sets))] if sets else []
+    if sets := imagenet or classes:
+        address = ("zeroshot", tuple(sets), "accuracy")
+        column = Column("measured here", "ImageNet" if imagenet else "zero-shot", address=address)
+        columns.append((column, mean_score("zeroshot", sets)))
     whole = whole_sets(results)
-    groups = [("average", whole)] if whole else []
+    groups = [("average", whole)]
     if len(whole) > 1:
         groups += [(RETRIEVAL[known], [n for n in whole if known_set(n, RETRIEVAL) == known]) for known in single]
     for group, names in groups:
-        for short, way in WAYS.values():
-            if names:
-                address = ("retrieval", tuple(names), f"{way}/R@1")
-                column = Column("measured here", f"{group} {short}", address=address)
-                columns.append((column, mean_of(names, ("R@1",), (way,))))
+        for short, way in WAYS.values() if names else ():
+            column = Column("measured here", f"{group} {short}", address=("retrieval", tuple(names), f"{way}/R@1"))
+            columns.append((column, mean_of(names, ("R@1",), (way,))))
     return columns
-
-
-_SHORT = ("coco", "flickr30k")
 
 
 def _published(study: Study) -> list[published.Row]:
@@ -96,16 +107,14 @@ def _published(study: Study) -> list[published.Row]:
     rows = published.study(study.name)
     if study.name == "embedder":
         own = published.find("retrieval_r1", "ViT-L/14", "ProCLIP", "3M")
-        values = dict(own.values) | {
-            "imagenet": published.find("zeroshot", "ViT-L/14", "ProCLIP", "3M").values["imagenet"]
-        }
-        kept = {key: values[key] for row in rows for key in row.values}
-        rows = [*rows, replace(own, values=kept, about=dict(rows[0].about) | {"embedder": "Llama-3-8B-CC"})]
+        imagenet = published.find("zeroshot", "ViT-L/14", "ProCLIP", "3M").values["imagenet"]
+        values = {key: ({"imagenet": imagenet} | dict(own.values))[key] for key in _keys(rows)}
+        rows = [*rows, replace(own, values=values, about=dict(rows[0].about) | {"embedder": "Llama-3-8B-CC"})]
     return rows
 
 
-def _keys(study: Study) -> list[str]:
-    return list(dict.fromkeys(key for row in _published(study) for key in row.values))
+def _keys(rows: Sequence[published.Row]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row.values))
 
 
 def _label(key: str) -> str:
@@ -115,25 +124,15 @@ def _label(key: str) -> str:
     return f"{'average' if name == 'avg' else RETRIEVAL[name]} {WAYS[way][0]}"
 
 
-def _figure(study: Study, key: str) -> Reader:
-    def read(result: Result) -> float | None:
-        rows = [row for row in _published(study) if study.same(row, result)]
-        return rows[0].values.get(key) if rows else None
-
-    return read
-
-
 def _all_published(study: Study) -> Table:
-    keys, rows = _keys(study), _published(study)
+    rows = _published(study)
+    keys = _keys(rows)
+    detail = {"embedder": "{embedder}", "scale": "{num_blocks} blocks", "lambda_reg": "λ {lambda_reg}"}.get(study.name)
     found = []
     for row in rows:
-        parts = [row.method, row.base_model, row.data]
-        parts += [row.about["embedder"]] if study.name == "embedder" else []
-        parts += [f"{row.about['num_blocks']} blocks"] if study.name == "scale" else []
-        parts += [f"λ {row.about['lambda_reg']}"] if study.name == "lambda_reg" else []
+        parts = [row.method, row.base_model, row.data, *([detail.format(**row.about)] if detail else [])]
         found.append((", ".join(parts), tuple(row.values.get(key) for key in keys)))
-    columns = tuple(Column("", _label(key), published=True) for key in keys)
-    return Table(columns, tuple(found), references=tuple(label for label, _ in found))
+    return reference_table([Column("", _label(key), published=True) for key in keys], found)
 
 
 def _arm(row: published.Row, result: Result) -> bool:
@@ -150,25 +149,23 @@ def _model(row: published.Row, result: Result) -> bool:
 
 
 def _embedder(row: published.Row, result: Result) -> bool:
-    plain = (embedder_of(result) or "").lower().replace("_", "-")
-    return row.about["embedder"].lower() in plain
+    return row.about["embedder"].lower() in (embedder_of(result) or "").lower().replace("_", "-")
 
 
 def _scale(row: published.Row, result: Result) -> bool:
-    blocks = num_blocks(result)
-    return row.method == _METHODS.get(_base(result)) and (row.data, row.about["num_blocks"]) == (
-        scale_of(result),
-        str(blocks),
-    )
-
-
-def _base(result: Result) -> str:
-    return (arm_of(result) or "").partition("@")[0]
+    method = _METHODS.get((arm_of(result) or "").partition("@")[0])
+    theirs = (row.method, row.data, row.about["num_blocks"])
+    return theirs == (method, scale_of(result), str(num_blocks(result)))
 
 
 def _one_weight(arm: str) -> bool:
     """ProCLIP itself or with another weight alone; without self-distillation the weight is 0."""
     return arm in ("proclip", "no-distillation") or (arm.startswith("proclip@lambda_reg=") and "," not in arm)
+
+
+def _scale_and_blocks(result: Result) -> object:
+    scale = num_samples(result) or scale_of(result)
+    return (scale, num_blocks(result)) if result.checkpoint and num_blocks(result) else None
 
 
 _METHODS = {"llm2clip": "LLM2CLIP", "proclip": "ProCLIP"}
@@ -177,12 +174,5 @@ STUDIES = (
     Study("Base models (table 6)", "base_model", lambda arm: arm in _METHODS, lambda r: r.clip, 2, _model),
     Study("Weight of the self-distillation (table 7)", "lambda_reg", _one_weight, lambda_reg, 2, _weight),
     Study("Embedders (figure 6)", "embedder", lambda arm: arm == "proclip", embedder_of, 2, _embedder),
-    Study(
-        "Data and adapter (table 14)",
-        "scale",
-        lambda arm: arm in GROUPS["table14"],
-        lambda r: (num_samples(r) or scale_of(r), num_blocks(r)) if r.checkpoint and num_blocks(r) else None,
-        2,
-        _scale,
-    ),
+    Study("Data and adapter (table 14)", "scale", lambda arm: arm in GROUPS["table14"], _scale_and_blocks, 2, _scale),
 )

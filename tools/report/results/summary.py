@@ -1,6 +1,6 @@
-"""The measures that distinguish the arms at a glance, and every retrieval measure in full."""
+"""The measures that distinguish the arms at a glance, and every retrieval measure in full, also by language."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tools.report.material.inputs import DIRECTIONS, Result
 from tools.report.results.tables import (
@@ -27,6 +27,9 @@ LEGEND = (
     ("zero-shot", "share of images whose class is the first, or among the first five, by class prompts alone"),
 )
 LEVEL = "not distinguished from the best: the 95 % interval of the difference, over queries and seeds, holds zero"
+
+Rows = list[tuple[str, list[float | None]]]
+"""A language and the R@1 of each arm."""
 
 
 def summary(results: Sequence[Result]) -> Table:
@@ -57,18 +60,19 @@ def details(results: Sequence[Result]) -> list[tuple[str, Table]]:
     """(heading, table) for every caption set and the drift probe, with both directions in full."""
     tables = []
     for name in [*caption_sets(results), None]:
-        columns = [
-            (_detail_column(way, measure, name is None), _single(name, way, measure))
-            for way in DIRECTIONS
-            for measure in (*RECALLS, "mean_rank", "median_rank")
-        ]
+        columns = []
+        for group, way in zip(("image → text", "text → image"), DIRECTIONS, strict=True):
+            for measure in (*RECALLS, "mean_rank", "median_rank"):
+                recall = measure in RECALLS
+                column = Column(group, measure.replace("_", " "), recall, recall, drift=name is None)
+                columns.append((column, _single(name, way, measure)))
         table = make_table(results, columns)
         if table.columns:
             tables.append((f"Retrieval, {name}" if name else "Drift probe", table))
     return tables
 
 
-def _single(name: str | None, way: str, measure: str) -> Callable[[Result], float | None]:
+def _single(name: str | None, way: str, measure: str) -> Reader:
     def read(result: Result) -> float | None:
         values = result.drift if name is None else result.retrieval.get(name)
         return values[way][measure] if values else None
@@ -76,7 +80,24 @@ def _single(name: str | None, way: str, measure: str) -> Callable[[Result], floa
     return read
 
 
-def _detail_column(way: str, measure: str, drift: bool) -> Column:
-    group = {"image_to_text": "image → text", "text_to_image": "text → image"}[way]
-    recall = measure in RECALLS
-    return Column(group, measure if recall else measure.replace("_", " "), recall, recall, drift=drift)
+def language_tables(arms: Sequence[Result]) -> list[tuple[str, list[str], Rows]]:
+    """(set, its arms, their rows) for each set of several languages: R@1, mean of both directions.
+
+    The first row is the mean over languages.
+    """
+    found = []
+    for name in dict.fromkeys(name for arm in arms for name in arm.languages):
+        having = [arm for arm in arms if name in arm.languages]
+        languages = sorted({language for arm in having for language in arm.languages[name]})
+        rows = [(language, [_recall(arm, name, language) for arm in having]) for language in languages]
+        mean = [
+            None if None in column else sum(filter(None, column)) / len(languages)
+            for column in zip(*(values for _, values in rows), strict=True)
+        ]
+        found.append((name, [arm.name for arm in having], [("all", mean), *rows]))
+    return found
+
+
+def _recall(arm: Result, name: str, language: str) -> float | None:
+    values = arm.languages[name].get(language)
+    return sum(values[way]["R@1"] for way in DIRECTIONS) / len(DIRECTIONS) if values else None

@@ -5,29 +5,27 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import NamedTuple
 
 from tools.report.material.average import split_seed
-from tools.report.material.inputs import DIRECTIONS, Result
+from tools.report.material.inputs import DIRECTIONS, Directions, Result
 
 Reader = Callable[[Result], float | None]
 Address = tuple[str, tuple[str, ...], str]
 """Kind, sets and measure in :mod:`tools.report.material.queries`; of several sets the mean."""
+Row = tuple[str, tuple[float | None, ...]]
+"""An arm and a value for each column; None where the arm was not measured."""
 
 RECALLS = ("R@1", "R@5", "R@10")
 DENSE = 7  # columns; tables of more are set in smaller print, to fit on paper
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(NamedTuple):
     """How a measure scatters over seeds: sample standard deviation (n - 1), lowest and highest value."""
 
     deviation: float
     low: float
     high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        return cls(statistics.stdev(values), min(values), max(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +61,17 @@ class Column:
         deviation = f" ± {factor * spread.deviation:.{self.digits}f}" if spread else ""
         return f"{factor * value:.{self.digits}f}{deviation}{unit}"
 
-    def number(self, value: float) -> float:
-        """The value as shown: rounded, and recalls and accuracies in percent."""
-        return round(100 * value if self.percent else value, self.digits)
-
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``rows`` are (arm, one value per column; None where the arm was not measured).
+    """Rows of values.
 
     ``unranked`` holds (arm, column) pairs that take no part in the comparison, ``spread`` how seeds scatter, ``level``
     the pairs whose distance from the best is within noise; ``references`` are rows that were published, not measured.
     """
 
     columns: tuple[Column, ...]
-    rows: tuple[tuple[str, tuple[float | None, ...]], ...]
+    rows: tuple[Row, ...]
     unranked: frozenset[tuple[str, int]] = frozenset()
     spread: Mapping[tuple[str, int], Spread] = field(default_factory=dict)
     level: frozenset[tuple[str, int]] = frozenset()
@@ -100,9 +94,8 @@ class Table:
 
     def text(self, arm: str, index: int) -> str:
         """A cell: the value, ± its deviation over seeds, ``≈`` where its distance from the best is within noise."""
-        value = dict(self.rows)[arm][index]
         level = "≈" if (arm, index) in self.level else ""
-        return self.columns[index].text(value, self.spread.get((arm, index))) + level
+        return self.columns[index].text(dict(self.rows)[arm][index], self.spread.get((arm, index))) + level
 
     def share(self, arm: str, index: int) -> float:
         """The value as a share of the column's largest, for bars."""
@@ -117,12 +110,14 @@ class Table:
     def ranking(self, index: int) -> list[tuple[str, float]]:
         """(arm, value as shown) of one column, best first; arms without a value or unranked are left out."""
         column = self.columns[index]
+        if column.published:
+            return []
         values = [
-            (arm, column.number(value))
+            (arm, round(100 * value if column.percent else value, column.digits))
             for arm, row in self.rows
             if (value := row[index]) is not None and (arm, index) not in self.unranked and arm not in self.references
         ]
-        return [] if column.published else sorted(values, key=lambda p: p[1], reverse=column.higher_is_better)
+        return sorted(values, key=lambda pair: pair[1], reverse=column.higher_is_better)
 
     def is_best(self, arm: str, index: int) -> bool:
         """Whether the arm's value is the best, alone or with others, in a column whose values are not all the same."""
@@ -133,10 +128,11 @@ class Table:
 def make_table(results: Sequence[Result], columns: Sequence[tuple[Column, Reader]]) -> Table:
     """A row for each result; columns that no result has a value for are left out."""
     kept = [(column, read) for column, read in columns if any(read(result) is not None for result in results)]
-    still = unmoved(results)
     rows = tuple((result.name, tuple(read(result) for _, read in kept)) for result in results)
     drift = [index for index, (column, _) in enumerate(kept) if column.drift]
-    return Table(tuple(column for column, _ in kept), rows, frozenset((arm, i) for arm in still for i in drift))
+    return Table(
+        tuple(column for column, _ in kept), rows, frozenset((arm, i) for arm in unmoved(results) for i in drift)
+    )
 
 
 def spreads(
@@ -157,7 +153,11 @@ def spreads(
         for column, value in zip(table.columns, row, strict=True):
             if seed is not None and value is not None and column in places:
                 found.setdefault((arm, places[column]), []).append(value)
-    return {place: Spread.of(values) for place, values in found.items() if len(values) > 1}
+    return {
+        place: Spread(statistics.stdev(values), min(values), max(values))
+        for place, values in found.items()
+        if len(values) > 1
+    }
 
 
 def unmoved(results: Sequence[Result]) -> frozenset[str]:
@@ -170,7 +170,7 @@ def unmoved(results: Sequence[Result]) -> frozenset[str]:
     )
 
 
-def _same(one: Mapping[str, Mapping[str, float]], other: Mapping[str, Mapping[str, float]]) -> bool:
+def _same(one: Directions, other: Directions) -> bool:
     """Equal up to the rounding of a mean over seeds."""
     return all(math.isclose(value, other[way][name], rel_tol=1e-9) for way in one for name, value in one[way].items())
 
@@ -182,8 +182,18 @@ def caption_sets(results: Sequence[Result]) -> list[str]:
 
 def whole_sets(results: Sequence[Result]) -> list[str]:
     """The retrieval sets that count in averages: neither parts of others nor sets in several languages."""
-    aside = {name for result in results for name in (*result.parts, *result.languages)}
+    aside = parts_of(results) | {name for result in results for name in result.languages}
     return [name for name in caption_sets(results) if name not in aside]
+
+
+def parts_of(results: Sequence[Result]) -> set[str]:
+    """The sets that are parts of others."""
+    return {name for result in results for name in result.parts}
+
+
+def score_names(results: Sequence[Result], kind: str) -> list[str]:
+    """The sets, and SET/KIND, of a table of scores, in the order of first appearance."""
+    return list(dict.fromkeys(name for result in results for name in result.scores.get(kind, {})))
 
 
 def mean_of(names: Sequence[str], measures: Sequence[str], ways: Sequence[str] = DIRECTIONS) -> Reader:
@@ -215,3 +225,18 @@ def mean_score(kind: str, names: Sequence[str]) -> Reader:
         return sum(scores[name] for name in names) / len(names)
 
     return read
+
+
+def widths_of(lines: Sequence[Sequence[str]]) -> list[int]:
+    """The widest cell of every column of plain text."""
+    return [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
+
+
+def aligned(lines: Sequence[Sequence[str]], widths: Sequence[int] | None = None) -> list[str]:
+    """Columns as wide as their widest cell; the first cell of each line to the left, the others to the right."""
+    widths = widths or widths_of(lines)
+    rows = []
+    for first, *cells in lines:
+        padded = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
+        rows.append("  ".join([f"{first:<{widths[0]}}", *padded]).rstrip())
+    return rows
