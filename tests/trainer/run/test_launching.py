@@ -1,5 +1,6 @@
 """What is launched ends with the process that launched it."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -55,13 +56,21 @@ def test_ranks_save_their_state_and_end_with_keyclip_train(number, store_path, t
         "--batch-size", "8", "--epochs", "1000000", "--log-every", "1", "--checkpoint-every", "1000000",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: is_logged(run), process, 240)
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert sum("--local_rank=" in " ".join(member.cmdline()) for member in family) == 2
-    assert not list_checkpoints(run)
-    process.send_signal(number)
-    process.wait(120)
-    _, alive = psutil.wait_procs(family, timeout=120)
+    family: list[psutil.Process] = []
+    try:
+        wait_until(lambda: is_logged(run), process, 240)
+        family = psutil.Process(process.pid).children(recursive=True)
+        words = {word for member in family for word in member.cmdline()}
+        assert {"--local_rank=0", "--local_rank=1"} <= words
+        assert not list_checkpoints(run)
+        process.send_signal(number)
+        process.wait(120)
+        _, alive = psutil.wait_procs(family, timeout=120)
+    finally:
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        process.kill()
     assert alive == []
     assert read_checkpoint_info(list_checkpoints(run)[-1])["step"] > 0
 
