@@ -9,7 +9,7 @@ from tests.tools.report.fixtures import directions, result
 from tools.evaluate.packed_ranks import WAYS, pack
 from tools.report.material.inputs import Material, parse_result
 from tools.report.pages.contents import Report
-from tools.report.pages.markdown import markdown_table
+from tools.report.pages.documents import markdown_table
 from tools.report.pages.terminal import comparison_text
 from tools.report.results import paper
 from tools.report.results.claims import Cell, Contest

@@ -1,4 +1,6 @@
-"""What the files that reports are made from hold: types that they are checked against where they are read."""
+"""Types that result files and runs are checked against where they are read; entries that no type names are ignored."""
+
+# ruff: noqa: UP013 - types of a few entries are one line each
 
 import re
 from typing import Annotated, Any, Literal, NotRequired
@@ -17,38 +19,24 @@ def _require_embedded(image: str) -> str:
 
 Image = Annotated[str, AfterValidator(_require_embedded)]
 """A picture within the file: a report must load nothing from elsewhere."""
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{1,16}$")]
-NumImages = Annotated[int, Field(ge=1, le=2**26)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
+NumImages = Annotated[int, Field(ge=1, le=2**26)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{1,16}$")]
 
 Direction = TypedDict(
     "Direction", {"R@1": Finite, "R@5": Finite, "R@10": Finite, "mean_rank": Finite, "median_rank": Finite}
 )
-
-
-class Directions(TypedDict):
-    """Retrieval both ways."""
-
-    image_to_text: Direction
-    text_to_image: Direction
-
-
-class ZeroShot(TypedDict):
-    """Means over classification sets."""
-
-    top1: Finite
-    top5: Finite
-    num_classes: Count
-
-
-class Hit(TypedDict):
-    """A retrieved image."""
-
-    key: str
-    score: Finite
-    correct: bool
-    image: NotRequired[Image | None]
+Directions = TypedDict("Directions", {"image_to_text": Direction, "text_to_image": Direction})
+ZeroShot = TypedDict("ZeroShot", {"top1": Finite, "top5": Finite, "num_classes": Count})
+"""Means over classification sets."""
+Score = TypedDict("Score", {"accuracy": Finite})
+Contrast = TypedDict("Contrast", {"accuracy": Finite, "kinds": dict[str, Score]})
+Cka = TypedDict("Cka", {"cka": Finite})
+SetEntry = TypedDict("SetEntry", {"part": NotRequired[bool], "num_images": NotRequired[Count]})
+"""``part`` says that the set is a part of another."""
+Hit = TypedDict("Hit", {"key": str, "score": Finite, "correct": bool, "image": NotRequired[Image | None]})
+"""A retrieved image."""
 
 
 class Example(TypedDict):
@@ -61,38 +49,9 @@ class Example(TypedDict):
     retrieved: list[Hit]
 
 
-class SetEntry(TypedDict):
-    """A set; ``part`` says that it is a part of another."""
-
-    part: NotRequired[bool]
-    num_images: NotRequired[Count]
-
-
-class Score(TypedDict):
-    """The accuracy on a set."""
-
-    accuracy: Finite
-
-
-class Contrast(TypedDict):
-    """A set of contrasts: its accuracy, and the accuracy of each kind."""
-
-    accuracy: Finite
-    kinds: dict[str, Score]
-
-
-class Cka(TypedDict):
-    """How alike two image towers arrange a set's images."""
-
-    cka: Finite
-
-
-class TrainingPart(TypedDict, total=False):
-    """An adapter has blocks, the embedder of its vectors a model, a dataset samples."""
-
-    num_blocks: Count | None
-    model: str | None
-    samples: Count | None
+Adapter = TypedDict("Adapter", {"num_blocks": NotRequired[Count | None]})
+Embedder = TypedDict("Embedder", {"model": NotRequired[str | None]})
+Dataset = TypedDict("Dataset", {"samples": NotRequired[Count | None]})
 
 
 class TrainingEntry(TypedDict, total=False):
@@ -102,9 +61,9 @@ class TrainingEntry(TypedDict, total=False):
     recipe: str | None
     stage: str | int | None
     step: Count | None
-    adapter: TrainingPart | None
-    embedder: TrainingPart | None
-    datasets: dict[str, TrainingPart] | None
+    adapter: Adapter | None
+    embedder: Embedder | None
+    datasets: dict[str, Dataset] | None
     lambda_reg: Finite | None
 
 
@@ -116,11 +75,10 @@ class Draws(TypedDict):
     seed: Count
 
 
-class Ranks(TypedDict):
-    """Packed ranks of queries, and the group that each query is drawn with."""
-
-    ranks: str
-    groups: str
+Ranks = TypedDict("Ranks", {"ranks": str, "groups": str})
+"""Packed ranks of queries, and the group that each query is drawn with."""
+Answers = TypedDict("Answers", {"right": str, "groups": str})
+"""Packed answers, 1 where right, and the group that each is drawn with."""
 
 
 class RetrievalQueries(TypedDict):
@@ -143,19 +101,8 @@ class ZeroshotQueries(TypedDict):
     labels: str
 
 
-class Answers(TypedDict):
-    """Packed answers, 1 where right, and the group that each is drawn with."""
-
-    right: str
-    groups: str
-
-
-class ContrastQueries(TypedDict):
-    """The questions of a set of contrasts, by their kind."""
-
-    images: Digest
-    num_images: NumImages
-    kinds: dict[str, Answers]
+ContrastQueries = TypedDict("ContrastQueries", {"images": Digest, "num_images": NumImages, "kinds": dict[str, Answers]})
+"""The questions of a set of contrasts, by their kind."""
 
 
 class Queries(TypedDict, total=False):
@@ -205,12 +152,6 @@ class RunConfig(TypedDict, total=False):
     teacher_fields: list[str] | None
 
 
-class LogLine(TypedDict):
-    """The position that every logged line has; other entries are numbers, text or nothing."""
-
-    step: Count
-    epoch: NotRequired[Finite]
-    samples: NotRequired[Count]
-
-
+LogLine = TypedDict("LogLine", {"step": Count, "epoch": NotRequired[Finite], "samples": NotRequired[Count]})
+"""The position that every logged line has; other entries are numbers, text or nothing."""
 LogEntries = dict[str, float | str | bool | list[Any] | dict[str, Any] | None]
