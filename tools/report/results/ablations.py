@@ -19,14 +19,14 @@ from tools.report.material.provenance import (
 from tools.report.results.comparison import Comparison
 from tools.report.results.paper import RETRIEVAL, ZERO_SHOT, PaperTable, known_set, reference_table
 from tools.report.results.tables import (
+    PUBLISHED,
+    Address,
     Column,
-    Reader,
     Table,
     make_table,
-    mean_of,
-    mean_score,
     parts_of,
     score_names,
+    value_of,
     whole_sets,
 )
 
@@ -70,36 +70,39 @@ def ablation_tables(comparison: Comparison) -> list[PaperTable]:
 def _builder(study: Study, names: set[str]) -> Callable[[Sequence[Result]], Table]:
     rows = _published(study)
 
-    def figure(key: str) -> Reader:
-        return lambda result: next((row.values.get(key) for row in rows if study.same(row, result)), None)
+    def read(result: Result, address: Address) -> float | None:
+        if address[0] != PUBLISHED:
+            return value_of(result, address)
+        return next((row.values.get(address[2]) for row in rows if study.same(row, result)), None)
 
     def build(results: Sequence[Result]) -> Table:
         taking = [result for result in results if split_seed(result.name)[0] in names]
-        paper = [(Column("paper", _label(key), published=True), figure(key)) for key in _keys(rows)]
         single = ("coco", "flickr30k") if study.name == "embedder" else ()
-        return make_table(taking, [*_measured(taking, single), *paper])
+        return make_table(taking, [*_measured(taking, single), *_paper_columns("paper", rows)], read)
 
     return build
 
 
-def _measured(results: Sequence[Result], single: Sequence[str]) -> list[tuple[Column, Reader]]:
+def _measured(results: Sequence[Result], single: Sequence[str]) -> list[Column]:
     """ImageNet or else the mean over classification sets; R@1 both ways on average, and of the sets ``single``."""
-    parts, columns = parts_of(results), list[tuple[Column, Reader]]()
+    parts, columns = parts_of(results), []
     classes = [name for name in score_names(results, "zeroshot") if name not in parts]
     imagenet = [name for name in classes if known_set(name, ZERO_SHOT) == "imagenet"][:1]
     if sets := imagenet or classes:
-        address = ("zeroshot", tuple(sets), "accuracy")
-        column = Column("measured here", "ImageNet" if imagenet else "zero-shot", address=address)
-        columns.append((column, mean_score("zeroshot", sets)))
+        title = "ImageNet" if imagenet else "zero-shot"
+        columns.append(Column("measured here", title, ("zeroshot", tuple(sets), "accuracy")))
     whole = whole_sets(results)
     groups = [("average", whole)]
     if len(whole) > 1:
         groups += [(RETRIEVAL[known], [n for n in whole if known_set(n, RETRIEVAL) == known]) for known in single]
     for group, names in groups:
         for short, way in WAYS.values() if names else ():
-            column = Column("measured here", f"{group} {short}", address=("retrieval", tuple(names), f"{way}/R@1"))
-            columns.append((column, mean_of(names, ("R@1",), (way,))))
+            columns.append(Column("measured here", f"{group} {short}", ("retrieval", tuple(names), f"{way}/R@1")))
     return columns
+
+
+def _paper_columns(group: str, rows: Sequence[published.Row]) -> list[Column]:
+    return [Column(group, _label(key), (PUBLISHED, (), key)) for key in _keys(rows)]
 
 
 def _published(study: Study) -> list[published.Row]:
@@ -132,7 +135,7 @@ def _all_published(study: Study) -> Table:
     for row in rows:
         parts = [row.method, row.base_model, row.data, *([detail.format(**row.about)] if detail else [])]
         found.append((", ".join(parts), tuple(row.values.get(key) for key in keys)))
-    return reference_table([Column("", _label(key), published=True) for key in keys], found)
+    return reference_table(_paper_columns("", rows), found)
 
 
 def _arm(row: published.Row, result: Result) -> bool:

@@ -8,21 +8,7 @@ from tools.report.material.inputs import Result
 from tools.report.material.provenance import arm_of, point_of
 from tools.report.results.comparison import Comparison
 from tools.report.results.paper import RETRIEVAL, known_set
-from tools.report.results.summary import zero_shot
-from tools.report.results.tables import (
-    RECALLS,
-    Column,
-    Reader,
-    Table,
-    caption_sets,
-    drift_rank,
-    make_table,
-    mean_of,
-    mean_score,
-    parts_of,
-    score_names,
-    whole_sets,
-)
+from tools.report.results.tables import Column, Table, caption_sets, make_table, parts_of, score_names, whole_sets
 
 LONG = ("sharegpt4v", "urban1k", "docci", "dci")
 MAIN = ("clip", "llm2clip")
@@ -79,20 +65,18 @@ def claims(results: Sequence[Result]) -> Table:
     whole, parts = whole_sets(results), parts_of(results)
     long = [name for name in whole if "long" in name.lower() or known_set(name, RETRIEVAL) in LONG]
     named = [("long captions", long), ("short captions" if long else "", [n for n in whole if n not in long])]
-    columns: list[tuple[Column, Reader]] = []
-    for what, names in [*named, *_by_part(caption_sets(results), parts)]:
-        if names:
-            columns.append((_column("retrieval", what, names, "recall"), mean_of(names, RECALLS)))
+    columns = [
+        _column("retrieval", what, names, "recall")
+        for what, names in [*named, *_by_part(caption_sets(results), parts)]
+        if names
+    ]
     classes = [name for name in score_names(results, "zeroshot") if name not in parts]
-    if not classes:
-        columns.append((_column("zeroshot", "", [""], "top1"), zero_shot("top1")))
-    for what, names in [("", classes), *_by_part(score_names(results, "zeroshot"), parts)]:
-        if names:
-            columns.append((_column("zeroshot", what, names, "accuracy"), mean_score("zeroshot", names)))
-    rank = Column("drift", "drift, mean rank", False, False, "drift", True, ("drift", ("",), "mean_rank"))
-    alike = Column("cka", "likeness to CLIP, CKA", percent=False, phrase="likeness to CLIP (CKA)", drift=True, digits=3)
-    columns += [(rank, drift_rank), (alike, mean_score("cka", score_names(results, "cka")))]
-    return make_table(results, columns)
+    columns.append(_column("zeroshot", "", classes, "accuracy") if classes else _column("zeroshot", "", [""], "top1"))
+    for what, names in _by_part(score_names(results, "zeroshot"), parts):
+        columns.append(_column("zeroshot", what, names, "accuracy"))
+    columns.append(Column("drift", "drift, mean rank", ("drift", ("",), "mean_rank"), "drift"))
+    cka = ("cka", tuple(score_names(results, "cka")), "cka")
+    return make_table(results, [*columns, Column("cka", "likeness to CLIP, CKA", cka, "likeness to CLIP (CKA)")])
 
 
 def contests(comparison: Comparison, table: Table, subject: str = "proclip") -> list[Contest]:
@@ -151,7 +135,7 @@ def _sentences(contest: Contest, table: Table, comparison: Comparison) -> str:
     same: dict[str, list[str]] = {}
     for index, column in enumerate(table.columns):
         outcome = _outcome([(arm, cells[index]) for arm, cells in rows])
-        if outcome and column.address is not None:  # without intervals nothing is shown
+        if outcome and column.group != "cka":  # it has no interval, so that nothing is shown
             same.setdefault(outcome, []).append(column.phrase)
     if not same:
         return f"{contest.subject} shares no measure with another arm."
@@ -185,7 +169,7 @@ def _cell(
     won, compared = _wins(by_seed.get(column.name, {}), subject, other, column.higher_is_better)
     seeds = f"{won} of {compared} seeds" if compared > 1 else ""
     found = comparison.difference(subject, other, column)
-    factor = 100 if column.percent else 1
+    factor = column.factor
     value = factor * found.value if found else values[subject] - values[other]
     level = found.within_noise if found else not value
     kind = "level" if level else "better" if (value > 0) == column.higher_is_better else "worse"
@@ -215,7 +199,7 @@ def _column(kind: str, what: str, names: Sequence[str], measure: str) -> Column:
     if kind == "retrieval":
         group, title, word = kind, kind, "of"
     name, phrase = (f"{title}, {what}", f"{title} {word} {what}") if what else (title, title)
-    return Column(group, name, phrase=phrase, address=(kind, tuple(names), measure))
+    return Column(group, name, (kind, tuple(names), measure), phrase)
 
 
 def _signed(value: float, column: Column) -> str:

@@ -36,7 +36,7 @@ class Comparison:
 
     def difference(self, arm: str, other: str, column: Column) -> Difference | None:
         """``arm`` minus ``other`` in a measure; None where it cannot be compared."""
-        if column.address is None or arm not in self._seeds or other not in self._seeds:
+        if arm not in self._seeds or other not in self._seeds:
             return None
         ours, theirs = self._seeds[arm], self._seeds[other]
         if None not in ours and None not in theirs:

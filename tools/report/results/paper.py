@@ -10,14 +10,10 @@ from tools.report.material.provenance import base_model, scale_of
 from tools.report.results.comparison import Comparison
 from tools.report.results.tables import (
     Column,
-    Reader,
     Row,
     Table,
     caption_sets,
-    drift_rank,
     make_table,
-    mean_of,
-    mean_score,
     parts_of,
     score_names,
     whole_sets,
@@ -74,7 +70,7 @@ def _retrieval(results: Sequence[Result]) -> Table:
     multilingual = {name for result in results for name in result.languages}
     names = [name for name in caption_sets(results) if name not in multilingual]
     columns = [
-        (Column(title, short, address=("retrieval", sets, f"{way}/R@1")), mean_of(sets, ("R@1",), (way,)))
+        Column(title, short, ("retrieval", sets, f"{way}/R@1"))
         for title, sets in _after_average(names, whole_sets(results), RETRIEVAL)
         for short, way in zip(("I → T", "T → I"), DIRECTIONS, strict=True)
     ]
@@ -85,8 +81,7 @@ def _scores(results: Sequence[Result], kind: str, known: Mapping[str, str]) -> T
     """The accuracy on every set, after the average."""
     names, parts = score_names(results, kind), parts_of(results)
     groups = _after_average(names, [name for name in _in_order(names, known) if name not in parts], known)
-    columns = [(Column("", title, address=(kind, sets, "accuracy")), mean_score(kind, sets)) for title, sets in groups]
-    return make_table(results, columns)
+    return make_table(results, [Column("", title, (kind, sets, "accuracy")) for title, sets in groups])
 
 
 def _after_average(
@@ -101,26 +96,23 @@ def _kinds(results: Sequence[Result], kind: str) -> Table:
     """The accuracy in each kind of questions, after their mean."""
     names = score_names(results, kind)
     several = sum("/" not in name for name in names) > 1
-    columns: list[tuple[Column, Reader]] = []
+    columns: list[Column] = []
     for name in names:
         which, _, part = name.partition("/")
         words = " ".join(KINDS.get(word, word) for word in part.split("_")) if kind == "composition" else part
-        column = Column(which if several else "", words or "mean", address=(kind, (name,), "accuracy"))
-        place = len(columns) if part else next((i for i, (c, _) in enumerate(columns) if c.group == column.group), 0)
-        columns.insert(place, (column, mean_score(kind, [name])))
+        column = Column(which if several else "", words or "mean", (kind, (name,), "accuracy"))
+        place = len(columns) if part else next((i for i, c in enumerate(columns) if c.group == column.group), 0)
+        columns.insert(place, column)
     return make_table(results, columns)
 
 
 def _drift(results: Sequence[Result]) -> Table:
     """The drift probe's mean rank, and CKA of tuned and original image features on every set."""
-    rank = Column("drift probe", "mean rank", False, False, drift=True, address=("drift", ("",), "mean_rank"))
-    columns: list[tuple[Column, Reader]] = [(rank, drift_rank)]
     names = _in_order(score_names(results, "cka"), RETRIEVAL)
-    groups = [(title_of(name, RETRIEVAL), [name]) for name in names]
-    groups += [("mean", names)] if len(names) > 1 else []
-    for title, sets in groups:
-        columns.append((Column("CKA", title, percent=False, drift=True, digits=3), mean_score("cka", sets)))
-    return make_table(results, columns)
+    groups = [(title_of(name, RETRIEVAL), (name,)) for name in names]
+    groups += [("mean", tuple(names))] if len(names) > 1 else []
+    rank = Column("drift probe", "mean rank", ("drift", ("",), "mean_rank"))
+    return make_table(results, [rank, *(Column("CKA", title, ("cka", sets, "cka")) for title, sets in groups)])
 
 
 def _with_published(arms: Sequence[Result], table: Table, name: published.Name) -> tuple[Table, Table | None]:
@@ -152,7 +144,6 @@ def reference_table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
 
 def _published_key(column: Column) -> str | None:
     """What the published table calls a measure; ``avg`` where its sets are the ones that the paper averages."""
-    assert column.address is not None
     kind, names, measure = column.address
     known = {"retrieval": RETRIEVAL, "robustness": ROBUSTNESS}.get(kind, ZERO_SHOT)
     found = [known_set(name, known) for name in names]

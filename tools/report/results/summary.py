@@ -2,19 +2,10 @@
 
 from collections.abc import Sequence
 
-from tools.report.material.inputs import DIRECTIONS, Result
-from tools.report.results.tables import (
-    RECALLS,
-    Column,
-    Reader,
-    Table,
-    caption_sets,
-    drift_rank,
-    make_table,
-    mean_of,
-    whole_sets,
-)
+from tools.report.material.inputs import DIRECTIONS, RETRIEVAL_MEASURES, Result
+from tools.report.results.tables import Column, Table, caption_sets, make_table, whole_sets
 
+ZERO_SHOT = {"top1": "top-1", "top5": "top-5"}
 MOST_SETS = 4  # beyond, the summary holds their mean
 LEGEND = (
     ("recall", "mean of R@1, R@5 and R@10, from image to text and from text to image"),
@@ -36,48 +27,31 @@ def summary(results: Sequence[Result]) -> Table:
     """The few measures that distinguish the arms: of each caption set (or of their mean, where there are many) the mean
     of the six recalls and the mean rank; then drift and zero-shot accuracy. Measures that no arm has are left out.
     """
-    columns: list[tuple[Column, Reader]] = []
     sets, whole = caption_sets(results), whole_sets(results)
     groups = [(name, (name,)) for name in sets] if len(sets) <= MOST_SETS else [(f"{len(whole)} sets", tuple(whole))]
+    columns = []
     for group, names in groups:
-        recall = Column(group, "recall", phrase=f"recall on {group}", address=("retrieval", names, "recall"))
-        rank = Column(group, "rank", False, False, f"mean rank on {group}", address=("retrieval", names, "mean_rank"))
-        columns += [(recall, mean_of(names, RECALLS)), (rank, mean_of(names, ("mean_rank",)))]
-    drift = Column("drift", "rank", False, False, "mean rank in the drift probe", True, ("drift", ("",), "mean_rank"))
-    columns.append((drift, drift_rank))
-    for key, label in (("top1", "top-1"), ("top5", "top-5")):
-        phrase = f"zero-shot {label} accuracy"
-        columns.append((Column("zero-shot", label, phrase=phrase, address=("zeroshot", ("",), key)), zero_shot(key)))
+        columns.append(Column(group, "recall", ("retrieval", names, "recall")))
+        columns.append(Column(group, "rank", ("retrieval", names, "mean_rank")))
+    columns.append(Column("drift", "rank", ("drift", ("",), "mean_rank")))
+    columns += [Column("zero-shot", label, ("zeroshot", ("",), key)) for key, label in ZERO_SHOT.items()]
     return make_table(results, columns)
-
-
-def zero_shot(key: str) -> Reader:
-    """The mean over classification sets: ``top1`` or ``top5``."""
-    return lambda result: result.zeroshot[key] if result.zeroshot else None
 
 
 def details(results: Sequence[Result]) -> list[tuple[str, Table]]:
     """(heading, table) for every caption set and the drift probe, with both directions in full."""
+    named = {f"Retrieval, {name}": ("retrieval", name) for name in caption_sets(results)}
     tables = []
-    for name in [*caption_sets(results), None]:
-        columns = []
-        for group, way in zip(("image → text", "text → image"), DIRECTIONS, strict=True):
-            for measure in (*RECALLS, "mean_rank", "median_rank"):
-                recall = measure in RECALLS
-                column = Column(group, measure.replace("_", " "), recall, recall, drift=name is None)
-                columns.append((column, _single(name, way, measure)))
+    for heading, (kind, name) in (named | {"Drift probe": ("drift", "")}).items():
+        columns = [
+            Column(group, measure.replace("_", " "), (kind, (name,), f"{way}/{measure}"))
+            for group, way in zip(("image → text", "text → image"), DIRECTIONS, strict=True)
+            for measure in RETRIEVAL_MEASURES
+        ]
         table = make_table(results, columns)
         if table.columns:
-            tables.append((f"Retrieval, {name}" if name else "Drift probe", table))
+            tables.append((heading, table))
     return tables
-
-
-def _single(name: str | None, way: str, measure: str) -> Reader:
-    def read(result: Result) -> float | None:
-        values = result.drift if name is None else result.retrieval.get(name)
-        return values[way][measure] if values else None
-
-    return read
 
 
 def language_tables(arms: Sequence[Result]) -> list[tuple[str, list[str], Rows]]:

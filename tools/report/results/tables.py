@@ -10,13 +10,14 @@ from typing import NamedTuple
 from tools.report.material.average import split_seed
 from tools.report.material.inputs import DIRECTIONS, Directions, Result
 
-Reader = Callable[[Result], float | None]
 Address = tuple[str, tuple[str, ...], str]
-"""Kind, sets and measure in :mod:`tools.report.material.queries`; of several sets the mean."""
+"""Kind, sets and measure as in :mod:`tools.report.material.queries`, or ``cka``; of several sets the mean."""
 Row = tuple[str, tuple[float | None, ...]]
 """An arm and a value for each column; None where the arm was not measured."""
 
 RECALLS = ("R@1", "R@5", "R@10")
+PUBLISHED = "published"
+"""Kind of the columns that hold the paper's figures."""
 DENSE = 7  # columns; tables of more are set in smaller print, to fit on paper
 
 
@@ -30,36 +31,47 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A measure: its group and name, which direction is good, how it is written, and its name in a sentence.
-
-    Attributes:
-        drift: arms that left the image encoder alone do not compete in it.
-        address: where its replicates are; None for measures without intervals.
-        digits: after the point.
-        published: a figure of the paper, which is shown in grey and takes no part in the comparison.
-    """
+    """A measure: its group and name in tables, its address, and its name in a sentence."""
 
     group: str
     name: str
-    higher_is_better: bool = True
-    percent: bool = True
+    address: Address
     phrase: str = ""
-    drift: bool = False
-    address: Address | None = None
-    digits: int = 1
-    published: bool = False
+
+    @property
+    def published(self) -> bool:
+        """Whether this is a figure of the paper, which is shown in grey and takes no part in the comparison."""
+        return self.address[0] == PUBLISHED
+
+    @property
+    def drifts(self) -> bool:
+        """Whether arms that left the image encoder alone do not compete in it."""
+        return self.address[0] in ("drift", "cka")
+
+    @property
+    def higher_is_better(self) -> bool:
+        return "rank" not in self.address[2]
 
     @property
     def arrow(self) -> str:
         return "↑" if self.higher_is_better else "↓"
 
+    @property
+    def factor(self) -> int:
+        """100 for shares, which are shown in percent."""
+        return 100 if self.higher_is_better and self.address[0] != "cka" else 1
+
+    @property
+    def digits(self) -> int:
+        """Digits after the point."""
+        return 3 if self.address[0] == "cka" else 1
+
     def text(self, value: float | None, spread: Spread | None = None) -> str:
         """The value as tables show it, with its deviation over seeds; comparisons are made at this precision."""
         if value is None:
             return "-"
-        factor, unit = (100, " %") if self.percent else (1, "")
-        deviation = f" ± {factor * spread.deviation:.{self.digits}f}" if spread else ""
-        return f"{factor * value:.{self.digits}f}{deviation}{unit}"
+        deviation = f" ± {self.factor * spread.deviation:.{self.digits}f}" if spread else ""
+        return f"{self.factor * value:.{self.digits}f}{deviation}{' %' if self.factor == 100 else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +125,7 @@ class Table:
         if column.published:
             return []
         values = [
-            (arm, round(100 * value if column.percent else value, column.digits))
+            (arm, round(column.factor * value, column.digits))
             for arm, row in self.rows
             if (value := row[index]) is not None and (arm, index) not in self.unranked and arm not in self.references
         ]
@@ -125,14 +137,34 @@ class Table:
         return bool(ranking) and ranking[0][1] != ranking[-1][1] and (arm, ranking[0][1]) in ranking
 
 
-def make_table(results: Sequence[Result], columns: Sequence[tuple[Column, Reader]]) -> Table:
+def value_of(result: Result, address: Address) -> float | None:
+    """The mean of a measure over its sets and directions; None where one is absent."""
+    kind, names, measure = address
+    values: list[float | None] = []
+    if kind in ("retrieval", "drift"):
+        way, _, name = measure.rpartition("/")
+        for found in [result.drift] if kind == "drift" else [result.retrieval.get(name) for name in names]:
+            for direction in [way] if way else DIRECTIONS:
+                values += [found and found[direction][m] for m in (RECALLS if name == "recall" else (name,))]
+    elif names == ("",):
+        values = [result.zeroshot and result.zeroshot[measure]]
+    else:
+        values = [result.scores.get(kind, {}).get(name) for name in names]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def make_table(
+    results: Sequence[Result],
+    columns: Sequence[Column],
+    read: Callable[[Result, Address], float | None] = value_of,
+) -> Table:
     """A row for each result; columns that no result has a value for are left out."""
-    kept = [(column, read) for column, read in columns if any(read(result) is not None for result in results)]
-    rows = tuple((result.name, tuple(read(result) for _, read in kept)) for result in results)
-    drift = [index for index, (column, _) in enumerate(kept) if column.drift]
-    return Table(
-        tuple(column for column, _ in kept), rows, frozenset((arm, i) for arm in unmoved(results) for i in drift)
-    )
+    values = {column: [read(result, column.address) for result in results] for column in columns}
+    kept = [column for column in columns if any(value is not None for value in values[column])]
+    rows = tuple((result.name, tuple(values[column][i] for column in kept)) for i, result in enumerate(results))
+    drifting = [index for index, column in enumerate(kept) if column.drifts]
+    return Table(tuple(kept), rows, frozenset((arm, index) for arm in unmoved(results) for index in drifting))
 
 
 def spreads(
@@ -194,37 +226,6 @@ def parts_of(results: Sequence[Result]) -> set[str]:
 def score_names(results: Sequence[Result], kind: str) -> list[str]:
     """The sets, and SET/KIND, of a table of scores, in the order of first appearance."""
     return list(dict.fromkeys(name for result in results for name in result.scores.get(kind, {})))
-
-
-def mean_of(names: Sequence[str], measures: Sequence[str], ways: Sequence[str] = DIRECTIONS) -> Reader:
-    """The mean of retrieval measures over sets and directions; None where a set is absent."""
-
-    def read(result: Result) -> float | None:
-        if any(name not in result.retrieval for name in names):
-            return None
-        values = [result.retrieval[name][way][m] for name in names for way in ways for m in measures]
-        return sum(values) / len(values)
-
-    return read
-
-
-def drift_rank(result: Result) -> float | None:
-    """The mean rank in the drift probe, both directions."""
-    if result.drift is None:
-        return None
-    return sum(result.drift[way]["mean_rank"] for way in DIRECTIONS) / len(DIRECTIONS)
-
-
-def mean_score(kind: str, names: Sequence[str]) -> Reader:
-    """The mean of a table's scores over sets; None where a set is absent."""
-
-    def read(result: Result) -> float | None:
-        scores = result.scores.get(kind, {})
-        if not names or any(name not in scores for name in names):
-            return None
-        return sum(scores[name] for name in names) / len(names)
-
-    return read
 
 
 def widths_of(lines: Sequence[Sequence[str]]) -> list[int]:
