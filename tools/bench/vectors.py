@@ -1,4 +1,4 @@
-"""``keyclip bench vectors``: imports and exports beside a plain copy of the same bytes."""
+"""``keyclip bench vectors``: imports and exports compared with a plain copy of the same bytes."""
 
 import contextlib
 import importlib
@@ -20,7 +20,7 @@ import numpy as np
 import store
 from store.common.command import parse_config
 from store.common.settings import Count, Few
-from tools.bench.store_contenders import BLOCK, bench_spec, key_of
+from tools.bench.vector_layouts import BLOCK, bench_spec, key_of
 from tools.interop.tars import end_mark, header, padding
 
 FIELD = "m/caption"
@@ -144,7 +144,7 @@ def _measure_format(
 
 
 def _call(direction: str, name: str, *argv: str) -> None:
-    """``keyclip vectors DIRECTION FORMAT ...`` without its report."""
+    """``keyclip vectors DIRECTION FORMAT ...`` without what it prints."""
     command = importlib.import_module(f"tools.commands.vectors.{direction}_{name.replace('-', '_')}")
     config = parse_config(command.Config, argv, f"keyclip vectors {direction} {name}")
     with contextlib.redirect_stdout(io.StringIO()):

@@ -16,11 +16,12 @@ class Point:
     """One combination, at which all arms are trained and evaluated.
 
     Attributes:
-        clip, teacher: the CLIP, and the first part of the names of its own text features' fields.
-        model, embedder: the caption embedder (None where the store holds all vectors), and likewise.
+        clip, teacher: the CLIP, and the first part of the field names of its own text features.
+        model, embedder: the caption embedder (None where the store holds all vectors), and the first part of its field
+            names.
         num_samples: samples to fine-tune on, drawn anew for each seed; None for all.
         base: names the CLIP in results and folders; empty where there is only one.
-        rest: names embedder and data size likewise.
+        rest: the same for the embedder and the data size.
     """
 
     clip: str
@@ -57,13 +58,13 @@ def make_grid(
 
     Args:
         clips: folders or hub ids; ``NAME=CLIP`` each where there are several, and NAME also names its teacher fields.
-        models: embedders to embed with, likewise; NAME also names their fields. None: the store holds all vectors.
+        models: embedders, as NAME=MODEL where there are several; empty where the store holds all vectors.
         embedders: names of the fields of embedders that are not named with their model.
         teacher: name of the teacher fields of a CLIP that is not named.
         sizes: numbers of samples; none: all samples.
 
     Raises:
-        ConfigError: several without names, a name that stands twice, or models that do not match the embedders.
+        ConfigError: several without names, a name that is given twice, or models that do not match the embedders.
     """
     bases = _named(clips, (teacher,), "clip")
     texts = _named(models, embedders, "model") if models else [(name, None) for name in embedders]

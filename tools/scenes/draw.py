@@ -25,7 +25,7 @@ WOBBLE = 0.012  # how far a picture may be from its place, likewise
 def render(scene: Scene, image_size: int, random: Random) -> Image.Image:
     """The scene as an RGB image of ``image_size`` x ``image_size`` pixels.
 
-    ``random`` moves only details that no caption speaks of (shades, waves, single bricks, a pixel of a place).
+    ``random`` varies only details that no caption mentions (shades, waves, single bricks, places by a pixel).
     """
     side = image_size * max(2, math.ceil(128 / image_size))
     canvas = backdrops.draw(scene.background, side, random)

@@ -13,7 +13,7 @@ THEMES = {"any": (True, False), "shown": (True,)}
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The facts that captions tell and ``draw`` shows.
+    """What captions describe and ``draw`` paints.
 
     Attributes:
         background: a key of ``BACKGROUNDS``.
@@ -32,7 +32,7 @@ class Scene:
 
     @property
     def signature(self) -> tuple[str, ...]:
-        """What a short caption tells; scenes of two splits differ in it."""
+        """What a short caption describes; scenes of two splits differ in it."""
         return self.background, self.main.name, self.second.name if self.second else ""
 
 

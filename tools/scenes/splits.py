@@ -1,6 +1,6 @@
 """Which scene belongs to which split: an endless sequence of distinct scenes for every split.
 
-A scene's signature (what a short caption tells) decides by its hash which split may hold it, so that no two splits
+The hash of a scene's signature (what a short caption describes) decides which split may hold it, so that no two splits
 share a scene, however large they are made; and within a split no signature comes twice. The n-th scene of a split
 depends on the seed and the theme alone, never on how many scenes are asked for.
 """

@@ -9,7 +9,7 @@ from tools.report.material.settings import by_stage
 from tools.report.pages.charts import Chart, Series, colour_class, line_chart, short_number
 
 POSITIONS = frozenset({"step", "epoch", "samples"})
-COUNTS = frozenset({"skipped_samples"})  # only worth a chart where they are not zero
+COUNTS = frozenset({"skipped_samples"})  # charted only where they are not zero
 ORDER = ("loss", "temperature", "lr", "grad_norm", "samples_per_second", "data_wait_share")
 NAMES = {
     "loss": "loss, total",
