@@ -1,4 +1,4 @@
-"""``keyclip bench train``: stage 1 from the store against an online teacher, and stage 2's wait for data, in one run."""
+"""``keyclip bench train``: stage 1 from the store against an online teacher, and stage 2's wait for data."""
 
 import json
 import os
