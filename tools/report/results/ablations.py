@@ -15,7 +15,7 @@ from tools.report.material.provenance import (
     num_blocks,
     num_samples,
     scale_of,
-)
+)  # fmt: skip
 from tools.report.results.comparison import Comparison
 from tools.report.results.paper import RETRIEVAL, ZERO_SHOT, PaperTable, known_set, reference_table
 from tools.report.results.tables import (
@@ -138,44 +138,59 @@ def _all_published(study: Study) -> Table:
     return reference_table(_paper_columns("", rows), found)
 
 
-def _arm(row: published.Row, result: Result) -> bool:
-    return row.about["arm"] == arm_of(result)
-
-
-def _weight(row: published.Row, result: Result) -> bool:
-    weight = lambda_reg(result)
-    return weight is not None and abs(float(row.about["lambda_reg"]) - weight) < 1e-9
-
-
-def _model(row: published.Row, result: Result) -> bool:
-    return _arm(row, result) and row.base_model == base_model(result)
-
-
-def _embedder(row: published.Row, result: Result) -> bool:
-    return row.about["embedder"].lower() in (embedder_of(result) or "").lower().replace("_", "-")
-
-
-def _scale(row: published.Row, result: Result) -> bool:
-    method = _METHODS.get((arm_of(result) or "").partition("@")[0])
-    theirs = (row.method, row.data, row.about["num_blocks"])
-    return theirs == (method, scale_of(result), str(num_blocks(result)))
-
-
 def _one_weight(arm: str) -> bool:
     """ProCLIP itself or with another weight alone; without self-distillation the weight is 0."""
     return arm in ("proclip", "no-distillation") or (arm.startswith("proclip@lambda_reg=") and "," not in arm)
 
 
 def _scale_and_blocks(result: Result) -> object:
-    scale = num_samples(result) or scale_of(result)
-    return (scale, num_blocks(result)) if result.checkpoint and num_blocks(result) else None
+    scale, blocks = num_samples(result) or scale_of(result), num_blocks(result)
+    return (scale, blocks) if result.checkpoint and blocks else None
+
+
+def _same_weight(row: published.Row, result: Result) -> bool:
+    weight = lambda_reg(result)
+    return weight is not None and abs(float(row.about["lambda_reg"]) - weight) < 1e-9
+
+
+def _same_scale(row: published.Row, result: Result) -> bool:
+    method = _METHODS.get((arm_of(result) or "").partition("@")[0])
+    return (row.method, row.data, row.about["num_blocks"]) == (method, scale_of(result), str(num_blocks(result)))
 
 
 _METHODS = {"llm2clip": "LLM2CLIP", "proclip": "ProCLIP"}
 STUDIES = (
-    Study("Components (table 5)", "components", lambda arm: arm in GROUPS["table5"], arm_of, 4, _arm),
-    Study("Base models (table 6)", "base_model", lambda arm: arm in _METHODS, lambda r: r.clip, 2, _model),
-    Study("Weight of the self-distillation (table 7)", "lambda_reg", _one_weight, lambda_reg, 2, _weight),
-    Study("Embedders (figure 6)", "embedder", lambda arm: arm == "proclip", embedder_of, 2, _embedder),
-    Study("Data and adapter (table 14)", "scale", lambda arm: arm in GROUPS["table14"], _scale_and_blocks, 2, _scale),
+    Study(
+        "Components (table 5)",
+        "components",
+        lambda arm: arm in GROUPS["table5"],
+        arm_of,
+        4,
+        lambda row, result: row.about["arm"] == arm_of(result),
+    ),
+    Study(
+        "Base models (table 6)",
+        "base_model",
+        lambda arm: arm in _METHODS,
+        lambda result: result.clip,
+        2,
+        lambda row, result: (row.about["arm"], row.base_model) == (arm_of(result), base_model(result)),
+    ),
+    Study("Weight of the self-distillation (table 7)", "lambda_reg", _one_weight, lambda_reg, 2, _same_weight),
+    Study(
+        "Embedders (figure 6)",
+        "embedder",
+        lambda arm: arm == "proclip",
+        embedder_of,
+        2,
+        lambda row, result: row.about["embedder"].lower() in (embedder_of(result) or "").lower().replace("_", "-"),
+    ),
+    Study(
+        "Data and adapter (table 14)",
+        "scale",
+        lambda arm: arm in GROUPS["table14"],
+        _scale_and_blocks,
+        2,
+        _same_scale,
+    ),
 )

@@ -1,6 +1,6 @@
 """What the paper claims, measured arm against arm: retrieval (of long captions first), zero-shot accuracy, drift."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from tools.report.material.average import split_seed
@@ -56,7 +56,6 @@ class Contest:
     """The subject against the other arms at one point of a grid: (other arm, a cell for each claim)."""
 
     subject: str
-    point: str
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
 
 
@@ -87,12 +86,7 @@ def contests(comparison: Comparison, table: Table, subject: str = "proclip") -> 
         table: their :func:`claims`.
         subject: its arm, or else the start of a result's name.
     """
-    found, arms = [], comparison.arms
-    per_seed = claims(comparison.results)
-    values = {
-        column.name: {split_seed(name): value for name, value in per_seed.ranking(index)}
-        for index, column in enumerate(per_seed.columns)
-    }
+    found, arms, per_seed = [], comparison.arms, claims(comparison.results)
     subjects = [arm for arm in arms if arm_of(arm) == subject]
     for arm in subjects or [arm for arm in arms if arm.name.lower().startswith(subject)][:1]:
         point, rows = point_of(arm), []
@@ -102,10 +96,10 @@ def contests(comparison: Comparison, table: Table, subject: str = "proclip") -> 
             same = theirs == point or (other.checkpoint is None and (not theirs or point.startswith(theirs)))
             if same and other.name != arm.name:
                 indices = range(len(table.columns))
-                cells = (_cell(comparison, table, index, arm.name, other.name, values) for index in indices)
+                cells = (_cell(comparison, per_seed, table, index, arm.name, other.name) for index in indices)
                 rows.append((other.name, tuple(cells)))
         if rows:
-            found.append(Contest(arm.name, point, tuple(rows)))
+            found.append(Contest(arm.name, tuple(rows)))
     return found
 
 
@@ -155,34 +149,26 @@ def _outcome(cells: Sequence[tuple[str, Cell]]) -> str:
     return " but ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
 
-def _cell(
-    comparison: Comparison,
-    table: Table,
-    index: int,
-    subject: str,
-    other: str,
-    by_seed: Mapping[str, Mapping[tuple[str, int | None], float]],
-) -> Cell:
+def _cell(comparison: Comparison, per_seed: Table, table: Table, index: int, subject: str, other: str) -> Cell:
     column, values = table.columns[index], dict(table.ranking(index))
     if not {subject, other} <= values.keys():
         return Cell("-")
-    won, compared = _wins(by_seed.get(column.name, {}), subject, other, column.higher_is_better)
-    seeds = f"{won} of {compared} seeds" if compared > 1 else ""
-    found = comparison.difference(subject, other, column)
-    factor = column.factor
+    found, factor = comparison.difference(subject, other, column), column.factor
     value = factor * found.value if found else values[subject] - values[other]
     level = found.within_noise if found else not value
     kind = "level" if level else "better" if (value > 0) == column.higher_is_better else "worse"
     interval = f"[{_signed(factor * found.low, column)}, {_signed(factor * found.high, column)}]" if found else ""
-    return Cell(_signed(value, column), interval, seeds, kind)
+    return Cell(_signed(value, column), interval, _wins(per_seed, column, subject, other), kind)
 
 
-def _wins(values: Mapping[tuple[str, int | None], float], subject: str, other: str, higher: bool) -> tuple[int, int]:
-    """In how many seeds the subject is better, of how many; an arm without seeds is compared with every seed."""
-    ours = {seed: value for (arm, seed), value in values.items() if arm == subject}
-    theirs = {seed: value for (arm, seed), value in values.items() if arm == other}
+def _wins(per_seed: Table, column: Column, subject: str, other: str) -> str:
+    """In how many seeds the subject is better; an arm without seeds is compared with every seed."""
+    index = next((index for index, one in enumerate(per_seed.columns) if one.name == column.name), None)
+    values = [(*split_seed(name), value) for name, value in per_seed.ranking(index)] if index is not None else []
+    ours, theirs = ({seed: value for arm, seed, value in values if arm == name} for name in (subject, other))
     pairs = [(ours[one], theirs[two]) for one in ours for two in theirs if one == two or one is None or two is None]
-    return sum(own != value and (own > value) == higher for own, value in pairs), len(pairs)
+    won = sum(own != value and (own > value) == column.higher_is_better for own, value in pairs)
+    return f"{won} of {len(pairs)} seeds" if len(pairs) > 1 else ""
 
 
 def _by_part(names: Sequence[str], parts: Container[str]) -> list[tuple[str, list[str]]]:
