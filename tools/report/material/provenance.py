@@ -1,4 +1,4 @@
-"""What a result says of its training: arm, point of a grid, base model, data scale, adapter, weight, embedder."""
+"""How a result's checkpoint was trained: arm, point of a grid, base model, data scale, adapter, weight, embedder."""
 
 import re
 from pathlib import PurePath

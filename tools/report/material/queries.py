@@ -56,12 +56,8 @@ def require_sound(result: Mapping[str, Any]) -> None:
         bound = entry.get("num_images", _MOST_CLASSES)
         for values, groups, lowest in _packed(entry):
             numbers, of = unpack(values), unpack(groups)
-            if (
-                not len(numbers)
-                or len(numbers) != len(of)
-                or numbers.min() < lowest
-                or not 0 <= of.min() <= of.max() < bound
-            ):
+            fit = 0 < len(numbers) == len(of) and numbers.min() >= lowest and 0 <= of.min() <= of.max() < bound
+            if not fit:
                 raise ValueError(f"the ranks and groups of set {name!r} do not fit each other")
             if resamples * max(len(numbers), entry.get("num_images", 0)) > _MOST_DRAWS:
                 raise ValueError(f"{resamples} resamples of set {name!r} would take hours")
@@ -99,15 +95,11 @@ def measurements(result: Mapping[str, Any]) -> Measurements:
 
 def intervals(found: Measurements, level: float) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
     """The percentile interval of every measure that has replicates: kind -> set -> measure -> (low, high)."""
-    return {
-        kind: {
-            name: {
-                m: interval(measured.replicates, level) for m, measured in measures.items() if len(measured.replicates)
-            }
-            for name, measures in sets.items()
-        }
-        for kind, sets in found.items()
-    }
+
+    def of_set(measures: Measures) -> dict[str, tuple[float, float]]:
+        return {name: interval(one.replicates, level) for name, one in measures.items() if len(one.replicates)}
+
+    return {kind: {name: of_set(measures) for name, measures in sets.items()} for kind, sets in found.items()}
 
 
 def differences(
@@ -124,11 +116,12 @@ def differences(
     left, right = [measurements(result) for result in ours], [measurements(result) for result in theirs]
     found: dict[str, dict[str, dict[str, Difference]]] = {}
     for kind, sets in left[0].items():
-        for name in _shared(sets, [side[kind] for side in (*left, *right)]):
-            measures = _shared(sets[name], [side[kind][name] for side in (*left, *right)])
+        for name in [name for name in sets if all(name in one[kind] for one in (*left, *right))]:
+            ours_of, theirs_of = [one[kind][name] for one in left], [one[kind][name] for one in right]
             found.setdefault(kind, {})[name] = {
-                measure: difference([r[kind][name][measure] for r in left], [r[kind][name][measure] for r in right])
-                for measure in measures
+                measure: difference([one[measure] for one in ours_of], [one[measure] for one in theirs_of])
+                for measure in sets[name]
+                if all(measure in one for one in (*ours_of, *theirs_of))
             }
     return found
 
@@ -146,10 +139,6 @@ def require_same_queries(results: Sequence[Mapping[str, Any]]) -> None:
                         f"results {other!r} and {str(result.get('name'))!r} were evaluated on other images or captions "
                         f"of set {name!r}; evaluate both on the same"
                     )
-
-
-def _shared(names: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [name for name in names if all(name in other for other in others)]
 
 
 def _seeded(bootstrap: Bootstrap, entry: Mapping[str, Any]) -> Bootstrap:
