@@ -1,4 +1,4 @@
-"""Arms are told apart only beyond noise, and the paper's tables stand with what was published."""
+"""Arms differ only beyond noise, and the paper's tables show the published rows."""
 
 from pathlib import Path
 

@@ -136,7 +136,7 @@ def test_a_curve_breaks_at_values_that_are_not_finite_and_says_how_many():
     assert "2 of 7 values are not finite" in plot.one("figcaption").text
 
 
-def test_a_loss_that_never_was_finite_is_told_not_drawn():
+def test_a_loss_that_never_was_finite_is_reported_and_not_drawn():
     (plot,) = parse(render([run("r", [{"step": 1, "loss": math.inf}])], [], "x")).all("figure", class_="plot")
     assert plot.one("p", class_="warning").text == "no finite value was logged"
 

@@ -120,7 +120,7 @@ def test_only_embedded_pictures_are_accepted(tmp_path, image):
         load_result(write_result(tmp_path, examples=[example]))
 
 
-def test_runs_of_the_same_name_are_told_apart_by_their_parents(tmp_path):
+def test_runs_of_the_same_name_get_the_names_of_their_parents_too(tmp_path):
     folders = [write_run(tmp_path / parent / "stage2") for parent in ("a", "b")]
     runs = load(folders).runs
     assert [run.name for run in runs] == ["a/stage2", "b/stage2"]

@@ -30,7 +30,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], 
         time.sleep(0.02)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell a process that its parent ended")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems send no signal when a parent ends")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_launched_process_can_save_and_ends_when_its_parent_gets(number, tmp_path):
     process = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL)
@@ -46,7 +46,7 @@ def test_a_launched_process_can_save_and_ends_when_its_parent_gets(number, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell a process that its parent ended")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems send no signal when a parent ends")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_ranks_save_their_state_and_end_with_keyclip_train(number, store_path, tmp_path):
     run = tmp_path / "run"

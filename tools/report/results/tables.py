@@ -18,7 +18,6 @@ Row = tuple[str, tuple[float | None, ...]]
 RECALLS = ("R@1", "R@5", "R@10")
 PUBLISHED = "published"
 """Kind of the columns that hold the paper's figures."""
-DENSE = 7  # columns; tables of more are set in smaller print, to fit on paper
 
 
 class Spread(NamedTuple):
@@ -94,15 +93,6 @@ class Table:
         """The groups of columns and how many columns each has; empty where no column has a group."""
         found = [(name, len(list(columns))) for name, columns in groupby(self.columns, key=lambda c: c.group)]
         return found if any(name for name, _ in found) else []
-
-    @property
-    def dense(self) -> bool:
-        """Whether the table has many columns."""
-        return len(self.columns) > DENSE
-
-    def opens_group(self, index: int) -> bool:
-        """Whether a column is the first of its group."""
-        return index == 0 or self.columns[index].group != self.columns[index - 1].group
 
     def text(self, arm: str, index: int) -> str:
         """A cell: the value, ± its deviation over seeds, ``≈`` where its distance from the best is within noise."""
