@@ -101,15 +101,15 @@ class Experiment:
 
     def _training(self, stage: str, name: str, seed: int, own: Settings, *data: object) -> Training:
         """A stage with the settings that all arms share, then the arm's own, which may name another adapter."""
-        settings = self.settings
-        texts, further, steps = None, settings.stage2_config, settings.stage2_steps
-        if stage == "stage1":
-            texts, further, steps = settings.stage1_texts, settings.stage1_config, settings.stage1_steps
+        settings, is_first = self.settings, stage == "stage1"
+        further = settings.stage1_config if is_first else settings.stage2_config
+        steps = settings.stage1_steps if is_first else settings.stage2_steps
+        texts = settings.stage1_texts if is_first else None
         keys = self.draws.file_with(texts, seed) if texts else self.draws.file(seed)
         budget: list[object] = ["--epochs", UNBOUNDED, "--max-steps", steps]
         if settings.epochs is not None:
             budget = ["--epochs", settings.epochs]
-        arguments = [
+        arguments: list[object] = [
             "--recipe", settings.recipe, "--arm", name, "--store", self.sources.store, "--seed", seed, "--keys", keys,
             "--fields", *self._fields(self.point.embedder, stage), *data, *(["--config", further] if further else []),
             *budget, *flags({**settings.adapter(), **own}),

@@ -87,8 +87,8 @@ def sentences(results: Mapping[str, Sequence[Path]]) -> list[str]:
         values = {arm: [measure.read(found) for found in entries[arm]] for arm in SHOWN if arm in entries}
         means = ", ".join(f"{ARMS[arm].title} {sum(found) / len(found):.1f}" for arm, found in values.items())
         lines.append(f"{measure.title}: {means}")
-        claims = [claim.split(">") for claim in measure.claims.split()]
-        lines += [_outcome(measure, *claim, values) for claim in claims if set(claim) <= values.keys()]
+        claims = [claim.partition(">") for claim in measure.claims.split()]
+        lines += [_outcome(measure, a, b, values) for a, _, b in claims if {a, b} <= values.keys()]
     return lines
 
 

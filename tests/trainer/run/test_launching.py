@@ -16,8 +16,9 @@ from tests.trainer.waiting import STATUS
 from trainer.checkpoint.folder import list_checkpoints, read_checkpoint_info
 
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGKILL]
-PARENT = (
-    "import sys; from trainer.run.launching import run_attached; "
+PARENT = (  # a test run that is in the background ignores interrupts
+    "import signal, sys; from trainer.run.launching import run_attached; "
+    "signal.signal(signal.SIGINT, signal.default_int_handler); "
     "sys.exit(run_attached('tests.trainer.waiting', sys.argv[1:]))"
 )
 
@@ -34,11 +35,15 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_launched_process_can_save_and_ends_when_its_parent_gets(number, tmp_path):
     process = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL)
-    wait_until((tmp_path / "pid").exists, process, 30)
-    child = psutil.Process(int((tmp_path / "pid").read_text()))
-    process.send_signal(number)
-    status = process.wait(30)
-    psutil.wait_procs([child], timeout=30)
+    try:
+        wait_until((tmp_path / "pid").exists, process, 60)
+        child = psutil.Process(int((tmp_path / "pid").read_text()))
+        process.send_signal(number)
+        status = process.wait(60)
+        psutil.wait_procs([child], timeout=60)
+    finally:
+        process.kill()
+        process.wait()
     assert not child.is_running()
     assert (tmp_path / "saved").exists()
     if number in (signal.SIGTERM, signal.SIGUSR1):  # the parent waits, and its status is the child's
@@ -71,6 +76,7 @@ def test_ranks_save_their_state_and_end_with_keyclip_train(number, store_path, t
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
         process.kill()
+        process.wait()
     assert alive == []
     assert read_checkpoint_info(list_checkpoints(run)[-1])["step"] > 0
 

@@ -27,7 +27,7 @@ def conditions(material: Material, arms: Sequence[Result], pretraining: str | No
     """
     models = {arm.clip: base_model(arm) for arm in arms}
     names = [f"{clip} ({models[clip]})" if models[clip] else clip for clip in dict.fromkeys(arm.clip for arm in arms)]
-    found = []
+    found: list[str] = []
     if names:
         known = (text for key, text in PRETRAINING.items() if key in names[0].lower())
         found = [f"Base model: {', '.join(names)}.", pretraining or next(known, UNKNOWN)]

@@ -161,7 +161,7 @@ def parse_result(data: Mapping[str, Any], path: Path) -> Result:
         raise FormatVersionError(
             f"{str(path)!r} is of format {version!r}, expected {EVAL_FORMAT!r}; evaluate again with this version"
         )
-    found = check(data, ResultFile, f"the result {str(path)!r}", "evaluate again")
+    found: Any = check(data, ResultFile, f"the result {str(path)!r}", "evaluate again")
     try:
         require_sound(data)
     except ValueError as error:

@@ -81,7 +81,8 @@ def measurements(result: Mapping[str, Any]) -> Measurements:
     """
     if "queries" not in result:
         raise ConfigError(f"the result {result.get('name')!r} holds no ranks of queries; evaluate again")
-    bootstrap, found = Bootstrap(**result["bootstrap"]), {}
+    bootstrap = Bootstrap(**result["bootstrap"])
+    found: Measurements = {}
     for kind, read in _READERS.items():
         entries = result["queries"].get(kind) or {}
         found[kind] = sets = read(entries, bootstrap)

@@ -85,13 +85,13 @@ def _builder(study: Study, names: set[str]) -> Callable[[Sequence[Result]], Tabl
 
 def _measured(results: Sequence[Result], single: Sequence[str]) -> list[Column]:
     """ImageNet or else the mean over classification sets; R@1 both ways on average, and of the sets ``single``."""
-    parts, columns = parts_of(results), []
+    parts, whole = parts_of(results), whole_sets(results)
+    columns: list[Column] = []
     classes = [name for name in score_names(results, "zeroshot") if name not in parts]
     imagenet = [name for name in classes if known_set(name, ZERO_SHOT) == "imagenet"][:1]
     if sets := imagenet or classes:
         title = "ImageNet" if imagenet else "zero-shot"
         columns.append(Column("measured here", title, ("zeroshot", tuple(sets), "accuracy")))
-    whole = whole_sets(results)
     groups = [("average", whole)]
     if len(whole) > 1:
         groups += [(RETRIEVAL[known], [n for n in whole if known_set(n, RETRIEVAL) == known]) for known in single]

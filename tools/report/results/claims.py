@@ -86,10 +86,12 @@ def contests(comparison: Comparison, table: Table, subject: str = "proclip") -> 
         table: their :func:`claims`.
         subject: its arm, or else the start of a result's name.
     """
-    found, arms, per_seed = [], comparison.arms, claims(comparison.results)
+    found: list[Contest] = []
+    arms, per_seed = comparison.arms, claims(comparison.results)
     subjects = [arm for arm in arms if arm_of(arm) == subject]
     for arm in subjects or [arm for arm in arms if arm.name.lower().startswith(subject)][:1]:
-        point, rows = point_of(arm), []
+        point = point_of(arm)
+        rows: list[tuple[str, tuple[Cell, ...]]] = []
         for other in arms:
             theirs = point_of(other)
             # CLIP itself depends on the base model alone

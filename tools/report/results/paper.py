@@ -109,7 +109,7 @@ def _kinds(results: Sequence[Result], kind: str) -> Table:
 def _drift(results: Sequence[Result]) -> Table:
     """The drift probe's mean rank, and CKA of tuned and original image features on every set."""
     names = _in_order(score_names(results, "cka"), RETRIEVAL)
-    groups = [(title_of(name, RETRIEVAL), (name,)) for name in names]
+    groups: list[tuple[str, tuple[str, ...]]] = [(title_of(name, RETRIEVAL), (name,)) for name in names]
     groups += [("mean", tuple(names))] if len(names) > 1 else []
     rank = Column("drift probe", "mean rank", ("drift", ("",), "mean_rank"))
     return make_table(results, [rank, *(Column("CKA", title, ("cka", sets, "cka")) for title, sets in groups)])

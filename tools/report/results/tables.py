@@ -135,9 +135,10 @@ def value_of(result: Result, address: Address) -> float | None:
         way, _, name = measure.rpartition("/")
         for found in [result.drift] if kind == "drift" else [result.retrieval.get(name) for name in names]:
             for direction in [way] if way else DIRECTIONS:
-                values += [found and found[direction][m] for m in (RECALLS if name == "recall" else (name,))]
+                for m in RECALLS if name == "recall" else (name,):
+                    values.append(None if found is None else found[direction][m])
     elif names == ("",):
-        values = [result.zeroshot and result.zeroshot[measure]]
+        values = [None if result.zeroshot is None else result.zeroshot[measure]]
     else:
         values = [result.scores.get(kind, {}).get(name) for name in names]
     known = [value for value in values if value is not None]
