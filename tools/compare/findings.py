@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tools.compare.arms import ARMS
+from tools.evaluate.packed_ranks import WAYS
 
 Entries = Mapping[str, Any]
-WAYS = ("image_to_text", "text_to_image")
 SHOWN = ("clip", "stage1", "llm2clip", "no-distillation", "proclip")
 """The arms that a line of means names, in its order."""
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tools.report.material.inputs import Result, as_results
+from tools.report.material.inputs import Result
 
 _NAME = re.compile(r"(?P<arm>.*\S) \(seed (?P<seed>\d+)\)")
 
@@ -16,14 +16,14 @@ def split_seed(name: str) -> tuple[str, int | None]:
     return (match["arm"], int(match["seed"])) if match else (name, None)
 
 
-def average_results(results: Sequence[Result | Mapping[str, Any]]) -> list[Result]:
+def average_results(results: Sequence[Result]) -> list[Result]:
     """One result for each arm, in the order of first appearance, with the mean of every measure.
 
     Measures that a seed of the arm lacks are left out. Examples are the ones of the arm's first seed. A single result
     keeps its values.
     """
     arms: dict[str, list[Result]] = {}
-    for result in as_results(results):
+    for result in results:
         arms.setdefault(split_seed(result.name)[0], []).append(result)
     return [_average(arm, seeds) for arm, seeds in arms.items()]
 

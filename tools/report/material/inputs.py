@@ -14,7 +14,6 @@ from tools.report.material.queries import require_sound
 from tools.report.material.schema import LogEntries, LogLine, ResultFile, RunConfig
 
 EVAL_FORMAT = "keyclip-eval/1"
-DIRECTIONS = ("image_to_text", "text_to_image")
 RETRIEVAL_MEASURES = ("R@1", "R@5", "R@10", "mean_rank", "median_rank")
 TABLES = ("zeroshot", "robustness", "linear_probe", "composition", "fine_grained", "cka")
 _SEED_FOLDER = re.compile(r"(^|/)seed-\d+/")

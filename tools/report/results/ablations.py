@@ -31,7 +31,7 @@ from tools.report.results.tables import (
 )
 
 NOTE = "The columns in grey are the paper's, for ViT-L/14 tuned on 3 million pairs unless the row says otherwise."
-WAYS = {"i2t": ("I → T", "image_to_text"), "t2i": ("T → I", "text_to_image")}
+SHORT_WAYS = {"i2t": ("I → T", "image_to_text"), "t2i": ("T → I", "text_to_image")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _measured(results: Sequence[Result], single: Sequence[str]) -> list[Column]:
     if len(whole) > 1:
         groups += [(RETRIEVAL[known], [n for n in whole if known_set(n, RETRIEVAL) == known]) for known in single]
     for group, names in groups:
-        for short, way in WAYS.values() if names else ():
+        for short, way in SHORT_WAYS.values() if names else ():
             columns.append(Column("measured here", f"{group} {short}", ("retrieval", tuple(names), f"{way}/R@1")))
     return columns
 
@@ -124,7 +124,7 @@ def _label(key: str) -> str:
     name, _, way = key.rpartition("_")
     if not name:
         return ZERO_SHOT[key]
-    return f"{'average' if name == 'avg' else RETRIEVAL[name]} {WAYS[way][0]}"
+    return f"{'average' if name == 'avg' else RETRIEVAL[name]} {SHORT_WAYS[way][0]}"
 
 
 def _all_published(study: Study) -> Table:

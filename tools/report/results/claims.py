@@ -11,6 +11,7 @@ from tools.report.results.paper import RETRIEVAL, known_set
 from tools.report.results.tables import Column, Table, caption_sets, make_table, parts_of, score_names, whole_sets
 
 LONG = ("sharegpt4v", "urban1k", "docci", "dci")
+SUBJECT = "proclip"
 MAIN = ("clip", "llm2clip")
 """The arms that the paper compares ProCLIP with."""
 NOTE = (
@@ -78,18 +79,15 @@ def claims(results: Sequence[Result]) -> Table:
     return make_table(results, [*columns, Column("cka", "likeness to CLIP, CKA", cka, "likeness to CLIP (CKA)")])
 
 
-def contests(comparison: Comparison, table: Table, subject: str = "proclip") -> list[Contest]:
-    """The subject against every other arm of its point; empty where no arm is the subject, or it is alone.
+def contests(comparison: Comparison, table: Table) -> list[Contest]:
+    """ProCLIP in ``table``, the comparison's :func:`claims`, against every other arm of its point.
 
-    Args:
-        comparison: the results.
-        table: their :func:`claims`.
-        subject: its arm, or else the start of a result's name.
+    ProCLIP is known by its arm, or else by the start of a result's name; empty where it is absent or alone.
     """
     found: list[Contest] = []
     arms, per_seed = comparison.arms, claims(comparison.results)
-    subjects = [arm for arm in arms if arm_of(arm) == subject]
-    for arm in subjects or [arm for arm in arms if arm.name.lower().startswith(subject)][:1]:
+    subjects = [arm for arm in arms if arm_of(arm) == SUBJECT]
+    for arm in subjects or [arm for arm in arms if arm.name.lower().startswith(SUBJECT)][:1]:
         point = point_of(arm)
         rows: list[tuple[str, tuple[Cell, ...]]] = []
         for other in arms:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from tools.evaluate.packed_ranks import WAYS
 from tools.report import published
-from tools.report.material.inputs import DIRECTIONS, Result
+from tools.report.material.inputs import Result
 from tools.report.material.provenance import base_model, scale_of
 from tools.report.results.comparison import Comparison
 from tools.report.results.tables import (
@@ -72,7 +73,7 @@ def _retrieval(results: Sequence[Result]) -> Table:
     columns = [
         Column(title, short, ("retrieval", sets, f"{way}/R@1"))
         for title, sets in _after_average(names, whole_sets(results), RETRIEVAL)
-        for short, way in zip(("I → T", "T → I"), DIRECTIONS, strict=True)
+        for short, way in zip(("I → T", "T → I"), WAYS, strict=True)
     ]
     return make_table(results, columns)
 

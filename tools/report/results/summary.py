@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from tools.report.material.inputs import DIRECTIONS, RETRIEVAL_MEASURES, Result
+from tools.evaluate.packed_ranks import WAYS
+from tools.report.material.inputs import RETRIEVAL_MEASURES, Result
 from tools.report.results.tables import Column, Table, caption_sets, make_table, whole_sets
 
 ZERO_SHOT = {"top1": "top-1", "top5": "top-5"}
@@ -45,7 +46,7 @@ def details(results: Sequence[Result]) -> list[tuple[str, Table]]:
     for heading, (kind, name) in (named | {"Drift probe": ("drift", "")}).items():
         columns = [
             Column(group, measure.replace("_", " "), (kind, (name,), f"{way}/{measure}"))
-            for group, way in zip(("image → text", "text → image"), DIRECTIONS, strict=True)
+            for group, way in zip(("image → text", "text → image"), WAYS, strict=True)
             for measure in RETRIEVAL_MEASURES
         ]
         table = make_table(results, columns)
@@ -74,4 +75,4 @@ def language_tables(arms: Sequence[Result]) -> list[tuple[str, list[str], Rows]]
 
 def _recall(arm: Result, name: str, language: str) -> float | None:
     values = arm.languages[name].get(language)
-    return sum(values[way]["R@1"] for way in DIRECTIONS) / len(DIRECTIONS) if values else None
+    return sum(values[way]["R@1"] for way in WAYS) / len(WAYS) if values else None

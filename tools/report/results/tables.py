@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
+from tools.evaluate.packed_ranks import WAYS
 from tools.report.material.average import split_seed
-from tools.report.material.inputs import DIRECTIONS, Directions, Result
+from tools.report.material.inputs import Directions, Result
 
 Address = tuple[str, tuple[str, ...], str]
 """Kind, sets and measure as in :mod:`tools.report.material.queries`, or ``cka``; of several sets the mean."""
@@ -134,7 +135,7 @@ def value_of(result: Result, address: Address) -> float | None:
     if kind in ("retrieval", "drift"):
         way, _, name = measure.rpartition("/")
         for found in [result.drift] if kind == "drift" else [result.retrieval.get(name) for name in names]:
-            for direction in [way] if way else DIRECTIONS:
+            for direction in [way] if way else WAYS:
                 for m in RECALLS if name == "recall" else (name,):
                     values.append(None if found is None else found[direction][m])
     elif names == ("",):
