@@ -64,8 +64,9 @@ def make_grid(
     """
     bases = _named(clips, (teacher,), "clip")
     texts = _named(models, embedders, "model") if models else [(name, None) for name in embedders]
+    numbers: Sequence[int | None] = sizes or [None]
     points = []
-    for (prefix, clip), (embedder, model), size in product(bases, texts, sizes or [None]):
+    for (prefix, clip), (embedder, model), size in product(bases, texts, numbers):
         base = prefix if len(bases) > 1 else ""
         rest = (embedder if len(texts) > 1 else "", f"{size} samples" if len(sizes) > 1 else "")
         points.append(Point(clip, prefix, model, embedder, size, base, tuple(filter(None, rest))))
