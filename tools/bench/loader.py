@@ -23,7 +23,7 @@ from tools.bench.batch_readers import CONTENDERS, Batches, Loading, keyclip, pac
 from tools.bench.pairs import FIELDS, SHARD_SIZE, make_samples
 from trainer.data.pairs import PairConfig, PairData
 from trainer.images.transform import ImageTransform
-from trainer.model.towers import ImageTower, Tower
+from trainer.model.tower_base import ImageTower, Tower
 
 MEMORY_READINGS = 50
 MAX_SLOPE = 1.0

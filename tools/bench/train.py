@@ -129,7 +129,7 @@ class Steps:
 
         with FlopCounterMode(display=False) as counter:
             self._step(next(self._loader()))
-        return counter.get_total_flops()
+        return int(counter.get_total_flops())
 
     def turn(self, num_steps: int) -> tuple[float, float]:
         """Seconds of ``num_steps`` steps, and how many of them passed waiting for data."""

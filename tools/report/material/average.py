@@ -38,7 +38,7 @@ def seeds_in_words(arms: Sequence[Result]) -> str:
 def _average(arm: str, seeds: Sequence[Result]) -> Result:
     measures = ("retrieval", "drift", "zeroshot", "languages", "scores")
     values = {name: [getattr(seed, name) for seed in seeds] for name in measures}
-    means = {name: None if None in each else _mean(each) for name, each in values.items()}
+    means: dict[str, Any] = {name: None if None in each else _mean(each) for name, each in values.items()}
     return replace(seeds[0], name=arm, num_seeds=len(seeds), **means)
 
 
