@@ -1,1 +1,1 @@
-"""keyclip bench: side-by-side measurements of the project and of its peers."""
+"""keyclip bench: measurements of the project next to its peers, in one run each."""

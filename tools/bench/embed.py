@@ -1,4 +1,4 @@
-"""``keyclip bench embed``: the embedder beside the usual ways to do the same, on one machine in one run."""
+"""``keyclip bench embed``: the embedder compared with the usual ways to embed captions, on one machine in one run."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from embedder.models.load import load_encoder
 from embedder.models.options import ModelOptions
 from store.common.settings import Count, Few, Seed
 from store.sources.shards import expand_shards
-from tools.bench.embed_contenders import Bench, Contender, read_captions, sentence_transformers
+from tools.bench.caption_encoders import Bench, Contender, read_captions, sentence_transformers
 
 WORDS = (
     "the a of in on with and red blue green small large wooden bright old two three dog cat horse boat table window "
@@ -30,10 +30,11 @@ class Config:
 
     Contenders, all with the same model, precision and captions, the best of --repeats interleaved rounds:
     "keyclip": shards to committed store, as keyclip embed does it. "fixed batches": one shard after the other,
-    captions in their order in batches of fixed size padded to the longest, vectors written to a tar beside the shard.
+    captions in their order in batches of fixed size padded to the longest, vectors written to a tar next to the shard.
     "sentence-transformers": its encode() on captions in memory (where installed, for sentence encoders). "limit": the
-    forward passes alone, on captions tokenised before, batched by equal length, so that nothing is padding. Beside the
-    ratio of wall times stands that of the process's CPU times, which says more on a busy machine without a GPU.
+    forward passes alone, on captions tokenised before, batched by equal length, so that nothing is padding. Next to the
+    ratio of wall times the table has the ratio of the process's CPU times, which says more on a busy machine without
+    a GPU.
 
     Without --shards, captions are made: half short (about 10 words), half long (about 75).
 
@@ -45,9 +46,9 @@ class Config:
     shards: tuple[str, ...] = ()
     """Shards with captions to use instead of made ones."""
     caption_field: str = "caption"
-    """Where the captions stand in the json of --shards."""
+    """Path of the captions in the json of --shards."""
     num_captions: Count = 2000
-    """How many made captions, or how many of the shards' at most (whole shards)."""
+    """How many captions to make, or to read at most from the shards (whole shards)."""
     batch_size: Few = 32
     """Captions per batch of the other ways."""
     repeats: Few = 3

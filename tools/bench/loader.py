@@ -1,4 +1,4 @@
-"""``keyclip bench loader``: the joined loader beside packed tars and beside decoding alone, in one run."""
+"""``keyclip bench loader``: the joined loader compared with packed tars and with decoding alone, in one run."""
 
 import gc
 import json
@@ -19,11 +19,11 @@ from tqdm import tqdm
 from store.common.errors import ConfigError
 from store.common.settings import Count, Few, PixelSize, Workers
 from tools.bench.bars import Bar, bar_table
-from tools.bench.loader_contenders import CONTENDERS, Batches, Loading, keyclip, pack
+from tools.bench.batch_readers import CONTENDERS, Batches, Loading, keyclip, pack
 from tools.bench.pairs import FIELDS, SHARD_SIZE, make_samples
 from trainer.data.pairs import PairConfig, PairData
 from trainer.images.transform import ImageTransform
-from trainer.model.towers import ImageTower, Tower
+from trainer.model.tower_base import ImageTower, Tower
 
 MEMORY_READINGS = 50
 MAX_SLOPE = 1.0
@@ -34,12 +34,12 @@ class Config:
     """Measure the loader of stage 2: image shards joined with a store by sample key.
 
     Contenders take turns; each turn starts the loader's workers anew, passes over some batches and times the next.
-    "keyclip": shuffled, joined, each caption compared with the hash beside its vector. "packed tars": the vectors as
-    float32 members of the image tars; "tar sidecar": in a tar beside each image tar, read in lock-step; both laid out
+    "keyclip": shuffled, joined, each caption compared with its vector's hash. "packed tars": the vectors as float32
+    members of the image tars; "tar sidecar": in a tar next to each image tar, read in lock-step; both laid out
     as by LLM2CLIP, read by webdataset from start to end without shuffling, decoded and augmented by keyclip's code.
     "sidecar, Pillow": the last with images prepared as published scripts do it, by Pillow and in float32.
     "decode only": keyclip's loader without the join, which is the limit. The median over turns of each ratio counts;
-    beside it stands that of CPU times, workers' start included, which says more on a busy machine.
+    the median ratio of CPU times, workers' start included, says more on a busy machine.
 
     Without --shards, samples are made: scenes with grain as JPEG, and two random vectors of --dim numbers for each.
 
@@ -158,7 +158,7 @@ def time_turn(start: Callable[[Loading], Batches], loading: Loading, num_batches
 
 
 def cpu_seconds() -> float:
-    """Of this process and of those that it has started and seen end."""
+    """CPU seconds of this process, and of the processes that it has started and waited for."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 

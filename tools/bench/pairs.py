@@ -13,9 +13,10 @@ from PIL import Image
 
 import store
 from store.core.contract import Writer
-from tools.bench.store_contenders import add_member, bench_spec
+from tools.bench.vector_layouts import add_member, bench_spec
 from tools.scenes.dataset import sample
-from tools.scenes.splits import THEMES, iter_scenes
+from tools.scenes.scene import THEMES
+from tools.scenes.splits import iter_scenes
 
 SHARD_SIZE = 1000
 DISTINCT = 50
@@ -72,11 +73,11 @@ def _write_shard(
     with tarfile.open(shard, "w") as tar:
         for key, number in zip(keys, numbers, strict=True):
             picture, content = pictures[number % len(pictures)]
-            told = {name: f"{value} {key}" for name, value in content.items() if name.endswith("_captions")}
+            texts = {name: f"{value} {key}" for name, value in content.items() if name.endswith("_captions")}
             for name in writers:
-                captions[name].append(told[name.split("/")[1]])
+                captions[name].append(texts[name.split("/")[1]])
             add_member(tar, f"{key}.jpg", picture)
-            add_member(tar, f"{key}.json", json.dumps({**content, **told, "key": key}).encode())
+            add_member(tar, f"{key}.json", json.dumps({**content, **texts, "key": key}).encode())
             add_member(tar, f"{key}.txt", str(content["raw_caption"]).encode())
     for name, writer in writers.items():
         random = np.random.default_rng(store.caption_hash(f"{name} {shard}"))

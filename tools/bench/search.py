@@ -1,4 +1,4 @@
-"""``keyclip bench search``: exact search in a store beside the product of matrix and query alone."""
+"""``keyclip bench search``: exact search in a store compared with the product of matrix and query alone."""
 
 import json
 import tempfile
@@ -23,7 +23,7 @@ BLOCK_ROWS = 10_000
 class Config:
     """Measure the exact nearest neighbours of one query at a time in a field of float16 vectors made at random.
 
-    Contenders, by turns in one run, the best of --repeats: "in memory", as keyclip browse searches; "streamed", as
+    Contenders, alternating in one run, the best of --repeats: "in memory", as keyclip browse searches; "streamed", as
     keyclip store search does, page cache warm; "faiss", an IndexFlatIP of the same vectors (where installed); and the
     limit: the product of the query with a float32 matrix in memory, without picking the best. All answers are compared
     with a brute-force search in float64. --vectors of 384 numbers take 0.8 GB on disk and 5 GB of memory a million.
@@ -40,7 +40,7 @@ class Config:
     repeats: Few = 5
     """Rounds; the best time of each contender counts."""
     seed: Seed = 0
-    """Of the vectors."""
+    """Seed of the vectors."""
     folder: Path | None = None
     """Where the store is made, in a folder that is removed afterwards; by default the system's for temporary files."""
     json: bool = False
@@ -57,7 +57,7 @@ def run(config: Config) -> None:
         return
     print(f"{config.vectors:,} vectors of {config.dim}, {config.k} nearest; read into memory in ", end="")
     print(f"{result['load_seconds']:.2f} s")
-    print(f"{'':12}{'seconds':>10}{'of the limit':>14}{'same keys':>12}{'apart by':>11}")
+    print(f"{'':12}{'seconds':>10}{'of the limit':>14}{'same keys':>12}{'difference':>11}")
     for name, found in result["contenders"].items():
         agreement = f"{found['same_keys']!s:>12}{found['largest_difference']:11.1e}" if "same_keys" in found else ""
         print(f"{name:12}{found['seconds']:10.4f}{found['share_of_limit']:14.2f}{agreement}")

@@ -1,4 +1,4 @@
-"""``keyclip bench store``: the store beside other ways to keep vectors, on one machine in one run."""
+"""``keyclip bench store``: the store compared with other ways to keep vectors, on one machine in one run."""
 
 import json
 import multiprocessing
@@ -17,8 +17,8 @@ from store.common.settings import Count, Few
 from store.core.batch import hash_keys
 from store.core.dtypes import default_output, row_bytes
 from store.core.spec import StoredDtype
-from tools.bench.store_contenders import BLOCK, CONTENDERS, Contender, Keyclip, KeyclipLmdb, KeyclipZarr, Memmap, key_of
-from tools.bench.store_tables import report
+from tools.bench.gather_figures import report
+from tools.bench.vector_layouts import BLOCK, CONTENDERS, Contender, Keyclip, KeyclipLmdb, KeyclipZarr, Memmap, key_of
 
 BATCH = 1024
 PATTERNS = ("random", "ordered", "window")
@@ -35,7 +35,7 @@ class Config:
     counts. Patterns: "random" rows; "ordered", neighbours as in a shard; "window", random rows within 10,000
     neighbours, as behind a shuffle buffer. Tars can only be read in order. The limit is `np.take` from a memory-mapped
     flat file with row numbers known in advance. Then, each in a process of its own: reading with a cold page cache,
-    with and without the check at first touch; and the LMDB store at growing numbers of keys, by turns as well.
+    with and without the check at first touch; and the LMDB store at growing numbers of keys, alternating too.
 
     Example: keyclip bench store
     Example: keyclip bench store --num-vectors 200000 --sizes 20000 200000 2873538 --folder /nvme/tmp
@@ -64,7 +64,7 @@ class Config:
 
 
 class Blocks:
-    """Blocks of random vectors, the same ones under ever new row numbers; can be sent to another process."""
+    """Blocks of random vectors that repeat under new row numbers; can be sent to another process."""
 
     def __init__(self, num_vectors: int, dim: int) -> None:
         self.num_vectors = num_vectors
@@ -158,7 +158,7 @@ def touch_all(contender: Contender, num_vectors: int, dim: int) -> None:
 
 
 def read_cold(contender: Contender, num_vectors: int, check: bool) -> dict[str, Any]:
-    """Read random batches after the system was told to forget the files."""
+    """Read random batches after the files were dropped from the page cache."""
     files = [contender.place] if contender.place.is_file() else [f for f in contender.place.rglob("*") if f.is_file()]
     for file in files:
         handle = os.open(file, os.O_RDONLY)
@@ -202,7 +202,7 @@ def measure_sizes(config: Config, folder: Path) -> list[dict[str, Any]]:
         contender.dtype = config.size_dtype
         in_process(contender.write, Blocks(size, config.size_dim))
         stores.append(contender)
-    apart = [in_process(measure_open, c, size) for c, size in zip(stores, config.sizes, strict=True)]
+    opened = [in_process(measure_open, c, size) for c, size in zip(stores, config.sizes, strict=True)]
     times: list[list[float]] = [[] for _ in stores]
     known: list[list[float]] = [[] for _ in stores]
     for contender in stores:
@@ -233,7 +233,7 @@ def measure_sizes(config: Config, folder: Path) -> list[dict[str, Any]]:
             "payload_bytes_per_vector": row_bytes(config.size_dtype, config.size_dim),
             **about,
         }
-        for contender, size, t, k, about in zip(stores, config.sizes, times, known, apart, strict=True)
+        for contender, size, t, k, about in zip(stores, config.sizes, times, known, opened, strict=True)
     ]
 
 

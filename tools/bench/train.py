@@ -1,4 +1,4 @@
-"""``keyclip bench train``: stage 1 from the store beside an online teacher, and stage 2's wait for data, in one run."""
+"""``keyclip bench train``: stage 1 from the store against an online teacher, and stage 2's wait for data."""
 
 import json
 import os
@@ -129,7 +129,7 @@ class Steps:
 
         with FlopCounterMode(display=False) as counter:
             self._step(next(self._loader()))
-        return counter.get_total_flops()
+        return int(counter.get_total_flops())
 
     def turn(self, num_steps: int) -> tuple[float, float]:
         """Seconds of ``num_steps`` steps, and how many of them passed waiting for data."""
@@ -204,7 +204,7 @@ def measure(config: Config, folder: Path) -> dict[str, Any]:
 def measure_stage1(
     config: Config, made: MadeSamples, shared: dict[str, Any], device: torch.device, folder: Path
 ) -> dict[str, Any]:
-    """The store beside an online teacher, by turns."""
+    """The store and an online teacher, alternating."""
     clip = save_clip(folder / "text", config.stage1_shape, "text", captions_of(made))
     sources: dict[str, dict[str, Any]] = {
         "store": {"teacher_fields": TEACHER_FIELDS},

@@ -1,4 +1,4 @@
-"""``keyclip bench vectors``: imports and exports beside a plain copy of the same bytes."""
+"""``keyclip bench vectors``: imports and exports compared with a plain copy of the same bytes."""
 
 import contextlib
 import importlib.util
@@ -20,7 +20,7 @@ import numpy as np
 import store
 from store.common.command import parse_config
 from store.common.settings import Count, Few
-from tools.bench.store_contenders import BLOCK, bench_spec, key_of
+from tools.bench.vector_layouts import BLOCK, bench_spec, key_of
 from tools.interop.tars import end_mark, member_bytes
 
 FIELD = "m/caption"

@@ -13,13 +13,14 @@ from store.common.checked import read_json
 from store.common.errors import ConfigError
 from store.common.files import write_json
 from tools.compare import reuse
+from tools.compare.chain import keyclip
 from tools.compare.draws import Draws
 from tools.compare.experiment import Experiment, Sources
 from tools.compare.grid import Point, make_grid
 from tools.compare.settings import SuiteSettings
 from tools.evaluate.caption_sets import caption_sets
-from tools.report.material import embeddings
 from tools.report.material.inputs import load_result
+from tools.report.pages.terminal import uses_text
 from trainer.checkpoint.folder import differing_settings, plain
 from trainer.data.samples import ShardSamples
 from trainer.evaluation.sets.class_names import read_classes
@@ -90,14 +91,18 @@ class Config(SuiteSettings):
 def run(config: Config) -> None:
     """Run what is not done yet, print the tables, name the report."""
     start = time.monotonic()
-    path = config.store or config.output / "captions.store"
+    path, points = config.store or config.output / "captions.store", config.points()
     before = _begin(config, path)
     sources = Sources(store=path, finetune=config.finetune_shards, test=config.test_shards)
-    experiments = [_experiment(config, sources, point) for point in config.points()]
+    experiments = []
+    for point in points:
+        draws = Draws(config.output / point.folder, config, config.finetune_shards, point.num_samples)
+        experiments.append(Experiment(config.output, config, sources, point, draws))
     for experiment in experiments:  # before anything is embedded or trained
         experiment.check()
     largest = max(experiments, key=lambda experiment: experiment.draws.num_drawn or len(experiment.draws.keys))
-    largest.embed(_models(config))
+    models = {point.embedder: point.model for point in points if point.model is not None}
+    largest.embed(models | {point.teacher: point.clip for point in points} if models else {})
     for experiment in experiments:
         experiment.run()
     runs = [run for experiment in experiments for run in experiment.runs()]
@@ -106,20 +111,8 @@ def run(config: Config) -> None:
     ledger, report = config.output / "reuse.json", config.output / "report.html"
     write_json(ledger, reuse.as_json(uses))
     print(f"\nHeld-out results ({time.monotonic() - start:.0f} s in all):\n")
-    largest.chain.keyclip("report", *runs, *results, ledger, "--output", report, "--overwrite", True)
-    print(f"\n{embeddings.text(uses)}\n\nreport: {report}")
-
-
-def _experiment(config: Config, sources: Sources, point: Point) -> Experiment:
-    draws = Draws(config.output / point.folder, config, config.finetune_shards, point.num_samples)
-    return Experiment(config.output, config, sources, point, draws)
-
-
-def _models(config: Config) -> dict[str, str]:
-    """What embeds, by field prefix; nothing where the store holds all vectors already."""
-    points = config.points()
-    texts = {point.embedder: point.model for point in points if point.model is not None}
-    return texts | {point.teacher: point.clip for point in points} if texts else {}
+    keyclip("report", *runs, *results, ledger, "--output", report, "--overwrite", True)
+    print(f"\n{uses_text(uses)}\n\nreport: {report}")
 
 
 def _begin(config: Config, store: Path) -> dict[str, int]:
@@ -152,11 +145,11 @@ def _evaluations(config: Config, experiments: Sequence[Experiment]) -> dict[str,
     """
     num_keys = len(ShardSamples(config.test_shards, config.test_keys).keys)
     num_prompts = len(list(read_classes(config.zeroshot).prompts())) if config.zeroshot else 0
+    captions = [field for fields in caption_sets(config.eval_captions).values() for field in fields]
     reads: dict[str, reuse.Reads] = {}
     point_of = {file: experiment.point for experiment in experiments for file in experiment.results()}
     for file, point in point_of.items():
         prefix = point.teacher if load_result(file).checkpoint is None else point.embedder
-        captions = [field for fields in caption_sets(config.eval_captions).values() for field in fields]
         for field, count in Counter(
             f"{name}/{field}" for name in (prefix, point.teacher) for field in captions
         ).items():

@@ -60,7 +60,7 @@ def command_line(path_completion: object) -> argparse.ArgumentParser:
         make_parser(getattr(pkgutil.resolve_name(module), config), f"keyclip {' '.join(words)}", parser)
         for action in parser._actions:
             if action.metavar in ("PATH", "FILE", "STORE"):
-                action.complete = path_completion  # type: ignore[attr-defined]
+                action.complete = path_completion
         if words[0] == "train":
             parser.add_argument(*RANKS, type=int, help="ranks on this machine")
             parser.add_argument("--recipe", help="settings by name")

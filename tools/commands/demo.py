@@ -1,4 +1,4 @@
-"""``keyclip demo``: the whole chain on this machine, and what it is worth."""
+"""``keyclip demo``: the whole chain on this machine, and its results."""
 
 import importlib.util
 from dataclasses import dataclass, fields
@@ -9,7 +9,7 @@ from store.common.errors import ConfigError
 from store.common.settings import Count, Few
 from tools.commands import compare
 from tools.compare import findings
-from tools.compare.chain import Chain, Training
+from tools.compare.chain import Training, keyclip, train
 from tools.compare.settings import SuiteSettings
 from trainer.settings.config import require
 
@@ -21,6 +21,12 @@ SCENES = {
     "eval_captions": ("alt=raw_caption", "short=shortSV_captions", "long=longSV_captions"),
 }
 """What the demonstration on generated scenes learns from and is measured by."""
+CONDITIONS = """What was shown, on {count} scenes of the split {split} that no training has seen, half of them of topics
+that stage 2 showed. The small CLIP has seen {pretrain} scenes of all topics with short alt text, a
+tenth of it noise. Stage 1 has read alt text and short recaptions of {texts} scenes without images
+and of the {finetune} scenes that stage 2 tunes on: 3 of 9 topics, with short and long recaptions.
+Of a long caption CLIP reads the first 77 tokens, and half of the names are words that alt text never uses.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,12 +80,11 @@ class Config(SuiteSettings):
 
 def run(config: Config) -> None:
     """Make what is not given, then compare the arms as ``keyclip compare`` does; says what scenes have shown."""
-    chain = Chain(config.ranks)
     data, split = config.output / "data", config.held_out
     shared = {field.name: getattr(config, field.name) for field in fields(SuiteSettings)}
     if config.test_shards is None:
         splits = [*SPLITS, f"{split}={HELD_OUT}"]
-        chain.keyclip("demo-data", "--output", data, "--splits", *splits, "--finetune-theme", "shown")
+        keyclip("demo-data", "--output", data, "--splits", *splits, "--finetune-theme", "shown")
         shared |= {
             **SCENES,
             "zeroshot": data / "classes.json",
@@ -89,7 +94,7 @@ def run(config: Config) -> None:
     compare.run(
         compare.Config(
             output=config.output,
-            clip=(config.clip or _pretrain(config, chain, config.pretrain_shards or (f"{data}/pretrain/*.tar",)),),
+            clip=(config.clip or _pretrain(config, config.pretrain_shards or (f"{data}/pretrain/*.tar",)),),
             model=(config.model or packaged_encoder(),),
             embedder=("minilm",),
             finetune_shards=config.finetune_shards or (f"{data}/finetune/*.tar",),
@@ -102,27 +107,16 @@ def run(config: Config) -> None:
         found = {arm: [folder / "results" / f"{arm}.json" for folder in seeds] for arm in config.arms if arm != "clip"}
         if "clip" in config.arms:
             found["clip"] = [config.output / "results" / "clip.json"]
-        print("\n".join(["", *_conditions(split), *findings.sentences(found)]))
+        sizes = dict(part.split("=") for part in SPLITS)
+        print("\n" + CONDITIONS.format(count=HELD_OUT, split=split, **sizes), *findings.sentences(found), sep="\n")
 
 
-def _conditions(split: str) -> list[str]:
-    sizes = dict(part.split("=") for part in SPLITS)
-    return [
-        f"What was shown, on {HELD_OUT} scenes of the split {split} that no training has seen, half of them of topics",
-        f"that stage 2 showed. The small CLIP has seen {sizes['pretrain']} scenes of all topics with short alt text, a",
-        f"tenth of it noise. Stage 1 has read alt text and short recaptions of {sizes['texts']} scenes without images",
-        f"and of the {sizes['finetune']} scenes that stage 2 tunes on: 3 of 9 topics, with short and long recaptions.",
-        "Of a long caption CLIP reads the first 77 tokens, and half of the names are words that alt text never uses.",
-        "",
-    ]
-
-
-def _pretrain(config: Config, chain: Chain, shards: tuple[str, ...]) -> str:
+def _pretrain(config: Config, shards: tuple[str, ...]) -> str:
     run = config.output / "clip"
-    captions = ["--caption-fields", *config.pretrain_fields]
     if not (run / "clip" / "config.json").exists():
+        captions = ["--shards", *shards, "--caption-fields", *config.pretrain_fields]
         recipe = ["--recipe", config.recipe, "--epochs", config.pretrain_epochs]
-        chain.train(Training("pretrain", run, "--shards", *shards, *captions, *recipe))
+        train(config.ranks, [Training("pretrain", run, [*captions, *recipe])])
     return str(run / "clip")
 
 

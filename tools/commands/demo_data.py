@@ -30,7 +30,7 @@ class Config:
     """Splits and their numbers of samples. texts are captions without images. There is also dev, for choosing settings
     without looking at test."""
     seed: Seed = 0
-    """Another seed gives other scenes; no seed puts a scene that is told apart by its caption into two splits."""
+    """Another seed gives other scenes; no two splits share a scene with the same short caption, also across seeds."""
     image_size: PixelSize = 64
     """Side of the square images, in pixels (32 to 1024)."""
     finetune_theme: str = "shown"

@@ -16,8 +16,8 @@ from trainer.settings.config import require
 class Config:
     """Render captioned scenes in the layout of a download by img2dataset, to try a data preparation without a network.
 
-    Writes a url list with recaptions in DreamLIP's columns, and shards (unsorted, with gaps where downloads failed),
-    metadata and statistics beside them. Files that are there are never replaced.
+    Writes a url list with recaptions in DreamLIP's columns, and shards (unsorted, with gaps where downloads failed)
+    with metadata and statistics. Existing files are never replaced.
 
     Example: keyclip demo-download --output data/cc3m --table data/cc3m.csv --urls 300
     """

@@ -7,12 +7,12 @@ from store.common.errors import ConfigError
 from store.common.outputs import Kind, Outputs
 from store.common.settings import Positional
 from tools.report.material import inputs
-from tools.report.pages import html, markdown
+from tools.report.pages import documents
 from tools.report.pages.contents import Report
 from tools.report.pages.terminal import comparison_text, text_table
 
-HTML = Kind(name="an HTML file", start=b"<!doctype html>", replaced=html.START.encode())
-MARKDOWN = Kind(name="a Markdown file", replaced=markdown.START.encode())
+HTML = Kind(name="an HTML file", start=b"<!doctype html>", replaced=documents.HTML_START.encode())
+MARKDOWN = Kind(name="a Markdown file", replaced=documents.MARKDOWN_START.encode())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,9 +51,9 @@ def run(config: Config) -> int | None:
         text = outputs.claim(config.markdown, MARKDOWN) if config.markdown else None
         material = inputs.load(config.inputs)
         report = Report(material, config.title, config.notes, config.pretraining)
-        outputs.write(page, html.render(report))
+        outputs.write(page, documents.html(report))
         if text:
-            outputs.write(text, markdown.render(report))
+            outputs.write(text, documents.markdown(report))
     if len(material.results) == 1:
         print(f"{text_table(material.results)}\n")
     elif material.results:

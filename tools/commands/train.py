@@ -11,7 +11,7 @@ RANKS = ("--gpus", "--num-processes")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a stage; the flags are those of ``--module trainer``, and the number of ranks."""
+    """Run a stage; it takes the flags of ``--module trainer``, and the number of ranks."""
 
     def call() -> int:
         ranks, words = take_ranks(argv)

@@ -17,8 +17,8 @@ class Arm:
     Attributes:
         name: of its folder and its result, such as ``proclip@lambda_reg=2e-4``; also what ``--arms`` takes.
         title: what tables call it.
-        stage1: settings of its stage 1 beyond those of all arms; None where it has none.
-        stage2: settings of its stage 2 likewise.
+        stage1: settings of its stage 1 that not all arms have; None where it has no stage 1.
+        stage2: the same for stage 2.
     """
 
     name: str
@@ -47,7 +47,7 @@ ARMS = {
     )
 }
 
-# tables and figures of the paper; what varies beyond the arms is given beside them: --clip, --model, --finetune-samples
+# tables and figures of the paper; what varies beyond the arms has flags of its own: --clip, --model, --finetune-samples
 GROUPS: dict[str, tuple[str, ...]] = {
     "paper": tuple(ARMS),
     "table5": ("clip", "llm2clip", "stage1@structure=False", "stage1", "no-distillation", "proclip"),

@@ -1,11 +1,12 @@
 """Runs the arms of a comparison: embeds once, trains, evaluates; each step is kept and not done twice."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tools.compare.arms import Arm, Settings, expand, flags
-from tools.compare.chain import Chain, Training, has_result
+from tools.compare.chain import Training, keyclip, train
 from tools.compare.draws import Draws
 from tools.compare.grid import Point
 from tools.compare.settings import SuiteSettings
@@ -32,21 +33,19 @@ class Experiment:
     """The steps of a comparison at one point of its grid, in the folder ``output``.
 
     POINT/seed-N/ARM/                 runs; stage 1 under its own name
-    POINT/seed-N/results/ARM.json     their evaluations; that of CLIP itself, without a seed, is BASE/results/clip.json
+    POINT/seed-N/results/ARM.json     their evaluations; the evaluation of CLIP itself is BASE/results/clip.json
     """
 
     def __init__(self, output: Path, settings: SuiteSettings, sources: Sources, point: Point, draws: Draws) -> None:
         self.output, self.settings, self.sources, self.point, self.draws = output, settings, sources, point, draws
-        self.arms, self.chain = expand(settings.arms), Chain(settings.ranks)
+        self.arms = expand(settings.arms)
 
     def embed(self, models: Mapping[str, str]) -> None:
         """Embed what the store lacks of this point's captions; ``models`` are folders or hub ids by field prefix."""
         sources = list(self._captions()) if models else []
         for prefix, model in models.items():
             for captions in sources:
-                self.chain.keyclip(
-                    "embed", *captions, "--model", model, "--field-prefix", prefix, "--store", self.sources.store
-                )
+                keyclip("embed", *captions, "--model", model, "--field-prefix", prefix, "--store", self.sources.store)
 
     def _captions(self) -> Iterator[list[object]]:
         settings, finetune, test = self.settings, self.sources.finetune, self.sources.test
@@ -61,75 +60,64 @@ class Experiment:
             yield ["--shards", *test, *keys, "--caption-fields", *asked]
         if settings.stage1_texts:
             yield ["--captions", settings.stage1_texts, "--caption-fields", *settings.captions_of("stage1")]
-        if self.settings.zeroshot:
+        if settings.zeroshot:
             prompts = self.output / "prompts.jsonl"
-            self.chain.keyclip("prompts", "--classes", self.settings.zeroshot, "--output", prompts, "--overwrite", True)
+            keyclip("prompts", "--classes", settings.zeroshot, "--output", prompts, "--overwrite", True)
             yield ["--captions", prompts, "--caption-fields", "prompt"]
 
     def check(self) -> None:
         """Raises: ConfigError, SystemExit: a training has settings that its stage does not take."""
-        for training in self._trainings(self.settings.seeds[0]):
+        for training in self.trainings(self.settings.seeds[0]):
             training.check()
 
     def run(self) -> None:
         """Seed by seed, train all arms in one launch and evaluate them."""
         for seed in self.settings.seeds:
-            self.chain.train(*self._trainings(seed))
+            train(self.settings.ranks, self.trainings(seed))
             for arm in self.arms:
                 self._evaluate(arm, seed)
 
     def runs(self) -> list[Path]:
         """The folders of all trainings, seed by seed."""
-        return [training.output for seed in self.settings.seeds for training in self._trainings(seed)]
+        return [training.output for seed in self.settings.seeds for training in self.trainings(seed)]
 
     def results(self) -> list[Path]:
-        """The files of all evaluations, seed by seed; that of CLIP itself once."""
-        files = [self._result(arm, seed) for seed in self.settings.seeds for arm in self.arms]
-        return list(dict.fromkeys(files))
+        """The files of all evaluations, seed by seed; the evaluation of CLIP itself once."""
+        return list(dict.fromkeys(self._result(arm, seed) for seed in self.settings.seeds for arm in self.arms))
 
-    def _trainings(self, seed: int) -> list[Training]:
+    def trainings(self, seed: int) -> list[Training]:
         """What the arms of a seed train, in order; a shared stage 1 once."""
         trainings: dict[str, Training] = {}
         for arm in self.arms:
-            if arm.stage1 is not None and arm.stage1_name not in trainings:
-                trainings[str(arm.stage1_name)] = self._stage1(str(arm.stage1_name), arm.stage1, seed)
+            first = arm.stage1_name
+            if arm.stage1 is not None and first is not None and first not in trainings:
+                teachers = self._fields(self.point.teacher, "stage1")
+                trainings[first] = self._training("stage1", first, seed, arm.stage1, "--teacher-fields", *teachers)
             if arm.stage2 is not None:
-                trainings[arm.name] = self._stage2(arm, arm.stage2, seed)
+                pairs = ["--shards", *self.sources.finetune, "--clip", self.point.clip]
+                start = ["--stage1", self._folder(seed) / first] if first else []
+                trainings[arm.name] = self._training("stage2", arm.name, seed, arm.stage2, *pairs, *start)
         return list(trainings.values())
 
-    def _stage1(self, name: str, own: Settings, seed: int) -> Training:
-        teachers = ["--teacher-fields", *self._fields(self.point.teacher, "stage1")]
-        steps = self._budget(self.settings.stage1_steps, self.settings.stage1_config)
-        return self._training("stage1", name, seed, *teachers, *steps, *self._flags(own))
-
-    def _stage2(self, arm: Arm, own: Settings, seed: int) -> Training:
-        pairs = ["--shards", *self.sources.finetune, "--clip", self.point.clip]
-        start = ["--stage1", self._folder(seed) / arm.stage1_name] if arm.stage1_name else []
-        steps = self._budget(self.settings.stage2_steps, self.settings.stage2_config)
-        return self._training("stage2", arm.name, seed, *pairs, *start, *steps, *self._flags(own))
-
-    def _training(self, stage: str, name: str, seed: int, *more: object) -> Training:
-        return Training(
-            stage, self._folder(seed) / name, "--recipe", self.settings.recipe, "--arm", name,
-            "--store", self.sources.store, "--seed", seed, "--keys", self._keys(stage, seed),
-            "--fields", *self._fields(self.point.embedder, stage), *more,
-        )  # fmt: skip
-
-    def _flags(self, own: Settings) -> list[str]:
-        """The adapter that all arms share, then the arm's own settings, which may name another one."""
-        return flags({**self.settings.adapter(), **own})
-
-    def _keys(self, stage: str, seed: int) -> Path:
-        texts = self.settings.stage1_texts
-        return self.draws.file_with(texts, seed) if texts and stage == "stage1" else self.draws.file(seed)
+    def _training(self, stage: str, name: str, seed: int, own: Settings, *data: object) -> Training:
+        """A stage with the settings that all arms share, then the arm's own, which may name another adapter."""
+        settings, is_first = self.settings, stage == "stage1"
+        further = settings.stage1_config if is_first else settings.stage2_config
+        steps = settings.stage1_steps if is_first else settings.stage2_steps
+        texts = settings.stage1_texts if is_first else None
+        keys = self.draws.file_with(texts, seed) if texts else self.draws.file(seed)
+        budget: list[object] = ["--epochs", UNBOUNDED, "--max-steps", steps]
+        if settings.epochs is not None:
+            budget = ["--epochs", settings.epochs]
+        arguments: list[object] = [
+            "--recipe", settings.recipe, "--arm", name, "--store", self.sources.store, "--seed", seed, "--keys", keys,
+            "--fields", *self._fields(self.point.embedder, stage), *data, *(["--config", further] if further else []),
+            *budget, *flags({**settings.adapter(), **own}),
+        ]  # fmt: skip
+        return Training(stage, self._folder(seed) / name, arguments)
 
     def _fields(self, prefix: str, stage: str) -> list[str]:
         return [f"{prefix}/{field}" for field in self.settings.captions_of(stage)]
-
-    def _budget(self, steps: int, further: Path | None) -> list[object]:
-        epochs = self.settings.epochs
-        budget = ["--epochs", UNBOUNDED, "--max-steps", steps] if epochs is None else ["--epochs", epochs]
-        return [*(["--config", further] if further else []), *budget]
 
     def _folder(self, seed: int) -> Path:
         return self.output / self.point.folder / f"seed-{seed}"
@@ -145,15 +133,23 @@ class Experiment:
 
     def _evaluate(self, arm: Arm, seed: int) -> None:
         output, run = self._result(arm, seed), self._run_of(arm, seed)
-        if has_result(output):
+        if _has_result(output):
             return
         settings, sources, point = self.settings, self.sources, self.point
         title = point.title(arm.title, of_clip=run is None)
         optional = {"--keys": settings.test_keys, "--zeroshot": settings.zeroshot}
-        self.chain.keyclip(
+        keyclip(
             "eval", "--name", title + (f" (seed {seed})" if run else ""), "--clip", point.clip,
             *(["--checkpoint", run] if run else []), "--shards", *sources.test,
             "--store", sources.store, "--embedder", point.embedder, "--teacher", point.teacher,
             "--captions", *settings.eval_captions, *(["--parts", *settings.test_parts] if settings.test_parts else []),
             *(word for flag, value in optional.items() if value for word in (flag, value)), "--output", output,
         )  # fmt: skip
+
+
+def _has_result(file: Path) -> bool:
+    """Whether an evaluation result is there, whole."""
+    try:
+        return "retrieval" in json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False

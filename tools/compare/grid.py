@@ -16,11 +16,12 @@ class Point:
     """One combination, at which all arms are trained and evaluated.
 
     Attributes:
-        clip, teacher: the CLIP, and the first part of the names of its own text features' fields.
-        model, embedder: the caption embedder (None where the store holds all vectors), and likewise.
+        clip, teacher: the CLIP, and the first part of the field names of its own text features.
+        model, embedder: the caption embedder (None where the store holds all vectors), and the first part of its field
+            names.
         num_samples: samples to fine-tune on, drawn anew for each seed; None for all.
         base: names the CLIP in results and folders; empty where there is only one.
-        rest: names embedder and data size likewise.
+        rest: the same for the embedder and the data size.
     """
 
     clip: str
@@ -47,40 +48,29 @@ class Point:
 
 
 def make_grid(
-    clips: Sequence[str],
-    models: Sequence[str],
-    embedders: Sequence[str],
-    teacher: str,
-    sizes: Sequence[int],
+    clips: Sequence[str], models: Sequence[str], embedders: Sequence[str], teacher: str, sizes: Sequence[int]
 ) -> list[Point]:
     """Every combination, base models first.
 
     Args:
         clips: folders or hub ids; ``NAME=CLIP`` each where there are several, and NAME also names its teacher fields.
-        models: embedders to embed with, likewise; NAME also names their fields. None: the store holds all vectors.
+        models: embedders, as ``NAME=MODEL`` where there are several; empty where the store holds all vectors.
         embedders: names of the fields of embedders that are not named with their model.
         teacher: name of the teacher fields of a CLIP that is not named.
-        sizes: numbers of samples; none: all samples.
+        sizes: numbers of samples; empty for all samples.
 
     Raises:
-        ConfigError: several without names, a name that stands twice, or models that do not match the embedders.
+        ConfigError: several without names, a name that is given twice, or models that do not match the embedders.
     """
     bases = _named(clips, (teacher,), "clip")
     texts = _named(models, embedders, "model") if models else [(name, None) for name in embedders]
-    several = len(bases) > 1, len(texts) > 1, len(sizes) > 1
     numbers: Sequence[int | None] = sizes or [None]
-    return [
-        Point(
-            clip=clip,
-            teacher=prefix,
-            model=model,
-            embedder=embedder,
-            num_samples=size,
-            base=prefix if several[0] else "",
-            rest=(*([embedder] if several[1] else []), *([f"{size} samples"] if several[2] else [])),
-        )
-        for (prefix, clip), (embedder, model), size in product(bases, texts, numbers)
-    ]
+    points = []
+    for (prefix, clip), (embedder, model), size in product(bases, texts, numbers):
+        base = prefix if len(bases) > 1 else ""
+        rest = (embedder if len(texts) > 1 else "", f"{size} samples" if len(sizes) > 1 else "")
+        points.append(Point(clip, prefix, model, embedder, size, base, tuple(filter(None, rest))))
+    return points
 
 
 def _named(words: Sequence[str], defaults: Sequence[str], setting: str) -> list[tuple[str, str]]:

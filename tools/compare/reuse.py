@@ -1,15 +1,21 @@
-"""Counts the reads of a comparison's trainings and evaluations, field by field."""
+"""How often vectors that were embedded once were read by a comparison's trainings and evaluations, field by field."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Interval
+from typing_extensions import TypedDict
 
 import store
 from trainer.checkpoint.folder import find_checkpoint, read_checkpoint_info
 
 FORMAT = "keyclip-reuse/1"
+COLUMNS = ("field", "vectors", "embedded now", "trainings", "evaluations", "vectors read", "each")
+Number = Annotated[int, Interval(ge=0, lt=2**53)]
+Reads = list[int]  # how many vectors of a field each training, or each evaluation, has read
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +30,29 @@ class FieldUse:
     """
 
     field: str
-    num_vectors: int
-    num_embedded: int
-    trainings: int
-    evaluations: int
-    num_reads: int
+    num_vectors: Number
+    num_embedded: Number
+    trainings: Number
+    evaluations: Number
+    num_reads: Number
+
+    @property
+    def row(self) -> list[str]:
+        """The cells of ``COLUMNS``."""
+        numbers = (self.num_vectors, self.num_embedded, self.trainings, self.evaluations, self.num_reads)
+        return [self.field, *(f"{n:,}" for n in numbers), f"{self.num_reads / max(1, self.num_vectors):.1f} x"]
+
+
+class ReuseFile(TypedDict):
+    """The file that ``keyclip compare`` writes and ``keyclip report`` reads."""
+
+    format: str
+    fields: list[FieldUse]
 
 
 def as_json(uses: Sequence[FieldUse]) -> dict[str, Any]:
-    """What ``keyclip report`` reads."""
+    """The content of a :class:`ReuseFile`."""
     return {"format": FORMAT, "fields": [dataclasses.asdict(use) for use in uses]}
-
-
-Reads = list[int]  # how many vectors of a field each training, or each evaluation, has read
 
 
 def vectors_in(path: Path) -> dict[str, int]:
@@ -60,19 +76,13 @@ def field_uses(
     for run in runs:
         for field, reads in _training_reads(read_checkpoint_info(find_checkpoint(run))).items():
             trained.setdefault(field, []).append(reads)
-    there = vectors_in(path)
-    return [
-        FieldUse(
-            field=field,
-            num_vectors=there[field],
-            num_embedded=there[field] - before.get(field, 0),
-            trainings=len(trained.get(field, [])),
-            evaluations=len(evaluations.get(field, [])),
-            num_reads=sum(trained.get(field, [])) + sum(evaluations.get(field, [])),
-        )
-        for field in there
-        if field in trained or field in evaluations
-    ]
+    uses = []
+    for field, count in vectors_in(path).items():
+        if field in trained or field in evaluations:
+            training, evaluating = trained.get(field, []), list(evaluations.get(field, []))
+            new, reads = count - before.get(field, 0), sum(training) + sum(evaluating)
+            uses.append(FieldUse(field, count, new, len(training), len(evaluating), reads))
+    return uses
 
 
 def _training_reads(info: Mapping[str, Any]) -> dict[str, int]:
@@ -83,3 +93,14 @@ def _training_reads(info: Mapping[str, Any]) -> dict[str, int]:
     weights = config.get("field_weights") or [1.0] * len(config["fields"])
     shares = zip(config["fields"], weights, strict=True)
     return {field: round(samples * weight / sum(weights)) for field, weight in shares}
+
+
+def sentence(uses: Sequence[FieldUse]) -> str:
+    """What the store has saved, in one sentence."""
+    vectors, reads = sum(use.num_vectors for use in uses), sum(use.num_reads for use in uses)
+    new = sum(use.num_embedded for use in uses)
+    origin = "all of them now" if new == vectors else f"{new:,} of them now" if new else "all of them before"
+    return (
+        f"{vectors:,} vectors were embedded once ({origin}) and read {reads:,} times by trainings and evaluations: "
+        f"{reads / max(1, vectors):.1f} times each."
+    )

@@ -71,7 +71,11 @@ class SuiteSettings:
             if len(set(values)) < len(values):
                 raise ConfigError(f"{name} names one twice: {', '.join(map(str, values))}")
         arms.expand(self.arms)
-        self._check_adapter()
+        for name in ADAPTER:
+            for file in filter(None, (self.stage1_config, self.stage2_config)):
+                if name in read_settings(file):
+                    flag = f"--{name.replace('_', '-')}"
+                    raise ConfigError(f"{str(file)!r} sets {name}, but all arms share one adapter; give {flag} instead")
         for name in ("ranks", "stage1_steps", "stage2_steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.epochs is None or self.epochs >= 1, "epochs", self.epochs, "at least 1")
@@ -90,11 +94,3 @@ class SuiteSettings:
         default = {name: setting.default for name, setting in settings_of(Stage2Config).items()}
         given = {name: getattr(self, name) for name in ADAPTER}
         return {name: of_recipe.get(name, default[name]) if value is None else value for name, value in given.items()}
-
-    def _check_adapter(self) -> None:
-        """Raises: ConfigError: a settings file of one stage would give its arms an adapter of their own."""
-        for name in ADAPTER:
-            for file in filter(None, (self.stage1_config, self.stage2_config)):
-                if name in read_settings(file):
-                    flag = f"--{name.replace('_', '-')}"
-                    raise ConfigError(f"{str(file)!r} sets {name}, but all arms share one adapter; give {flag} instead")

@@ -147,16 +147,9 @@ def _wooden_boards(side: int, random: Random) -> Image.Image:
 
 
 _PAINTERS: dict[str, Callable[[int, Random], Image.Image]] = {
-    "white paper": _white_paper,
-    "grey wall": _grey_wall,
-    "blackboard": _blackboard,
-    "cloudy sky": _cloudy_sky,
-    "sunset": _sunset,
-    "checkerboard": _checkerboard,
-    "night sky": _night_sky,
-    "meadow": _meadow,
-    "sea": _sea,
-    "beach": _beach,
-    "brick wall": _brick_wall,
-    "wooden boards": _wooden_boards,
-}
+    painter.__name__[1:].replace("_", " "): painter
+    for painter in (
+        _white_paper, _grey_wall, _blackboard, _cloudy_sky, _sunset, _checkerboard, _night_sky, _meadow, _sea, _beach,
+        _brick_wall, _wooden_boards,
+    )
+}  # fmt: skip

@@ -1,6 +1,6 @@
 """Captions of a scene in the styles that web data and its recaptioned versions have.
 
-* ``raw``: alt text as found on the web; terse, noisy, often leaves things out, sometimes says nothing of the picture.
+* ``raw``: alt text as found on the web: terse, noisy, often incomplete, sometimes unrelated to the picture.
 * ``short``: one sentence with the main thing, the second one and the backdrop (see ``Scene.signature``).
 * ``long``: about 100 words. The main thing comes first; the things in the corners and the frame come at the end, far
   beyond the 77 tokens that CLIP reads.
@@ -48,7 +48,7 @@ def raw(scene: Scene, random: Random) -> str:
 
 
 def short(scene: Scene, random: Random, style: str) -> str:
-    """One sentence that tells exactly ``Scene.signature``."""
+    """One sentence that names exactly the parts of ``Scene.signature``."""
     place, main = _one_of(random, BACKGROUNDS[scene.background].phrases), _named(scene.main, random)
     if scene.second is not None:
         main = f"{main} {_one_of(random, ('near', 'beside', 'with', 'together with'))} {_named(scene.second, random)}"
@@ -58,7 +58,7 @@ def short(scene: Scene, random: Random, style: str) -> str:
 
 
 def long(scene: Scene, random: Random, style: str) -> str:
-    """A description of about 100 words whose last sentences tell what no short caption does."""
+    """A description of about 100 words whose last sentences name what no short caption names."""
     background = BACKGROUNDS[scene.background]
     main, place = _named(scene.main, random), _one_of(random, background.phrases)
     if style == "SV":

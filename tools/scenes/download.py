@@ -2,8 +2,8 @@
 
 ``TABLE.csv`` is that list: ``Image Path`` (the url), ``raw_caption`` and short and long recaptions of three models.
 ``OUTPUT/00000.tar`` and so on hold the samples that "could be downloaded", in the order in which they "arrived", each
-as ``KEY.jpg``, ``KEY.json`` and, where the download was told of a caption column, ``KEY.txt``; KEY is the 5-digit shard
-number and the 4-digit place in its part of the list, so failed downloads leave gaps. ``00000.parquet`` has a row for
+as ``KEY.jpg``, ``KEY.json`` and, where a caption column was named, ``KEY.txt``; KEY is the 5-digit shard number and the
+4-digit place in its part of the list, so failed downloads leave gaps. ``00000.parquet`` has a row for
 every url that was tried, ``00000_stats.json`` their number.
 """
 
@@ -24,19 +24,15 @@ import pyarrow.parquet as pq
 from store.common.outputs import Kind, Outputs
 from tools.prepare.packing import tar_of
 from tools.scenes import captions, dataset
-from tools.scenes.scene import Scene
-from tools.scenes.splits import THEMES, iter_scenes
+from tools.scenes.scene import THEMES, Scene
+from tools.scenes.splits import iter_scenes
 
 URL = "Image Path"
 RECAPTIONS = [f"{length}{model}_captions" for model in ("IB", "SV", "LLA") for length in ("short", "long")]
 _FAILURES = ("HTTP Error 404: Not Found", "HTTP Error 403: Forbidden", "The read operation timed out")
-_METADATA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("url", "key", "status", "error_message")),
-        *((name, pa.int32()) for name in ("width", "height", "original_width", "original_height")),
-        *((name, pa.string()) for name in ("exif", "sha256")),
-    ]
-)
+_SIDES = ("width", "height", "original_width", "original_height")
+_COLUMNS = ("url", "key", "status", "error_message", *_SIDES, "exif", "sha256")
+_METADATA = pa.schema([(name, pa.int32() if name in _SIDES else pa.string()) for name in _COLUMNS])
 
 
 def write(
@@ -63,7 +59,8 @@ def write(
     with Outputs() as outputs:
         listed = outputs.claim(table, Kind(name="a url list"))
         firsts = range(0, num_urls, urls_per_shard)
-        places = [_places(output, shard) for shard in range(len(firsts))]
+        endings = (".tar", ".parquet", "_stats.json")
+        places = [[output / f"{shard:05d}{ending}" for ending in endings] for shard in range(len(firsts))]
         parts = [[outputs.claim(place, Kind(name="a shard")) for place in three] for three in places]
         rows = list(itertools.islice(_rows(split, seed), num_urls))
         with listed.open("w", newline="", encoding="utf-8") as file:
@@ -77,12 +74,6 @@ def write(
                 place.write_bytes(payload)
             progress(len(part))
     return [tar for tar, *_ in places]
-
-
-def _places(output: Path, shard: int) -> tuple[Path, Path, Path]:
-    """The tar, the metadata and the statistics of a shard."""
-    name = f"{shard:05d}"
-    return output / f"{name}.tar", output / f"{name}.parquet", output / f"{name}_stats.json"
 
 
 def _rows(split: str, seed: int) -> Iterator[tuple[Scene, dict[str, str]]]:
@@ -112,12 +103,15 @@ def _shard(
         key = f"{shard:05d}{index:04d}"
         failure = random.choice(_FAILURES) if random.random() < failures else None
         members = dataset.sample(scene, key, seed, image_size)
-        about = _about(row, key, failure, members["jpg"], image_size)
+        about: dict[str, Any] = {"url": row[URL], "key": key, "status": "failed_to_download" if failure else "success"}
+        about |= {"error_message": failure, **dict.fromkeys(_SIDES, None if failure else image_size)}
+        about["exif"] = None if failure else "{}"
+        about["sha256"] = None if failure else hashlib.sha256(members["jpg"]).hexdigest()
         metadata.append(about)
         if failure is None:
             raw = row["raw_caption"]
-            said = {name: row[name] for name in ("raw_caption", *RECAPTIONS)} if save_columns else {"caption": raw}
-            found = {"jpg": members["jpg"], "json": json.dumps(said | about, indent=4).encode()}
+            texts = {name: row[name] for name in ("raw_caption", *RECAPTIONS)} if save_columns else {"caption": raw}
+            found = {"jpg": members["jpg"], "json": json.dumps(texts | about, indent=4).encode()}
             samples.append((key, found if save_columns else found | {"txt": raw.encode()}))
     random.shuffle(samples)  # downloads end in any order
     parquet = io.BytesIO()
@@ -130,19 +124,3 @@ def _shard(
         "status_dict": Counter(about["error_message"] or "success" for about in metadata),
     }
     return tar_of(iter(samples)), parquet.getvalue(), json.dumps(stats, indent=4).encode()
-
-
-def _about(row: dict[str, str], key: str, failure: str | None, jpeg: bytes, image_size: int) -> dict[str, Any]:
-    side = None if failure else image_size
-    return {
-        "url": row[URL],
-        "key": key,
-        "status": "failed_to_download" if failure else "success",
-        "error_message": failure,
-        "width": side,
-        "height": side,
-        "original_width": side,
-        "original_height": side,
-        "exif": None if failure else "{}",
-        "sha256": None if failure else hashlib.sha256(jpeg).hexdigest(),
-    }

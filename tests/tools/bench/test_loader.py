@@ -11,8 +11,8 @@ import store
 from store.common.errors import ConfigError
 from store.sources.shards import iter_samples
 from tools.__main__ import main
+from tools.bench.batch_readers import CONTENDERS, Loading
 from tools.bench.loader import Config, bars, prepare, report
-from tools.bench.loader_contenders import CONTENDERS, Loading
 from tools.bench.pairs import FIELDS, make_samples
 from trainer.images.transform import ImageTransform
 

@@ -8,9 +8,9 @@ import pytest
 
 from store.common.errors import ConfigError
 from tools.__main__ import main
+from tools.bench.gather_figures import bars, report
 from tools.bench.store import Blocks, Config, rows_of
-from tools.bench.store_contenders import CONTENDERS, key_of
-from tools.bench.store_tables import bars, report
+from tools.bench.vector_layouts import CONTENDERS, key_of
 
 
 @pytest.mark.filterwarnings("default")

@@ -1,4 +1,4 @@
-"""``keyclip bench train``: real steps of both stages by turns, and bars that are judged rightly."""
+"""``keyclip bench train``: real steps of both stages alternating, and verdicts on their bars."""
 
 import json
 

@@ -119,7 +119,7 @@ def test_a_matrix_that_cannot_be_finished_leaves_the_older_one_and_nothing_else(
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_stats_are_told_as_text_json_and_picture(path, tmp_path, capsys):
+def test_stats_are_printed_as_text_json_and_picture(path, tmp_path, capsys):
     assert main(["store", "stats", path, "--png", str(tmp_path / "h.png")]) == 0
     out = capsys.readouterr().out
     assert out.startswith("f: 60 vectors of 6 float16\n")

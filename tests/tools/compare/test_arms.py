@@ -26,7 +26,7 @@ def trainings(**settings):
     (point,) = make_grid(["clip"], [], ["llm"], "clip", [])
     experiment = Experiment(Path("out"), SuiteSettings(**settings), sources, point, Draws())  # type: ignore[arg-type]
     experiment.check()
-    return {training.output.name: training.words for training in experiment._trainings(0)}
+    return {training.output.name: training.words for training in experiment.trainings(0)}
 
 
 def value(words, flag):
@@ -105,7 +105,7 @@ def test_a_setting_counts_for_every_stage_that_has_it_or_for_the_one_that_is_nam
     assert several.stage2 == {"teacher": "ema", "num_blocks": "12", "lambda_reg": "0"}
 
 
-def test_every_training_is_told_its_arm_and_recipe():
+def test_every_training_gets_its_arm_and_recipe():
     found = trainings(arms=("proclip@lambda_reg=0",))
     assert {name: value(words, "--arm") for name, words in found.items()} == {name: name for name in found}
     assert {value(words, "--recipe") for words in found.values()} == {"demo"}
@@ -126,7 +126,7 @@ def test_an_arm_that_two_groups_name_is_trained_once():
         ("clip@seed=1", "none that all arms share"),
         ("proclip@seed=1", "none that all arms share"),
         ("proclip@eval_sets=a", "none that all arms share"),
-        ("proclip@wandb_project=a/b", "sets 'wandb_project=a/b'"),  # the name is that of a folder
+        ("proclip@wandb_project=a/b", "sets 'wandb_project=a/b'"),  # the name becomes the name of a folder
     ],
 )
 def test_an_arm_that_cannot_be_is_refused(arm, message):

@@ -14,7 +14,8 @@ from random import Random
 from PIL import Image
 
 from tools.scenes.dataset import sample
-from tools.scenes.splits import THEMES, iter_scenes
+from tools.scenes.scene import THEMES
+from tools.scenes.splits import iter_scenes
 
 ARMS = ("CLIP", "LLM2CLIP", "stage 1 only", "ProCLIP")
 RANKS = {"CLIP": 40.0, "LLM2CLIP": 55.5, "stage 1 only": 41.0, "ProCLIP": 33.25}

@@ -1,4 +1,4 @@
-"""Arms are told apart only beyond noise, and the paper's tables stand with what was published."""
+"""Arms differ only beyond noise, and the paper's tables show the published rows."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from tests.tools.report.fixtures import directions, result
 from tools.evaluate.packed_ranks import WAYS, pack
 from tools.report.material.inputs import Material, parse_result
 from tools.report.pages.contents import Report
-from tools.report.pages.markdown import markdown_table
+from tools.report.pages.documents import markdown_table
 from tools.report.pages.terminal import comparison_text
-from tools.report.results import languages, paper
+from tools.report.results import paper
 from tools.report.results.claims import Cell, Contest
 from tools.report.results.comparison import Comparison
-from tools.report.results.summary import summary
+from tools.report.results.summary import language_tables, summary
 
 QUERIES = 200
 
@@ -148,6 +148,6 @@ def test_languages_are_rows_and_their_mean_stands_first():
         parse_result(result("A", languages={"xm3600": first}), Path("a.json")),
         parse_result(result("B", languages={"xm3600": {"en": directions(0.3, 9)}}), Path("b.json")),
     ]
-    assert languages.rows("xm3600", arms) == [("all", [0.25, None]), ("bn", [0.1, None]), ("en", [0.4, 0.3])]
-    assert languages.tables(arms) == [("xm3600", ["A", "B"], languages.rows("xm3600", arms))]
-    assert languages.tables([parse_result(result("C"), Path("c.json"))]) == []
+    rows = [("all", [0.25, None]), ("bn", [0.1, None]), ("en", [0.4, 0.3])]
+    assert language_tables(arms) == [("xm3600", ["A", "B"], rows)]
+    assert language_tables([parse_result(result("C"), Path("c.json"))]) == []

@@ -10,7 +10,7 @@ import pytest
 from tests.tools.report.document import parse
 from tests.tools.report.fixtures import ARMS, directions, log_lines, result, transparent_pixel, write_run
 from tools.report.material.inputs import Material, Run, load_run, parse_result
-from tools.report.pages import html
+from tools.report.pages import documents
 from tools.report.pages.contents import Report
 
 EVIL = '<script>alert("&amp;")</script>\' onload="x'
@@ -33,7 +33,7 @@ def example(query="a red star", rank=2, places=5, **changes):
 
 
 def render(runs, results, title, notes=(), uses=()):
-    return html.render(Report(Material(runs, results, uses), title, notes, date=datetime.date(2026, 1, 2)))
+    return documents.html(Report(Material(runs, results, uses), title, notes, date=datetime.date(2026, 1, 2)))
 
 
 def section(document, anchor):
@@ -136,7 +136,7 @@ def test_a_curve_breaks_at_values_that_are_not_finite_and_says_how_many():
     assert "2 of 7 values are not finite" in plot.one("figcaption").text
 
 
-def test_a_loss_that_never_was_finite_is_told_not_drawn():
+def test_a_loss_that_never_was_finite_is_reported_and_not_drawn():
     (plot,) = parse(render([run("r", [{"step": 1, "loss": math.inf}])], [], "x")).all("figure", class_="plot")
     assert plot.one("p", class_="warning").text == "no finite value was logged"
 

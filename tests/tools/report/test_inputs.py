@@ -115,12 +115,12 @@ def test_only_embedded_pictures_are_accepted(tmp_path, image):
     hit = {"key": "k7", "score": 0.5, "correct": True, "image": image}
     example = {"query": "a star", "key": "k7", "rank": 1, "retrieved": [hit]}
     with pytest.raises(
-        InvalidDataError, match=r"the image of 'k7' is not a data URI|image', input should be a valid str"
+        InvalidDataError, match=r"0.image', (.*it is not a data URI of a jpeg|input should be a valid string)"
     ):
         load_result(write_result(tmp_path, examples=[example]))
 
 
-def test_runs_of_the_same_name_are_told_apart_by_their_parents(tmp_path):
+def test_runs_of_the_same_name_get_the_names_of_their_parents_too(tmp_path):
     folders = [write_run(tmp_path / parent / "stage2") for parent in ("a", "b")]
     runs = load(folders).runs
     assert [run.name for run in runs] == ["a/stage2", "b/stage2"]
@@ -172,11 +172,11 @@ PACKED = pack([1, 2, 1])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"groups": pack([0, 1, 2**31 - 1])}, "those of set 'photos' do not fit each other"),
-        ({"groups": pack([0, -1, 2])}, "those of set 'photos' do not fit each other"),
-        ({"groups": pack([0, 1])}, "those of set 'photos' do not fit each other"),
-        ({"ranks": pack([0, 1, 1])}, "those of set 'photos' do not fit each other"),
-        ({"ranks": pack([])}, "those of set 'photos' do not fit each other"),
+        ({"groups": pack([0, 1, 2**31 - 1])}, "the ranks and groups of set 'photos' do not fit each other"),
+        ({"groups": pack([0, -1, 2])}, "the ranks and groups of set 'photos' do not fit each other"),
+        ({"groups": pack([0, 1])}, "the ranks and groups of set 'photos' do not fit each other"),
+        ({"ranks": pack([0, 1, 1])}, "the ranks and groups of set 'photos' do not fit each other"),
+        ({"ranks": pack([])}, "the ranks and groups of set 'photos' do not fit each other"),
         ({"ranks": "eJx0"}, "packed ranks are damaged"),
         ({"ranks": 3}, "at 'queries.retrieval.photos.image_to_text.ranks', input should be a valid string"),
     ],

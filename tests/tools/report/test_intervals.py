@@ -94,7 +94,7 @@ def test_other_captions_of_a_set_are_refused():
         differences([GOOD], [with_ranks("other", [1] * 100, [1] * 100, [1] * 10, texts="cd")])
 
 
-def test_seeds_are_told_as_mean_and_deviation():
+def test_seeds_are_shown_as_mean_and_deviation():
     assert seeds_line("good", [GOOD]) == "good: retrieval recall 93.3 %, zero-shot accuracy 90.0 %"
     # BAD's recall is (0.5 + 0.5 + 1 + 0.79 + 1 + 1) / 6 = 79.8 %; the deviation of two is their distance / sqrt(2)
     text = seeds_line("arm", [GOOD, BAD])
@@ -120,13 +120,13 @@ def test_eval_diff_compares_result_files(tmp_path, capsys):
 def test_eval_diff_prints_every_difference_as_json(tmp_path, capsys):
     good, bad = write(tmp_path, GOOD, "good.json"), write(tmp_path, BAD, "bad.json")
     assert main(["eval-diff", "--ours", good, "--theirs", bad, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["ours"], told["theirs"]) == ("good", "bad")
-    one = told["differences"]["retrieval"]["photos"]["image_to_text/R@1"]
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["ours"], printed["theirs"]) == ("good", "bad")
+    one = printed["differences"]["retrieval"]["photos"]["image_to_text/R@1"]
     assert one["value"] == pytest.approx(0.4)
     assert 0 < one["low"] < 0.4 < one["high"]
     assert one["within_noise"] is False
-    assert told["differences"]["zeroshot"]["animals"]["top1"] == {
+    assert printed["differences"]["zeroshot"]["animals"]["top1"] == {
         "value": 0.0, "low": 0.0, "high": 0.0, "within_noise": True
     }  # fmt: skip
 
@@ -153,13 +153,13 @@ def test_eval_diff_says_in_a_sentence_why_results_cannot_be_compared(tmp_path, c
     none = write(tmp_path, with_ranks("none", [1], [1], [1, 1], resamples=0), "none.json")
     damaged = json.loads(json.dumps(GOOD))
     damaged["queries"]["retrieval"]["photos"]["image_to_text"]["ranks"] = "!"
-    apart = json.loads(json.dumps(GOOD))
-    apart["queries"] = {"retrieval": {"others": apart["queries"]["retrieval"]["photos"]}}
+    other_sets = json.loads(json.dumps(GOOD))
+    other_sets["queries"] = {"retrieval": {"others": other_sets["queries"]["retrieval"]["photos"]}}
     for theirs, message in (
         (none, "results 'good' and 'none' cannot be compared query by query"),
         (write(tmp_path, GOOD | {"bootstrap": GOOD["bootstrap"] | {"seed": 1}}, "seed.json"), "same --seed"),
         (write(tmp_path, damaged, "damaged.json"), "damaged.json' cannot be read: packed ranks are damaged"),
-        (write(tmp_path, apart, "apart.json"), "the results have no set in common"),
+        (write(tmp_path, other_sets, "others.json"), "the results have no set in common"),
     ):
         assert main(["eval-diff", "--ours", good, "--theirs", theirs]) == 1
         error = capsys.readouterr().err

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.trainer.examples import make_store
 from tools.report.material.inputs import Run
-from tools.report.material.settings import by_stage
+from tools.report.material.settings import stages
 from tools.report.material.sources import field_rows
 
 LOG = [{"step": 1, "loss": 1.0}]
@@ -35,7 +35,7 @@ def test_settings_are_compared_within_a_stage_and_over_seeds():
         run("seed-0/b", stage="stage2", seed=0, w=0.0, data=[{"shards": "x"}]),
         run("seed-0/stage1", stage="stage1", lr=0.1),
     ]
-    second, first = by_stage(runs)
+    second, first = stages(runs)
     assert (second.name, second.columns) == ("stage2", ["a", "b"])
-    assert second.differing == [("seed", ["0, 1", "0"]), ("w", ["1.0", "0.0"])]
+    assert second.differing == [["seed", "0, 1", "0"], ["w", "1.0", "0.0"]]
     assert (first.columns, first.shared) == (["seed-0/stage1"], {"lr": "0.1"})

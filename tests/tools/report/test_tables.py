@@ -7,7 +7,7 @@ import pytest
 from tests.tools.report.fixtures import ARMS, directions, result
 from tools.report.material.average import average_results
 from tools.report.material.inputs import parse_result
-from tools.report.pages.markdown import markdown_table
+from tools.report.pages.documents import markdown_table
 from tools.report.pages.terminal import text_table
 from tools.report.results.comparison import Comparison
 from tools.report.results.summary import details, summary

@@ -11,7 +11,7 @@ from tests.tools.report.document import parse
 from tests.tools.report.fixtures import directions, result, transparent_pixel
 from tests.tools.report.whole import KINDS, LANGUAGES, parsed
 from tools.report.material.inputs import Material, Run, parse_result
-from tools.report.pages import html, markdown
+from tools.report.pages import documents
 from tools.report.pages.contents import Report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -30,7 +30,7 @@ def whole():
 
 
 def test_every_table_of_the_paper_is_there(whole):
-    document = parse(html.render(whole))
+    document = parse(documents.html(whole))
     headings = [node.text for name in ("tables", "ablations") for node in document.one("section", id=name).all("h3")]
     assert headings == [
         "Retrieval, R@1 (table 1)",
@@ -71,9 +71,9 @@ def test_variants_of_arms_are_in_the_ablations_alone(whole):
 def test_tables_that_nothing_fills_are_absent():
     report = Report(Material(results=[parse_result(result("CLIP", drift=None), Path("c.json"))]), "x")
     assert [one.heading for one in report.paper_tables] == ["Retrieval, R@1 (table 1)"]
-    document = parse(html.render(report))
+    document = parse(documents.html(report))
     assert not any(node.attributes["id"] in ("ablations", "languages") for node in document.all("section"))
-    assert "Ablations" not in markdown.render(report)
+    assert "Ablations" not in documents.markdown(report)
 
 
 def test_the_title_names_experiment_version_and_date():
@@ -86,7 +86,7 @@ def test_the_title_names_experiment_version_and_date():
 def test_markdown_escapes_captions_and_names():
     example = {"query": EVIL, "key": EVIL, "rank": 1, "retrieved": []}
     data = result(EVIL, examples=[example], retrieval={EVIL: directions(0.1, 9)})
-    text = markdown.render(Report(Material(results=[parse_result(data, Path("e.json"))]), EVIL, [EVIL]))
+    text = documents.markdown(Report(Material(results=[parse_result(data, Path("e.json"))]), EVIL, [EVIL]))
     escaped = r"a\_b \*c\* \`d\` \<b\>\|\[x\](y) \# \&amp; \!\[z\](w) - \\e"
     assert text.splitlines()[2] == f"# {escaped}"
     assert f"| {escaped} | {escaped} | found first |" in text
@@ -104,7 +104,7 @@ def test_the_page_fits_400_pixels_and_asks_for_nothing(whole, tmp_path, scheme):
     if path is None:
         pytest.skip(f"no browser is installed: looked for {', '.join(BROWSERS)}")
     file = tmp_path / "report.html"
-    file.write_text(html.render(whole), encoding="utf-8")
+    file.write_text(documents.html(whole), encoding="utf-8")
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
         page = browser.new_page(viewport={"width": 400, "height": 800}, color_scheme=scheme)

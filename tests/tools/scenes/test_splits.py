@@ -2,7 +2,8 @@
 
 import itertools
 
-from tools.scenes.splits import SPLITS, THEMES, iter_scenes
+from tools.scenes.scene import THEMES
+from tools.scenes.splits import SPLITS, iter_scenes
 
 
 def first(split, count, seed=0, theme="any"):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tools.report.material.inputs import DIRECTIONS, Result, as_results
+from tools.report.material.inputs import Result
 
 _NAME = re.compile(r"(?P<arm>.*\S) \(seed (?P<seed>\d+)\)")
 
@@ -16,16 +16,16 @@ def split_seed(name: str) -> tuple[str, int | None]:
     return (match["arm"], int(match["seed"])) if match else (name, None)
 
 
-def average_results(results: Sequence[Result | Mapping[str, Any]]) -> list[Result]:
+def average_results(results: Sequence[Result]) -> list[Result]:
     """One result for each arm, in the order of first appearance, with the mean of every measure.
 
-    Measures that one of an arm's seeds lacks are left out. Examples are those of the arm's first seed. A single result
-    stays as it is, but for its name.
+    Measures that a seed of the arm lacks are left out. Examples are the ones of the arm's first seed. A single result
+    keeps its values.
     """
     arms: dict[str, list[Result]] = {}
-    for result in as_results(results):
+    for result in results:
         arms.setdefault(split_seed(result.name)[0], []).append(result)
-    return [_mean(arm, seeds) for arm, seeds in arms.items()]
+    return [_average(arm, seeds) for arm, seeds in arms.items()]
 
 
 def seeds_in_words(arms: Sequence[Result]) -> str:
@@ -35,41 +35,15 @@ def seeds_in_words(arms: Sequence[Result]) -> str:
     return f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds"
 
 
-def _mean(arm: str, seeds: Sequence[Result]) -> Result:
-    names = _shared([seed.retrieval for seed in seeds])
-    drifts = [seed.drift for seed in seeds if seed.drift]
-    zeroshots = [seed.zeroshot for seed in seeds if seed.zeroshot]
-    return replace(
-        seeds[0],
-        name=arm,
-        num_seeds=len(seeds),
-        retrieval={name: _mean_directions([seed.retrieval[name] for seed in seeds]) for name in names},
-        drift=_mean_directions(drifts) if len(drifts) == len(seeds) else None,
-        zeroshot=_mean_values(zeroshots) if len(zeroshots) == len(seeds) else None,
-        languages={
-            name: {
-                language: _mean_directions([seed.languages[name][language] for seed in seeds])
-                for language in _shared([seed.languages[name] for seed in seeds])
-            }
-            for name in _shared([seed.languages for seed in seeds])
-        },
-        scores={
-            table: {
-                name: sum(seed.scores[table][name] for seed in seeds) / len(seeds)
-                for name in _shared([seed.scores[table] for seed in seeds])
-            }
-            for table in _shared([seed.scores for seed in seeds])
-        },
-    )
+def _average(arm: str, seeds: Sequence[Result]) -> Result:
+    measures = ("retrieval", "drift", "zeroshot", "languages", "scores")
+    values = {name: [getattr(seed, name) for seed in seeds] for name in measures}
+    means: dict[str, Any] = {name: None if None in each else _mean(each) for name, each in values.items()}
+    return replace(seeds[0], name=arm, num_seeds=len(seeds), **means)
 
 
-def _shared(mappings: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [name for name in mappings[0] if all(name in other for other in mappings)]
-
-
-def _mean_directions(values: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
-    return {way: _mean_values([value[way] for value in values]) for way in DIRECTIONS}
-
-
-def _mean_values(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: sum(value[name] for value in values) / len(values) for name in values[0]}
+def _mean(values: Sequence[Any]) -> Any:
+    """The mean of numbers; of mappings, a mapping of the means of all keys that they share."""
+    if not isinstance(values[0], Mapping):
+        return sum(values) / len(values)
+    return {key: _mean([v[key] for v in values]) for key in values[0] if all(key in v for v in values)}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from tools.report.material.average import seeds_in_words
 from tools.report.material.inputs import Material, Result, Run
-from tools.report.material.provenance import base_model, num_samples
+from tools.report.material.provenance import base_model, num_samples, training
 
 _WEB = "may hold images like the test images"
 PRETRAINING = {
@@ -23,13 +23,14 @@ def conditions(material: Material, arms: Sequence[Result], pretraining: str | No
     Args:
         material: runs and results.
         arms: the results' means over seeds.
-        pretraining: what the CLIP's pretraining has seen, where the reader of this report is to know it.
+        pretraining: a sentence on what the CLIP's pretraining has seen; by default what is known of it.
     """
-    clips = list(dict.fromkeys(arm.clip for arm in arms))
-    names = [f"{clip} ({model})" if (model := _model(arms, clip)) else clip for clip in clips]
-    found = [f"Base model: {', '.join(names)}."] if names else []
-    found += [pretraining or next((text for key, text in PRETRAINING.items() if key in names[0].lower()), UNKNOWN)]
-    found = found if names else []
+    models = {arm.clip: base_model(arm) for arm in arms}
+    names = [f"{clip} ({models[clip]})" if models[clip] else clip for clip in dict.fromkeys(arm.clip for arm in arms)]
+    found: list[str] = []
+    if names:
+        known = (text for key, text in PRETRAINING.items() if key in names[0].lower())
+        found = [f"Base model: {', '.join(names)}.", pretraining or next(known, UNKNOWN)]
     found += [text for text in (_data(arms), _budgets(material.runs, arms), _test_sets(arms)) if text]
     if any(arm.num_seeds > 1 for arm in arms):
         found.append(f"Each arm was trained with {seeds_in_words(arms)}: values are means ± standard deviation.")
@@ -59,18 +60,13 @@ def chance(results: Sequence[Result]) -> str:
     )
 
 
-def _model(arms: Sequence[Result], clip: str) -> str | None:
-    return next(base_model(arm) for arm in arms if arm.clip == clip)
-
-
 def _data(arms: Sequence[Result]) -> str:
-    counts = {arm.name: count for arm in arms if (count := num_samples(arm)) is not None}
-    recipes = sorted({str(recipe) for arm in arms if (recipe := (arm.data.get("training") or {}).get("recipe"))})
+    counts = sorted({count for arm in arms if (count := num_samples(arm)) is not None})
+    recipes = sorted({str(recipe) for arm in arms if (recipe := training(arm).get("recipe"))})
     named = f", by the recipe {', '.join(recipes)}" if recipes else ""
     if not counts:
         return ""
-    different = sorted(set(counts.values()))
-    sizes = f"{different[0]:,}" if len(different) == 1 else f"{different[0]:,} to {different[-1]:,}"
+    sizes = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     return f"Fine-tuned on {sizes} samples{named}."
 
 
@@ -79,7 +75,7 @@ def _budgets(runs: Sequence[Run], arms: Sequence[Result]) -> str:
     last = {run.name: run.log[-1] for run in runs if _is_stage2(run.config)}
     if len(last) > 1 and all("samples" in line for line in last.values()):
         return _equal({name: int(line["samples"]) for name, line in last.items()}, "samples in stage 2")
-    entries = {arm.name: arm.data.get("training") or {} for arm in arms}
+    entries = {arm.name: training(arm) for arm in arms}
     steps = {name: entry["step"] for name, entry in entries.items() if _is_stage2(entry) and entry.get("step")}
     return _equal(steps, "steps in stage 2") if len(steps) > 1 else ""
 

@@ -1,4 +1,4 @@
-"""What a result says of its training: arm, point of a grid, base model, data scale, adapter, weight, embedder."""
+"""How a result's checkpoint was trained: arm, point of a grid, base model, data scale, adapter, weight, embedder."""
 
 import re
 from pathlib import PurePath
@@ -30,11 +30,11 @@ def arm_of(result: Result) -> str | None:
 
 def point_of(result: Result) -> str:
     """What follows the arm in a result's name: ``vitb32, 1000 samples``; empty outside of grids."""
-    name, base = split_seed(result.name)[0], str(arm_of(result)).partition("@")[0]
+    base, _, settings = str(arm_of(result)).partition("@")
     title = ARMS[base].title if base in ARMS else ""
-    settings = str(arm_of(result)).partition("@")[2]
-    full = f"{title} ({settings.replace(',', ', ')})" if settings else title
-    return name.removeprefix(f"{full}, ") if full and name.startswith(f"{full}, ") else ""
+    full = f"{title} ({settings.replace(',', ', ')}), " if settings else f"{title}, "
+    name = split_seed(result.name)[0]
+    return name.removeprefix(full) if name.startswith(full) else ""
 
 
 def base_model(result: Result) -> str | None:

@@ -13,6 +13,7 @@ count in it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,15 +52,15 @@ def require_sound(result: Mapping[str, Any]) -> None:
     if "bootstrap" not in result:
         raise ValueError("there are ranks, but not how they are drawn")
     resamples = result["bootstrap"]["resamples"]
-    for sets in result["queries"].values():
-        for name, entry in (sets or {}).items():
-            for values, groups, lowest in _packed(entry):
-                numbers, of = unpack(values), unpack(groups)
-                bound = entry.get("num_images", _MOST_CLASSES)
-                if not len(numbers) or len(numbers) != len(of) or numbers.min() < lowest or not _within(of, bound):
-                    raise ValueError(f"those of set {name!r} do not fit each other")
-                if resamples * max(len(numbers), entry.get("num_images", 0)) > _MOST_DRAWS:
-                    raise ValueError(f"{resamples} resamples of set {name!r} would take hours")
+    for name, entry in ((name, entry) for sets in result["queries"].values() for name, entry in (sets or {}).items()):
+        bound = entry.get("num_images", _MOST_CLASSES)
+        for values, groups, lowest in _packed(entry):
+            numbers, of = unpack(values), unpack(groups)
+            fit = 0 < len(numbers) == len(of) and numbers.min() >= lowest and 0 <= of.min() <= of.max() < bound
+            if not fit:
+                raise ValueError(f"the ranks and groups of set {name!r} do not fit each other")
+            if resamples * max(len(numbers), entry.get("num_images", 0)) > _MOST_DRAWS:
+                raise ValueError(f"{resamples} resamples of set {name!r} would take hours")
 
 
 def _packed(entry: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
@@ -72,10 +73,6 @@ def _packed(entry: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
         yield from ((entry[way]["ranks"], entry[way]["groups"], 1) for way in WAYS)
 
 
-def _within(numbers: np.ndarray, bound: int) -> bool:
-    return bool(numbers.min() >= 0 and numbers.max() < bound)
-
-
 def measurements(result: Mapping[str, Any]) -> Measurements:
     """Every measure of a result with its bootstrap replicates: kind -> set -> measure.
 
@@ -85,39 +82,25 @@ def measurements(result: Mapping[str, Any]) -> Measurements:
     if "queries" not in result:
         raise ConfigError(f"the result {result.get('name')!r} holds no ranks of queries; evaluate again")
     bootstrap = Bootstrap(**result["bootstrap"])
-    readers: dict[str, Callable[[Mapping[str, Any], Bootstrap], dict[str, Measures]]] = {
-        "retrieval": _retrieval_sets,
-        "drift": _retrieval_sets,
-        "zeroshot": _zeroshot_sets,
-        "robustness": _zeroshot_sets,
-        "composition": _contrast_sets,
-        "fine_grained": _contrast_sets,
-        "linear_probe": _zeroshot_sets,
-    }
-    found = {kind: reader(result["queries"].get(kind) or {}, bootstrap) for kind, reader in readers.items()}
-    for kind, sets in found.items():
-        aside = {n.split("/")[0] for n, entry in (result["queries"].get(kind) or {}).items() if _is_aside(kind, entry)}
+    found: Measurements = {}
+    for kind, read in _READERS.items():
+        entries = result["queries"].get(kind) or {}
+        found[kind] = sets = read(entries, bootstrap)
+        aside = {name.split("/")[0] for name, entry in entries.items() if entry.get("part")}
+        if kind == "retrieval":
+            aside |= {name.split("/")[0] for name, entry in entries.items() if entry.get("table") == "multilingual"}
         if whole := [measures for name, measures in sets.items() if "/" not in name and name not in aside]:
             sets[ALL] = _mean(whole)
     return found
 
 
-def _is_aside(kind: str, entry: Mapping[str, Any]) -> bool:
-    """Whether a set does not count in the mean of its kind."""
-    return bool(entry.get("part")) or (kind == "retrieval" and entry.get("table") == "multilingual")
-
-
 def intervals(found: Measurements, level: float) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
     """The percentile interval of every measure that has replicates: kind -> set -> measure -> (low, high)."""
-    return {
-        kind: {
-            name: {
-                m: interval(measured.replicates, level) for m, measured in measures.items() if len(measured.replicates)
-            }
-            for name, measures in sets.items()
-        }
-        for kind, sets in found.items()
-    }
+
+    def of_set(measures: Measures) -> dict[str, tuple[float, float]]:
+        return {name: interval(one.replicates, level) for name, one in measures.items() if len(one.replicates)}
+
+    return {kind: {name: of_set(measures) for name, measures in sets.items()} for kind, sets in found.items()}
 
 
 def differences(
@@ -134,11 +117,12 @@ def differences(
     left, right = [measurements(result) for result in ours], [measurements(result) for result in theirs]
     found: dict[str, dict[str, dict[str, Difference]]] = {}
     for kind, sets in left[0].items():
-        for name in _shared(sets, [side[kind] for side in (*left, *right)]):
-            measures = _shared(sets[name], [side[kind][name] for side in (*left, *right)])
+        for name in [name for name in sets if all(name in one[kind] for one in (*left, *right))]:
+            ours_of, theirs_of = [one[kind][name] for one in left], [one[kind][name] for one in right]
             found.setdefault(kind, {})[name] = {
-                measure: difference([r[kind][name][measure] for r in left], [r[kind][name][measure] for r in right])
-                for measure in measures
+                measure: difference([one[measure] for one in ours_of], [one[measure] for one in theirs_of])
+                for measure in sets[name]
+                if all(measure in one for one in (*ours_of, *theirs_of))
             }
     return found
 
@@ -158,19 +142,13 @@ def require_same_queries(results: Sequence[Mapping[str, Any]]) -> None:
                     )
 
 
-def _shared(names: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [name for name in names if all(name in other for other in others)]
-
-
-def _seeded(bootstrap: Bootstrap, images: str) -> Bootstrap:
+def _seeded(bootstrap: Bootstrap, entry: Mapping[str, Any]) -> Bootstrap:
     """The same draws for the same images, so that results pair; others for others, so that sets are independent."""
-    return Bootstrap(
-        resamples=bootstrap.resamples, level=bootstrap.level, seed=bootstrap.seed + int(images, 16) % 2**31
-    )
+    return replace(bootstrap, seed=bootstrap.seed + int(entry["images"], 16) % 2**31)
 
 
 def _retrieval_sets(sets: Mapping[str, Any], bootstrap: Bootstrap) -> dict[str, Measures]:
-    found = {name: _retrieval(entry, bootstrap) for name, entry in sets.items()}
+    found = {name: _retrieval(entry, _seeded(bootstrap, entry)) for name, entry in sets.items()}
     languages: dict[str, list[Measures]] = {}
     for name, measures in found.items():
         if "/" in name:
@@ -179,18 +157,15 @@ def _retrieval_sets(sets: Mapping[str, Any], bootstrap: Bootstrap) -> dict[str, 
 
 
 def _retrieval(entry: Mapping[str, Any], bootstrap: Bootstrap) -> Measures:
-    drawn = _seeded(bootstrap, entry["images"])
     found: Measures = {}
     for way in WAYS:
         ranks, group = unpack(entry[way]["ranks"]), unpack(entry[way]["groups"])
         values = rank_summary(torch.from_numpy(ranks))
-        replicates = rank_replicates(ranks, group, int(entry["num_images"]), drawn)
+        replicates = rank_replicates(ranks, group, int(entry["num_images"]), bootstrap)
         found |= {f"{way}/{name}": Measured(value, replicates[name]) for name, value in values.items()}
     recalls = [found[f"{way}/R@{k}"] for way in WAYS for k in (1, 5, 10)]
-    return found | {
-        "recall": mean_of(recalls),
-        "mean_rank": mean_of([found[f"{way}/mean_rank"] for way in WAYS]),
-    }
+    ranks_of_ways = [found[f"{way}/mean_rank"] for way in WAYS]
+    return found | {"recall": mean_of(recalls), "mean_rank": mean_of(ranks_of_ways)}
 
 
 def _zeroshot_sets(sets: Mapping[str, Any], bootstrap: Bootstrap) -> dict[str, Measures]:
@@ -198,7 +173,7 @@ def _zeroshot_sets(sets: Mapping[str, Any], bootstrap: Bootstrap) -> dict[str, M
     for name, entry in sets.items():
         ranks, labels = unpack(entry["ranks"]), unpack(entry["labels"])
         values = accuracy(torch.from_numpy(ranks), torch.from_numpy(labels))
-        replicates = accuracy_replicates(ranks, labels, _seeded(bootstrap, entry["images"]))
+        replicates = accuracy_replicates(ranks, labels, _seeded(bootstrap, entry))
         measures = {measure: Measured(value, replicates[measure]) for measure, value in values.items()}
         found[name] = measures | {"accuracy": measures[entry["primary"]]}
     return found
@@ -207,11 +182,10 @@ def _zeroshot_sets(sets: Mapping[str, Any], bootstrap: Bootstrap) -> dict[str, M
 def _contrast_sets(sets: Mapping[str, Any], bootstrap: Bootstrap) -> dict[str, Measures]:
     found: dict[str, Measures] = {}
     for name, entry in sets.items():
-        drawn = _seeded(bootstrap, entry["images"])
         kinds = {}
         for kind, answers in entry["kinds"].items():
             right, group = unpack(answers["right"]), unpack(answers["groups"])
-            replicates = share_replicates(right, group, int(entry["num_images"]), drawn)
+            replicates = share_replicates(right, group, int(entry["num_images"]), _seeded(bootstrap, entry))
             kinds[f"{name}/{kind}"] = {"accuracy": Measured(float(right.mean()), replicates)}
         found |= kinds | {name: _mean(list(kinds.values()))}
     return found
@@ -225,3 +199,14 @@ def mean_of(parts: Sequence[Measured]) -> Measured:
     """The mean of measures, replicate by replicate."""
     replicates = np.mean([part.replicates for part in parts], axis=0)
     return Measured(float(np.mean([part.value for part in parts])), replicates)
+
+
+_READERS: dict[str, Callable[[Mapping[str, Any], Bootstrap], dict[str, Measures]]] = {
+    "retrieval": _retrieval_sets,
+    "drift": _retrieval_sets,
+    "zeroshot": _zeroshot_sets,
+    "robustness": _zeroshot_sets,
+    "composition": _contrast_sets,
+    "fine_grained": _contrast_sets,
+    "linear_probe": _zeroshot_sets,
+}

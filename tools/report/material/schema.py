@@ -1,40 +1,42 @@
-"""What the files that reports are made from hold: types that they are checked against where they are read."""
+"""Types that result files and runs are checked against where they are read; entries that no type names are ignored."""
 
+# ruff: noqa: UP013 - types of a few entries are one line each
+
+import re
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
+_IMAGE = re.compile(r"data:image/(jpeg|png|webp|gif);base64,[A-Za-z0-9+/=]+")
+
+
+def _require_embedded(image: str) -> str:
+    if not _IMAGE.fullmatch(image):
+        raise ValueError("it is not a data URI of a jpeg, png, webp or gif")
+    return image
+
+
+Image = Annotated[str, AfterValidator(_require_embedded)]
+"""A picture within the file: a report must load nothing from elsewhere."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
+NumImages = Annotated[int, Field(ge=1, le=2**26)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{1,16}$")]
 
 Direction = TypedDict(
     "Direction", {"R@1": Finite, "R@5": Finite, "R@10": Finite, "mean_rank": Finite, "median_rank": Finite}
 )
-
-
-class Directions(TypedDict):
-    """Retrieval both ways."""
-
-    image_to_text: Direction
-    text_to_image: Direction
-
-
-class ZeroShot(TypedDict):
-    """Means over classification sets."""
-
-    top1: Finite
-    top5: Finite
-    num_classes: Count
-
-
-class Hit(TypedDict):
-    """A retrieved image."""
-
-    key: str
-    score: Finite
-    correct: bool
-    image: NotRequired[str | None]
+Directions = TypedDict("Directions", {"image_to_text": Direction, "text_to_image": Direction})
+ZeroShot = TypedDict("ZeroShot", {"top1": Finite, "top5": Finite, "num_classes": Count})
+"""Means over classification sets."""
+Score = TypedDict("Score", {"accuracy": Finite})
+Contrast = TypedDict("Contrast", {"accuracy": Finite, "kinds": dict[str, Score]})
+Cka = TypedDict("Cka", {"cka": Finite})
+SetEntry = TypedDict("SetEntry", {"part": NotRequired[bool], "num_images": NotRequired[Count]})
+"""``part`` says that the set is a part of another."""
+Hit = TypedDict("Hit", {"key": str, "score": Finite, "correct": bool, "image": NotRequired[Image | None]})
+"""A retrieved image."""
 
 
 class Example(TypedDict):
@@ -43,65 +45,26 @@ class Example(TypedDict):
     query: str
     key: str
     rank: Count
-    image: NotRequired[str | None]
+    image: NotRequired[Image | None]
     retrieved: list[Hit]
 
 
-class SetEntry(TypedDict):
-    """A set; ``part`` says that it is a part of another."""
-
-    part: NotRequired[bool]
-    num_images: NotRequired[Count]
+Adapter = TypedDict("Adapter", {"num_blocks": NotRequired[Count | None]})
+Embedder = TypedDict("Embedder", {"model": NotRequired[str | None]})
+Dataset = TypedDict("Dataset", {"samples": NotRequired[Count | None]})
 
 
-class Score(TypedDict):
-    """A set's accuracy, as far as it is read again."""
-
-    accuracy: Finite
-
-
-class Contrast(TypedDict):
-    """A set of contrasts: its accuracy, and that of each kind."""
-
-    accuracy: Finite
-    kinds: dict[str, Score]
-
-
-class Cka(TypedDict):
-    """How alike two image towers arrange a set's images."""
-
-    cka: Finite
-
-
-class AdapterShape(TypedDict):
-    """The adapter of a checkpoint, as far as it is read again."""
-
-    num_blocks: NotRequired[Count | None]
-
-
-class MadeBy(TypedDict):
-    """What made the vectors that an adapter takes."""
-
-    model: NotRequired[str | None]
-
-
-class Dataset(TypedDict):
-    """What a checkpoint was trained on."""
-
-    samples: NotRequired[Count | None]
-
-
-class TrainingEntry(TypedDict):
+class TrainingEntry(TypedDict, total=False):
     """What a checkpoint says of its training."""
 
-    arm: NotRequired[str | None]
-    recipe: NotRequired[str | None]
-    stage: NotRequired[str | int | None]
-    step: NotRequired[Count | None]
-    adapter: NotRequired[AdapterShape | None]
-    embedder: NotRequired[MadeBy | None]
-    datasets: NotRequired[dict[str, Dataset] | None]
-    lambda_reg: NotRequired[Finite | None]
+    arm: str | None
+    recipe: str | None
+    stage: str | int | None
+    step: Count | None
+    adapter: Adapter | None
+    embedder: Embedder | None
+    datasets: dict[str, Dataset] | None
+    lambda_reg: Finite | None
 
 
 class Draws(TypedDict):
@@ -112,19 +75,18 @@ class Draws(TypedDict):
     seed: Count
 
 
-class Ranks(TypedDict):
-    """Packed ranks of queries, and the group that each query is drawn with."""
-
-    ranks: str
-    groups: str
+Ranks = TypedDict("Ranks", {"ranks": str, "groups": str})
+"""Packed ranks of queries, and the group that each query is drawn with."""
+Answers = TypedDict("Answers", {"right": str, "groups": str})
+"""Packed answers, 1 where right, and the group that each is drawn with."""
 
 
 class RetrievalQueries(TypedDict):
     """The queries of a retrieval set; ``images`` and ``texts`` say which."""
 
-    images: Annotated[str, Field(pattern="^[0-9a-f]{1,16}$")]
-    texts: Annotated[str, Field(pattern="^[0-9a-f]{1,16}$")]
-    num_images: Annotated[int, Field(ge=1, le=2**26)]
+    images: Digest
+    texts: Digest
+    num_images: NumImages
     image_to_text: Ranks
     text_to_image: Ranks
     part: NotRequired[bool]
@@ -133,37 +95,26 @@ class RetrievalQueries(TypedDict):
 class ZeroshotQueries(TypedDict):
     """The images of a classification set with packed ranks and labels."""
 
-    images: Annotated[str, Field(pattern="^[0-9a-f]{1,16}$")]
+    images: Digest
     primary: Literal["top1", "mean_per_class"]
     ranks: str
     labels: str
 
 
-class Answers(TypedDict):
-    """Packed answers, 1 where right, and the group that each is drawn with."""
-
-    right: str
-    groups: str
+ContrastQueries = TypedDict("ContrastQueries", {"images": Digest, "num_images": NumImages, "kinds": dict[str, Answers]})
+"""The questions of a set of contrasts, by their kind."""
 
 
-class ContrastQueries(TypedDict):
-    """The questions of a set of contrasts, by their kind."""
-
-    images: Annotated[str, Field(pattern="^[0-9a-f]{1,16}$")]
-    num_images: Annotated[int, Field(ge=1, le=2**26)]
-    kinds: dict[str, Answers]
-
-
-class Queries(TypedDict):
+class Queries(TypedDict, total=False):
     """The ranks of all queries, by set."""
 
-    retrieval: NotRequired[dict[str, RetrievalQueries] | None]
-    drift: NotRequired[dict[str, RetrievalQueries] | None]
-    zeroshot: NotRequired[dict[str, ZeroshotQueries] | None]
-    robustness: NotRequired[dict[str, ZeroshotQueries] | None]
-    linear_probe: NotRequired[dict[str, ZeroshotQueries] | None]
-    composition: NotRequired[dict[str, ContrastQueries] | None]
-    fine_grained: NotRequired[dict[str, ContrastQueries] | None]
+    retrieval: dict[str, RetrievalQueries] | None
+    drift: dict[str, RetrievalQueries] | None
+    zeroshot: dict[str, ZeroshotQueries] | None
+    robustness: dict[str, ZeroshotQueries] | None
+    linear_probe: dict[str, ZeroshotQueries] | None
+    composition: dict[str, ContrastQueries] | None
+    fine_grained: dict[str, ContrastQueries] | None
 
 
 class ResultFile(TypedDict):
@@ -192,39 +143,15 @@ class ResultFile(TypedDict):
     queries: NotRequired[Queries]
 
 
-class RunConfig(TypedDict):
+class RunConfig(TypedDict, total=False):
     """The settings of a run that reports look at; there are many more."""
 
-    stage: NotRequired[str | int | None]
-    store: NotRequired[str | None]
-    fields: NotRequired[list[str] | None]
-    teacher_fields: NotRequired[list[str] | None]
+    stage: str | int | None
+    store: str | None
+    fields: list[str] | None
+    teacher_fields: list[str] | None
 
 
-class LogLine(TypedDict):
-    """The position that every logged line has; other entries are numbers, text or nothing."""
-
-    step: Count
-    epoch: NotRequired[Finite]
-    samples: NotRequired[Count]
-
-
+LogLine = TypedDict("LogLine", {"step": Count, "epoch": NotRequired[Finite], "samples": NotRequired[Count]})
+"""The position that every logged line has; other entries are numbers, text or nothing."""
 LogEntries = dict[str, float | str | bool | list[Any] | dict[str, Any] | None]
-
-
-class FieldUseEntry(TypedDict):
-    """How often the vectors of a field were read."""
-
-    field: str
-    num_vectors: Count
-    num_embedded: Count
-    trainings: Count
-    evaluations: Count
-    num_reads: Count
-
-
-class ReuseFile(TypedDict):
-    """What ``keyclip compare`` counts."""
-
-    format: str
-    fields: list[FieldUseEntry]

@@ -29,23 +29,7 @@ def _field(path: str, name: str) -> list[str]:
         reason = "the store is not there any more" if not Path(path).exists() else f"cannot be read: {error}"
         return [name, reason, "", "", "", "", path]
     spec = info.spec
-    text = ", ".join(
-        part
-        for part in (
-            spec.caption_field,
-            f"template {spec.template!r}" if spec.template else "",
-            f"pooling {spec.pooling}",
-            f"{spec.max_length} tokens",
-            "normalised" if spec.normalize else "",
-        )
-        if part
-    )
-    return [
-        name,
-        f"{spec.model} ({spec.kind})",
-        spec.revision,
-        text,
-        f"{info.num_vectors:,}",
-        f"{spec.dim} {spec.dtype}",
-        path,
-    ]
+    parts = [spec.caption_field, f"template {spec.template!r}" if spec.template else "", f"pooling {spec.pooling}"]
+    parts += [f"{spec.max_length} tokens", "normalised" if spec.normalize else ""]
+    made_by = [f"{spec.model} ({spec.kind})", spec.revision, ", ".join(filter(None, parts))]
+    return [name, *made_by, f"{info.num_vectors:,}", f"{spec.dim} {spec.dtype}", path]

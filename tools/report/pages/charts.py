@@ -62,11 +62,15 @@ def line_chart(series: Sequence[Series], label: str) -> Chart:
         return x, y
 
     lines = [line for one in series for line in _curves(one, place, alone=len(series) == 1)]
-    heights, steps = _axes(x_ticks, y_ticks, place)
+    steps = [(place((value, y_ticks[0]))[0], value) for value in x_ticks]
     return Chart(
         label,
-        heights,
-        steps,
+        tuple((f"{place((x_ticks[0], value))[1]:.1f}", short_number(value)) for value in y_ticks),
+        tuple(
+            (f"{x:.1f}", "end" if x > WIDTH - RIGHT - 12 else "middle", short_number(value))
+            for x, value in steps
+            if LEFT - 1 <= x <= WIDTH - RIGHT + 1
+        ),
         tuple((kind, " ".join(f"{x:.1f},{y:.1f}" for x, y in points)) for kind, points in lines if len(points) > 1),
         tuple((f"{points[0][0]:.1f}", f"{points[0][1]:.1f}") for _, points in lines if len(points) == 1),
     )
@@ -80,7 +84,9 @@ def colour_class(number: int) -> str:
 def _curves(series: Series, place: Callable[[Point], Point], alone: bool) -> list[tuple[str, list[Point]]]:
     kind = "curve" if series.colour is None else f"curve {colour_class(series.colour)}"
     finite = [(x, y) for x, y in series.points if math.isfinite(y)]
-    noisy = len(finite) >= 50 and _is_noisy([y for _, y in finite])
+    steps = [b - a for (_, a), (_, b) in itertools.pairwise(finite)]
+    # a noisy curve often turns back, which a schedule does not
+    noisy = len(finite) >= 50 and sum(a * b < 0 for a, b in itertools.pairwise(steps)) > len(steps) / 5
     curves = []
     if alone or not noisy:
         parts = _stretches(series.points)
@@ -134,13 +140,6 @@ def short_number(value: float) -> str:
     return f"{value / 1000:.4g}k" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def _is_noisy(values: Sequence[float]) -> bool:
-    """Whether the curve often turns back, which a schedule does not."""
-    steps = [b - a for a, b in itertools.pairwise(values)]
-    turns = sum(1 for a, b in itertools.pairwise(steps) if a * b < 0)
-    return turns > len(steps) / 5
-
-
 def _stretches(points: Sequence[Point]) -> list[list[Point]]:
     """The points cut at values that are not finite, thinned."""
     parts: list[list[Point]] = [[]]
@@ -151,16 +150,3 @@ def _stretches(points: Sequence[Point]) -> list[list[Point]]:
             parts.append([])
     share = max(2, MAX_POINTS // len(parts))
     return [thin(part, share if len(points) > MAX_POINTS else MAX_POINTS) for part in parts if part]
-
-
-def _axes(
-    x_ticks: Sequence[float], y_ticks: Sequence[float], place: Callable[[Point], Point]
-) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, str], ...]]:
-    heights = tuple((f"{place((x_ticks[0], value))[1]:.1f}", short_number(value)) for value in y_ticks)
-    places = [(place((value, y_ticks[0]))[0], value) for value in x_ticks]
-    steps = tuple(
-        (f"{x:.1f}", "end" if x > WIDTH - RIGHT - 12 else "middle", short_number(value))
-        for x, value in places
-        if LEFT - 1 <= x <= WIDTH - RIGHT + 1
-    )
-    return heights, steps

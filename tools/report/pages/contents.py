@@ -2,7 +2,6 @@
 
 import datetime
 from collections.abc import Sequence
-from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
 from pathlib import PurePath
@@ -12,11 +11,10 @@ from tools.report.material.conditions import chance, conditions, doubts
 from tools.report.material.inputs import Material
 from tools.report.material.provenance import arm_of
 from tools.report.results.ablations import ablation_tables
-from tools.report.results.claims import Contest, claims, contests, headline
+from tools.report.results.claims import claims, contests, headline
 from tools.report.results.comparison import Comparison
-from tools.report.results.paper import PaperTable, paper_tables
+from tools.report.results.paper import paper_tables
 from tools.report.results.summary import summary
-from tools.report.results.tables import Table
 
 TITLE = "Ways to tune CLIP, compared"
 
@@ -28,10 +26,12 @@ class Report:
         material: runs, results and uses as read.
         title: heading; by default it names the experiment, the folder that all inputs are in.
         notes: sentences below the heading.
-        pretraining: what the CLIP's pretraining has seen, in a sentence; None for what is known of well-known weights.
         made: version of keyclip and date.
         comparison: all results side by side.
         main: the same without the variants of arms that the ablations show.
+        summary, claims, contests, headline, paper_tables, ablations: what the results say.
+        conditions, doubts: sentences on how they were measured.
+        chance: how far chance moves a measure; None where intervals say it, or without results.
     """
 
     def __init__(
@@ -42,57 +42,27 @@ class Report:
         pretraining: str | None = None,
         date: datetime.date | None = None,
     ) -> None:
+        """``pretraining`` is a sentence on what the CLIP's pretraining has seen; None for what is known of it."""
         experiment = _experiment(material)
-        self.material, self.notes, self.pretraining = material, notes, pretraining
+        self.material, self.notes = material, notes
         self.title = title or (f"{experiment}: {TITLE[0].lower()}{TITLE[1:]}" if experiment else TITLE)
         date = date or datetime.date.today()
         self.made = f"keyclip {_version()}, {date.day} {date:%B %Y}"
-        self.comparison = Comparison(material.results)
-
-    @cached_property
-    def main(self) -> Comparison:
+        self.comparison = self.main = Comparison(material.results)
+        self.ablations = ablation_tables(self.comparison)
         shown = {arm for one in self.ablations for arm, _ in one.table.rows}
         names = {arm.name for arm in self.comparison.arms if "@" in (arm_of(arm) or "") and arm.name in shown}
-        kept = [result for result in self.material.results if split_seed(result.name)[0] not in names]
-        return Comparison(kept) if names and kept else self.comparison
-
-    @cached_property
-    def summary(self) -> Table:
-        return self.main.table(summary)
-
-    @cached_property
-    def claims(self) -> Table:
-        return self.main.table(claims)
-
-    @cached_property
-    def contests(self) -> list[Contest]:
-        return contests(self.main, self.claims)
-
-    @cached_property
-    def headline(self) -> str:
-        return headline(self.main, self.claims, self.contests)
-
-    @cached_property
-    def paper_tables(self) -> list[PaperTable]:
-        return paper_tables(self.main)
-
-    @cached_property
-    def ablations(self) -> list[PaperTable]:
-        return ablation_tables(self.comparison)
-
-    @property
-    def conditions(self) -> list[str]:
-        return conditions(self.material, self.main.arms, self.pretraining)
-
-    @property
-    def doubts(self) -> list[str]:
-        return doubts(self.material.results)
-
-    @property
-    def chance(self) -> str | None:
-        """How far chance moves a measure; None where intervals say it, or without results."""
+        kept = [result for result in material.results if split_seed(result.name)[0] not in names]
+        if names and kept:
+            self.main = Comparison(kept)
+        self.summary, self.claims = self.main.table(summary), self.main.table(claims)
+        self.contests = contests(self.main, self.claims)
+        self.headline = headline(self.main, self.claims, self.contests)
+        self.paper_tables = paper_tables(self.main)
+        self.conditions = conditions(material, self.main.arms, pretraining)
+        self.doubts = doubts(material.results)
         known = any(cell.interval for contest in self.contests for _, cells in contest.rows for cell in cells)
-        return chance(self.material.results) if self.material.results and not known else None
+        self.chance = chance(material.results) if material.results and not known else None
 
 
 def _experiment(material: Material) -> str:

@@ -26,25 +26,16 @@ def cards(results: Sequence[Result]) -> list[Card]:
     for result in results:
         for example in result.examples:
             asked.setdefault((example["query"], example["key"]), []).append((result.name, example))
-    chosen = sorted(asked.items(), key=lambda item: -len(item[1]))[:MAX_QUERIES]  # sorting keeps the order of equals
-    return [
-        Card(
-            caption,
-            key,
-            _picture(key, [answer for _, answer in answers]),
-            tuple((arm, place(answer["rank"]), answer["retrieved"]) for arm, answer in answers),
-        )
-        for (caption, key), answers in chosen
-    ]
+    found = []
+    for (caption, key), answers in sorted(asked.items(), key=lambda item: -len(item[1]))[:MAX_QUERIES]:
+        own = (answer["image"] for _, answer in answers)
+        hits = (hit["image"] for _, answer in answers for hit in answer["retrieved"] if hit["key"] == key)
+        picture = next(filter(None, (*own, *hits)), None)  # older results have it only where an arm found it
+        rows = tuple((arm, place(answer["rank"]), answer["retrieved"]) for arm, answer in answers)
+        found.append(Card(caption, key, picture, rows))
+    return found
 
 
 def place(rank: int) -> str:
     """The rank of the sought image in words."""
     return "found first" if rank == 1 else f"found at rank {rank:,}"
-
-
-def _picture(key: str, answers: Sequence[Mapping[str, Any]]) -> str | None:
-    """The picture that belongs to the caption: from the example itself or, in older results, where an arm found it."""
-    own = next((answer["image"] for answer in answers if answer.get("image")), None)
-    hits = (hit for answer in answers for hit in answer["retrieved"])
-    return own or next((hit["image"] for hit in hits if hit["key"] == key and hit["image"]), None)

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from tools.compare import reuse
 from tools.report.material.average import seeds_in_words
-from tools.report.material.columns import aligned, widths_of
 from tools.report.material.inputs import RETRIEVAL_MEASURES, Result, as_results
 from tools.report.results.comparison import Comparison
 from tools.report.results.summary import LEGEND, LEVEL, summary
-from tools.report.results.tables import RECALLS, Table
+from tools.report.results.tables import RECALLS, Table, aligned, widths_of
 
 
 def text_table(results: Sequence[Result | Mapping[str, Any]]) -> str:
@@ -33,6 +33,11 @@ def comparison_text(comparison: Comparison) -> str:
     legend = [f"{word}: {meaning}" for word, meaning in LEGEND if word in shown] + marks(comparison, table)
     wrapped = [line for text in legend for line in textwrap.wrap(text, 100, subsequent_indent="  ")]
     return "\n".join([*_ruled(table), "", *wrapped])
+
+
+def uses_text(uses: Sequence[reuse.FieldUse]) -> str:
+    """How often vectors were read: a sentence, and a line for each field."""
+    return "\n".join([reuse.sentence(uses), "", *aligned([reuse.COLUMNS, *(use.row for use in uses)])])
 
 
 def marks(comparison: Comparison, table: Table) -> list[str]:

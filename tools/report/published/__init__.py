@@ -20,7 +20,7 @@ class Row:
         base_model: as the paper names it, such as ``ViT-L/14``.
         method: CLIP, LLM2CLIP, ProCLIP or LiT; in the study of components the losses.
         data: size of the fine-tuning data, such as 3M; of CLIP itself, its pretraining data.
-        values: measure -> value in [0, 1]; measures that are not published are absent.
+        values: measure -> value in [0, 1]; without the measures that are not published.
         about: further columns of ``ablations``: study, arm (of ``keyclip compare``), embedder, num_blocks, lambda_reg.
     """
 
@@ -35,7 +35,12 @@ class Row:
 def table(name: Name) -> tuple[Row, ...]:
     """The rows of one file, in the paper's order."""
     text = files(__name__).joinpath(f"{name}.csv").read_text(encoding="utf-8")
-    return tuple(_row(columns) for columns in csv.DictReader(text.splitlines()))
+    rows = []
+    for columns in csv.DictReader(text.splitlines()):
+        values = {key: round(float(cell) / 100, 6) for key, cell in columns.items() if key not in _TEXTS and cell}
+        about = {key: columns[key] for key in _TEXTS if key in columns}
+        rows.append(Row(about.pop("base_model"), about.pop("method"), about.pop("data"), values, about))
+    return tuple(rows)
 
 
 def study(name: str) -> list[Row]:
@@ -55,9 +60,3 @@ def find(name: Name, base_model: str, method: str, data: str | None = None) -> R
     if len(found) != 1:
         raise LookupError(f"{len(found)} rows of {method} on {base_model} at {data} in {name}; expected one")
     return found[0]
-
-
-def _row(columns: Mapping[str, str]) -> Row:
-    values = {name: round(float(value) / 100, 6) for name, value in columns.items() if name not in _TEXTS and value}
-    about = {name: columns[name] for name in _TEXTS if name in columns}
-    return Row(about.pop("base_model"), about.pop("method"), about.pop("data"), values, about)

@@ -15,13 +15,23 @@ from tools.report.material.provenance import (
     num_blocks,
     num_samples,
     scale_of,
-)
+)  # fmt: skip
 from tools.report.results.comparison import Comparison
-from tools.report.results.paper import RETRIEVAL, ZERO_SHOT, PaperTable, known_set, score_names
-from tools.report.results.tables import Column, Reader, Table, make_table, mean_of, mean_score, whole_sets
+from tools.report.results.paper import RETRIEVAL, ZERO_SHOT, PaperTable, known_set, reference_table
+from tools.report.results.tables import (
+    PUBLISHED,
+    Address,
+    Column,
+    Table,
+    make_table,
+    parts_of,
+    score_names,
+    value_of,
+    whole_sets,
+)
 
 NOTE = "The columns in grey are the paper's, for ViT-L/14 tuned on 3 million pairs unless the row says otherwise."
-WAYS = {"i2t": ("I → T", "image_to_text"), "t2i": ("T → I", "text_to_image")}
+SHORT_WAYS = {"i2t": ("I → T", "image_to_text"), "t2i": ("T → I", "text_to_image")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,37 +68,41 @@ def ablation_tables(comparison: Comparison) -> list[PaperTable]:
 
 
 def _builder(study: Study, names: set[str]) -> Callable[[Sequence[Result]], Table]:
+    rows = _published(study)
+
+    def read(result: Result, address: Address) -> float | None:
+        if address[0] != PUBLISHED:
+            return value_of(result, address)
+        return next((row.values.get(address[2]) for row in rows if study.same(row, result)), None)
+
     def build(results: Sequence[Result]) -> Table:
         taking = [result for result in results if split_seed(result.name)[0] in names]
-        measured = _measured(taking, _SHORT if study.name == "embedder" else ())
-        paper = [(Column("paper", _label(key), published=True), _figure(study, key)) for key in _keys(study)]
-        return make_table(taking, [*measured, *paper])
+        single = ("coco", "flickr30k") if study.name == "embedder" else ()
+        return make_table(taking, [*_measured(taking, single), *_paper_columns("paper", rows)], read)
 
     return build
 
 
-def _measured(results: Sequence[Result], single: Sequence[str]) -> list[tuple[Column, Reader]]:
+def _measured(results: Sequence[Result], single: Sequence[str]) -> list[Column]:
     """ImageNet or else the mean over classification sets; R@1 both ways on average, and of the sets ``single``."""
-    parts = {name for result in results for name in result.parts}
+    parts, whole = parts_of(results), whole_sets(results)
+    columns: list[Column] = []
     classes = [name for name in score_names(results, "zeroshot") if name not in parts]
     imagenet = [name for name in classes if known_set(name, ZERO_SHOT) == "imagenet"][:1]
-    sets, title = (imagenet, "ImageNet") if imagenet else (classes, "zero-shot")
-    column = Column("measured here", title, address=("zeroshot", tuple(sets), "accuracy"))
-    columns: list[tuple[Column, Reader]] = [(column, mean_score("zeroshot", sets))] if sets else []
-    whole = whole_sets(results)
-    groups = [("average", whole)] if whole else []
+    if sets := imagenet or classes:
+        title = "ImageNet" if imagenet else "zero-shot"
+        columns.append(Column("measured here", title, ("zeroshot", tuple(sets), "accuracy")))
+    groups = [("average", whole)]
     if len(whole) > 1:
         groups += [(RETRIEVAL[known], [n for n in whole if known_set(n, RETRIEVAL) == known]) for known in single]
     for group, names in groups:
-        for short, way in WAYS.values():
-            if names:
-                address = ("retrieval", tuple(names), f"{way}/R@1")
-                column = Column("measured here", f"{group} {short}", address=address)
-                columns.append((column, mean_of(names, ("R@1",), (way,))))
+        for short, way in SHORT_WAYS.values() if names else ():
+            columns.append(Column("measured here", f"{group} {short}", ("retrieval", tuple(names), f"{way}/R@1")))
     return columns
 
 
-_SHORT = ("coco", "flickr30k")
+def _paper_columns(group: str, rows: Sequence[published.Row]) -> list[Column]:
+    return [Column(group, _label(key), (PUBLISHED, (), key)) for key in _keys(rows)]
 
 
 def _published(study: Study) -> list[published.Row]:
@@ -96,74 +110,32 @@ def _published(study: Study) -> list[published.Row]:
     rows = published.study(study.name)
     if study.name == "embedder":
         own = published.find("retrieval_r1", "ViT-L/14", "ProCLIP", "3M")
-        values = dict(own.values) | {
-            "imagenet": published.find("zeroshot", "ViT-L/14", "ProCLIP", "3M").values["imagenet"]
-        }
-        kept = {key: values[key] for row in rows for key in row.values}
-        rows = [*rows, replace(own, values=kept, about=dict(rows[0].about) | {"embedder": "Llama-3-8B-CC"})]
+        imagenet = published.find("zeroshot", "ViT-L/14", "ProCLIP", "3M").values["imagenet"]
+        values = {key: ({"imagenet": imagenet} | dict(own.values))[key] for key in _keys(rows)}
+        rows = [*rows, replace(own, values=values, about=dict(rows[0].about) | {"embedder": "Llama-3-8B-CC"})]
     return rows
 
 
-def _keys(study: Study) -> list[str]:
-    return list(dict.fromkeys(key for row in _published(study) for key in row.values))
+def _keys(rows: Sequence[published.Row]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row.values))
 
 
 def _label(key: str) -> str:
     name, _, way = key.rpartition("_")
     if not name:
         return ZERO_SHOT[key]
-    return f"{'average' if name == 'avg' else RETRIEVAL[name]} {WAYS[way][0]}"
-
-
-def _figure(study: Study, key: str) -> Reader:
-    def read(result: Result) -> float | None:
-        rows = [row for row in _published(study) if study.same(row, result)]
-        return rows[0].values.get(key) if rows else None
-
-    return read
+    return f"{'average' if name == 'avg' else RETRIEVAL[name]} {SHORT_WAYS[way][0]}"
 
 
 def _all_published(study: Study) -> Table:
-    keys, rows = _keys(study), _published(study)
+    rows = _published(study)
+    keys = _keys(rows)
+    detail = {"embedder": "{embedder}", "scale": "{num_blocks} blocks", "lambda_reg": "λ {lambda_reg}"}.get(study.name)
     found = []
     for row in rows:
-        parts = [row.method, row.base_model, row.data]
-        parts += [row.about["embedder"]] if study.name == "embedder" else []
-        parts += [f"{row.about['num_blocks']} blocks"] if study.name == "scale" else []
-        parts += [f"λ {row.about['lambda_reg']}"] if study.name == "lambda_reg" else []
+        parts = [row.method, row.base_model, row.data, *([detail.format(**row.about)] if detail else [])]
         found.append((", ".join(parts), tuple(row.values.get(key) for key in keys)))
-    columns = tuple(Column("", _label(key), published=True) for key in keys)
-    return Table(columns, tuple(found), references=tuple(label for label, _ in found))
-
-
-def _arm(row: published.Row, result: Result) -> bool:
-    return row.about["arm"] == arm_of(result)
-
-
-def _weight(row: published.Row, result: Result) -> bool:
-    weight = lambda_reg(result)
-    return weight is not None and abs(float(row.about["lambda_reg"]) - weight) < 1e-9
-
-
-def _model(row: published.Row, result: Result) -> bool:
-    return _arm(row, result) and row.base_model == base_model(result)
-
-
-def _embedder(row: published.Row, result: Result) -> bool:
-    plain = (embedder_of(result) or "").lower().replace("_", "-")
-    return row.about["embedder"].lower() in plain
-
-
-def _scale(row: published.Row, result: Result) -> bool:
-    blocks = num_blocks(result)
-    return row.method == _METHODS.get(_base(result)) and (row.data, row.about["num_blocks"]) == (
-        scale_of(result),
-        str(blocks),
-    )
-
-
-def _base(result: Result) -> str:
-    return (arm_of(result) or "").partition("@")[0]
+    return reference_table(_paper_columns("", rows), found)
 
 
 def _one_weight(arm: str) -> bool:
@@ -171,18 +143,54 @@ def _one_weight(arm: str) -> bool:
     return arm in ("proclip", "no-distillation") or (arm.startswith("proclip@lambda_reg=") and "," not in arm)
 
 
+def _scale_and_blocks(result: Result) -> object:
+    scale, blocks = num_samples(result) or scale_of(result), num_blocks(result)
+    return (scale, blocks) if result.checkpoint and blocks else None
+
+
+def _same_weight(row: published.Row, result: Result) -> bool:
+    weight = lambda_reg(result)
+    return weight is not None and abs(float(row.about["lambda_reg"]) - weight) < 1e-9
+
+
+def _same_scale(row: published.Row, result: Result) -> bool:
+    method = _METHODS.get((arm_of(result) or "").partition("@")[0])
+    return (row.method, row.data, row.about["num_blocks"]) == (method, scale_of(result), str(num_blocks(result)))
+
+
 _METHODS = {"llm2clip": "LLM2CLIP", "proclip": "ProCLIP"}
 STUDIES = (
-    Study("Components (table 5)", "components", lambda arm: arm in GROUPS["table5"], arm_of, 4, _arm),
-    Study("Base models (table 6)", "base_model", lambda arm: arm in _METHODS, lambda r: r.clip, 2, _model),
-    Study("Weight of the self-distillation (table 7)", "lambda_reg", _one_weight, lambda_reg, 2, _weight),
-    Study("Embedders (figure 6)", "embedder", lambda arm: arm == "proclip", embedder_of, 2, _embedder),
+    Study(
+        "Components (table 5)",
+        "components",
+        lambda arm: arm in GROUPS["table5"],
+        arm_of,
+        4,
+        lambda row, result: row.about["arm"] == arm_of(result),
+    ),
+    Study(
+        "Base models (table 6)",
+        "base_model",
+        lambda arm: arm in _METHODS,
+        lambda result: result.clip,
+        2,
+        lambda row, result: (row.about["arm"], row.base_model) == (arm_of(result), base_model(result)),
+    ),
+    Study("Weight of the self-distillation (table 7)", "lambda_reg", _one_weight, lambda_reg, 2, _same_weight),
+    Study(
+        "Embedders (figure 6)",
+        "embedder",
+        lambda arm: arm == "proclip",
+        embedder_of,
+        2,
+        lambda row, result: row.about["embedder"].lower() in (embedder_of(result) or "").lower().replace("_", "-"),
+    ),
     Study(
         "Data and adapter (table 14)",
         "scale",
         lambda arm: arm in GROUPS["table14"],
-        lambda r: (num_samples(r) or scale_of(r), num_blocks(r)) if r.checkpoint and num_blocks(r) else None,
+        _scale_and_blocks,
         2,
-        _scale,
+        _same_scale,
     ),
 )

@@ -1,30 +1,19 @@
 """What the paper claims, measured arm against arm: retrieval (of long captions first), zero-shot accuracy, drift."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from tools.report.material.average import split_seed
 from tools.report.material.inputs import Result
 from tools.report.material.provenance import arm_of, point_of
 from tools.report.results.comparison import Comparison
-from tools.report.results.paper import RETRIEVAL, known_set, score_names
-from tools.report.results.summary import zero_shot
-from tools.report.results.tables import (
-    RECALLS,
-    Column,
-    Reader,
-    Table,
-    caption_sets,
-    drift_rank,
-    make_table,
-    mean_of,
-    mean_score,
-    whole_sets,
-)
+from tools.report.results.paper import RETRIEVAL, known_set
+from tools.report.results.tables import Column, Table, caption_sets, make_table, parts_of, score_names, whole_sets
 
 LONG = ("sharegpt4v", "urban1k", "docci", "dci")
+SUBJECT = "proclip"
 MAIN = ("clip", "llm2clip")
-"""The arms that the paper holds ProCLIP against."""
+"""The arms that the paper compares ProCLIP with."""
 NOTE = (
     "In brackets the 95 % interval of the difference, paired over queries and seeds: bootstrap of the queries, "
     "Student's t over the seeds. ▲ better and ▼ worse beyond noise; ≈ the interval holds zero."
@@ -68,57 +57,49 @@ class Contest:
     """The subject against the other arms at one point of a grid: (other arm, a cell for each claim)."""
 
     subject: str
-    point: str
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
 
 
 def claims(results: Sequence[Result]) -> Table:
     """A column for each claim: retrieval of long captions, of other captions, and of parts; zero-shot; drift."""
-    whole = whole_sets(results)
+    whole, parts = whole_sets(results), parts_of(results)
     long = [name for name in whole if "long" in name.lower() or known_set(name, RETRIEVAL) in LONG]
-    others = [name for name in whole if name not in long]
-    named = [("long captions", long), ("short captions" if long else "", others)]
-    named += [(part, names) for part, names in _by_part(caption_sets(results), results).items()]
-    columns: list[tuple[Column, Reader]] = []
-    for what, names in named:
-        if names:
-            title = f"retrieval, {what}" if what else "retrieval"
-            columns.append((_column("retrieval", title, tuple(names), "recall"), mean_of(names, RECALLS)))
-    classes = [name for name in score_names(results, "zeroshot") if not any(name in r.parts for r in results)]
-    if classes:
-        column = _column("zero-shot", "zero-shot accuracy", tuple(classes), "accuracy", "zeroshot")
-        columns.append((column, mean_score("zeroshot", classes)))
-    else:
-        columns.append((_column("zero-shot", "zero-shot accuracy", ("",), "top1", "zeroshot"), zero_shot("top1")))
-    for part, names in _by_part(score_names(results, "zeroshot"), results).items():
-        column = _column("zero-shot", f"zero-shot accuracy, {part}", tuple(names), "accuracy", "zeroshot")
-        columns.append((column, mean_score("zeroshot", names)))
-    rank = Column("drift", "drift, mean rank", False, False, "drift", True, ("drift", ("",), "mean_rank"))
-    columns.append((rank, drift_rank))
-    sets = score_names(results, "cka")
-    alike = Column("cka", "likeness to CLIP, CKA", percent=False, phrase="likeness to CLIP (CKA)", drift=True, digits=3)
-    return make_table(results, [*columns, (alike, mean_score("cka", sets))])
+    named = [("long captions", long), ("short captions" if long else "", [n for n in whole if n not in long])]
+    columns = [
+        _column("retrieval", what, names, "recall")
+        for what, names in [*named, *_by_part(caption_sets(results), parts)]
+        if names
+    ]
+    classes = [name for name in score_names(results, "zeroshot") if name not in parts]
+    columns.append(_column("zeroshot", "", classes, "accuracy") if classes else _column("zeroshot", "", [""], "top1"))
+    for what, names in _by_part(score_names(results, "zeroshot"), parts):
+        columns.append(_column("zeroshot", what, names, "accuracy"))
+    columns.append(Column("drift", "drift, mean rank", ("drift", ("",), "mean_rank"), "drift"))
+    cka = ("cka", tuple(score_names(results, "cka")), "cka")
+    return make_table(results, [*columns, Column("cka", "likeness to CLIP, CKA", cka, "likeness to CLIP (CKA)")])
 
 
-def contests(comparison: Comparison, table: Table, subject: str = "proclip") -> list[Contest]:
-    """The subject against every other arm of its point; empty where no arm is the subject, or it is alone.
+def contests(comparison: Comparison, table: Table) -> list[Contest]:
+    """ProCLIP in ``table``, the comparison's :func:`claims`, against every other arm of its point.
 
-    Args:
-        comparison: the results.
-        table: their :func:`claims`.
-        subject: its arm, or else the start of a result's name.
+    ProCLIP is known by its arm, or else by the start of a result's name; empty where it is absent or alone.
     """
-    found = []
-    wins = _values_by_seed(comparison.results)
-    for arm in _subjects(comparison.arms, subject):
+    found: list[Contest] = []
+    arms, per_seed = comparison.arms, claims(comparison.results)
+    subjects = [arm for arm in arms if arm_of(arm) == SUBJECT]
+    for arm in subjects or [arm for arm in arms if arm.name.lower().startswith(SUBJECT)][:1]:
         point = point_of(arm)
-        others = [o for o in comparison.arms if o.name != arm.name and _same_point(point_of(o), point, o)]
-        rows = [
-            (other.name, tuple(_cell(comparison, table, index, arm.name, other.name, wins) for index in _all(table)))
-            for other in others
-        ]
+        rows: list[tuple[str, tuple[Cell, ...]]] = []
+        for other in arms:
+            theirs = point_of(other)
+            # CLIP itself depends on the base model alone
+            same = theirs == point or (other.checkpoint is None and (not theirs or point.startswith(theirs)))
+            if same and other.name != arm.name:
+                indices = range(len(table.columns))
+                cells = (_cell(comparison, per_seed, table, index, arm.name, other.name) for index in indices)
+                rows.append((other.name, tuple(cells)))
         if rows:
-            found.append(Contest(arm.name, point, tuple(rows)))
+            found.append(Contest(arm.name, tuple(rows)))
     return found
 
 
@@ -128,10 +109,9 @@ def headline(comparison: Comparison, table: Table, found: Sequence[Contest]) -> 
     if not arms:
         return "These runs have not been evaluated yet."
     if len(arms) == 1:
-        shown = [
-            f"{c.phrase} {c.text(v)}" for c, v in zip(table.columns, table.rows[0][1], strict=True) if v is not None
-        ]
-        return f"{arms[0].name} on {arms[0].num_images:,} images: {', '.join(shown)}."
+        pairs = zip(table.columns, table.rows[0][1], strict=True)
+        shown = ", ".join(f"{column.phrase} {column.text(value)}" for column, value in pairs if value is not None)
+        return f"{arms[0].name} on {arms[0].num_images:,} images: {shown}."
     if found:
         return " ".join(_sentences(contest, table, comparison) for contest in found)
     leads: dict[str, list[str]] = {}
@@ -144,98 +124,68 @@ def headline(comparison: Comparison, table: Table, found: Sequence[Contest]) -> 
 
 
 def _sentences(contest: Contest, table: Table, comparison: Comparison) -> str:
-    main = [row for row in contest.rows if _is_main(row[0], comparison)] or list(contest.rows)
+    main = {arm.name for arm in comparison.arms if arm_of(arm) in MAIN}
+    rows = [row for row in contest.rows if row[0] in main] or list(contest.rows)
     same: dict[str, list[str]] = {}
     for index, column in enumerate(table.columns):
-        if column.address is None:  # without intervals nothing is shown
-            continue
-        if outcome := _outcome([(arm, cells[index]) for arm, cells in main]):
+        outcome = _outcome([(arm, cells[index]) for arm, cells in rows])
+        if outcome and column.group != "cka":  # it has no interval, so that nothing is shown
             same.setdefault(outcome, []).append(column.phrase)
+    if not same:
+        return f"{contest.subject} shares no measure with another arm."
     subjects = [contest.subject, *["it"] * len(same)]
     text = " ".join(
         f"In {_listed(p)}, {who} is {outcome}." for (outcome, p), who in zip(same.items(), subjects, strict=False)
     )
     known = any(cell.interval for _, cells in contest.rows for cell in cells)
-    if not text:
-        return f"{contest.subject} shares no measure with another arm."
     return text if known else f"{text} Whether that is more than chance is not known: the results hold no ranks."
 
 
 def _outcome(cells: Sequence[tuple[str, Cell]]) -> str:
     """``better than CLIP and LLM2CLIP``, ``better than LLM2CLIP but worse than CLIP``; empty without a comparison."""
-    kinds = {kind: [arm for arm, cell in cells if cell.kind == kind] for kind in ("better", "level", "worse")}
     words = {"better": "better than", "level": "no different beyond noise from", "worse": "worse than"}
+    kinds = {kind: [arm for arm, cell in cells if cell.kind == kind] for kind in words}
     parts = [f"{words[kind]} {_listed(arms)}" for kind, arms in kinds.items() if arms]
     return " but ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
 
-def _cell(
-    comparison: Comparison,
-    table: Table,
-    index: int,
-    subject: str,
-    other: str,
-    by_seed: Mapping[str, Mapping[tuple[str, int | None], float]],
-) -> Cell:
+def _cell(comparison: Comparison, per_seed: Table, table: Table, index: int, subject: str, other: str) -> Cell:
     column, values = table.columns[index], dict(table.ranking(index))
     if not {subject, other} <= values.keys():
         return Cell("-")
-    won, compared = _wins(by_seed.get(column.name, {}), subject, other, column.higher_is_better)
-    seeds = f"{won} of {compared} seeds" if compared > 1 else ""
-    found = comparison.difference(subject, other, column)
-    if found is None:
-        value = values[subject] - values[other]
-        kind = "level" if not value else "better" if (value > 0) == column.higher_is_better else "worse"
-        return Cell(_signed(value, column), seeds=seeds, kind=kind)
-    kind = "level" if found.within_noise else "better" if (found.value > 0) == column.higher_is_better else "worse"
-    factor = 100 if column.percent else 1
-    low, high = (_signed(factor * one, column) for one in (found.low, found.high))
-    return Cell(_signed(factor * found.value, column), f"[{low}, {high}]", seeds, kind)
+    found, factor = comparison.difference(subject, other, column), column.factor
+    value = factor * found.value if found else values[subject] - values[other]
+    level = found.within_noise if found else not value
+    kind = "level" if level else "better" if (value > 0) == column.higher_is_better else "worse"
+    interval = f"[{_signed(factor * found.low, column)}, {_signed(factor * found.high, column)}]" if found else ""
+    return Cell(_signed(value, column), interval, _wins(per_seed, column, subject, other), kind)
 
 
-def _values_by_seed(results: Sequence[Result]) -> dict[str, dict[tuple[str, int | None], float]]:
-    """Claim -> (arm, seed) -> value as shown."""
-    table = claims(results)
-    return {
-        column.name: {split_seed(name): value for name, value in table.ranking(index)}
-        for index, column in enumerate(table.columns)
-    }
-
-
-def _wins(values: Mapping[tuple[str, int | None], float], subject: str, other: str, higher: bool) -> tuple[int, int]:
-    """In how many seeds the subject is better, of how many; an arm without seeds is compared with every seed."""
-    ours = {seed: value for (arm, seed), value in values.items() if arm == subject}
-    theirs = {seed: value for (arm, seed), value in values.items() if arm == other}
+def _wins(per_seed: Table, column: Column, subject: str, other: str) -> str:
+    """In how many seeds the subject is better; an arm without seeds is compared with every seed."""
+    index = next((index for index, one in enumerate(per_seed.columns) if one.name == column.name), None)
+    values = [(*split_seed(name), value) for name, value in per_seed.ranking(index)] if index is not None else []
+    ours, theirs = ({seed: value for arm, seed, value in values if arm == name} for name in (subject, other))
     pairs = [(ours[one], theirs[two]) for one in ours for two in theirs if one == two or one is None or two is None]
-    return sum(own != value and (own > value) == higher for own, value in pairs), len(pairs)
+    won = sum(own != value and (own > value) == column.higher_is_better for own, value in pairs)
+    return f"{won} of {len(pairs)} seeds" if len(pairs) > 1 else ""
 
 
-def _subjects(arms: Sequence[Result], subject: str) -> list[Result]:
-    named = [arm for arm in arms if arm_of(arm) == subject]
-    return named or [arm for arm in arms if arm.name.lower().startswith(subject)][:1]
-
-
-def _same_point(other: str, point: str, result: Result) -> bool:
-    """Whether an arm belongs to a point of a grid; CLIP itself depends on the base model alone."""
-    return other == point or (result.checkpoint is None and (not other or point.startswith(other)))
-
-
-def _is_main(name: str, comparison: Comparison) -> bool:
-    return any(arm.name == name and arm_of(arm) in MAIN for arm in comparison.arms)
-
-
-def _by_part(names: Sequence[str], results: Sequence[Result]) -> dict[str, list[str]]:
-    """Part -> the sets ``SET, PART`` of it."""
+def _by_part(names: Sequence[str], parts: Container[str]) -> list[tuple[str, list[str]]]:
+    """(part, the sets ``SET, PART`` of it)."""
     found: dict[str, list[str]] = {}
     for name in names:
-        if any(name in result.parts for result in results):
+        if name in parts:
             found.setdefault(name.rpartition(", ")[2], []).append(name)
-    return found
+    return list(found.items())
 
 
-def _column(group: str, name: str, sets: tuple[str, ...], measure: str, kind: str = "retrieval") -> Column:
-    phrase = name.replace("retrieval, ", "retrieval of ").replace("accuracy, ", "accuracy on ")
-    return Column(group, name, phrase=phrase, address=(kind, sets, measure))
+def _column(kind: str, what: str, names: Sequence[str], measure: str) -> Column:
+    group, title, word = "zero-shot", "zero-shot accuracy", "on"
+    if kind == "retrieval":
+        group, title, word = kind, kind, "of"
+    name, phrase = (f"{title}, {what}", f"{title} {word} {what}") if what else (title, title)
+    return Column(group, name, (kind, tuple(names), measure), phrase)
 
 
 def _signed(value: float, column: Column) -> str:
@@ -244,7 +194,3 @@ def _signed(value: float, column: Column) -> str:
 
 def _listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-
-
-def _all(table: Table) -> range:
-    return range(len(table.columns))

@@ -15,7 +15,7 @@ from trainer.evaluation.uncertainty import Difference, Measured, difference
 class Comparison:
     """Differences between arms that were evaluated on the same queries, from the ranks in their results.
 
-    Arms are compared seed by seed, over the seeds that both have; an arm without seeds stands against every seed.
+    Arms are compared seed by seed, over the seeds that both have; an arm without seeds is compared with every seed.
     Results without ranks, or of other queries than the first's, take no part.
 
     Attributes:
@@ -36,30 +36,26 @@ class Comparison:
 
     def difference(self, arm: str, other: str, column: Column) -> Difference | None:
         """``arm`` minus ``other`` in a measure; None where it cannot be compared."""
-        if column.address is None or arm not in self._seeds or other not in self._seeds:
+        if arm not in self._seeds or other not in self._seeds:
             return None
         ours, theirs = self._seeds[arm], self._seeds[other]
         if None not in ours and None not in theirs:
             shared = [seed for seed in ours if seed in theirs]
             ours, theirs = ({seed: side[seed] for seed in shared} for side in (ours, theirs))
-        left, right = ([self._value(result, column.address) for result in side.values()] for side in (ours, theirs))
-        found, against = [one for one in left if one], [one for one in right if one]
-        if not found or not against or len(found) < len(left) or len(against) < len(right):
+        sides = [[self._value(result, column.address) for result in side.values()] for side in (ours, theirs)]
+        left, right = ([one for one in side if one and len(one.replicates)] for side in sides)
+        if not left or not right or len(left) < len(ours) or len(right) < len(theirs):
             return None
-        if not all(len(one.replicates) for one in (*found, *against)):
-            return None
-        return difference(found, against)
+        return difference(left, right)
 
     def within(self, table: Table) -> frozenset[tuple[str, int]]:
         """The (arm, column) pairs whose distance from the column's best arm is within noise."""
         pairs = set()
         for index, column in enumerate(table.columns):
-            ranking = table.ranking(index)
-            for arm, value in ranking[1:]:
-                if value == ranking[0][1]:
-                    continue
-                apart = self.difference(ranking[0][0], arm, column)
-                if apart is not None and apart.within_noise:
+            for arm, value in (ranking := table.ranking(index))[1:]:
+                best, highest = ranking[0]
+                found = self.difference(best, arm, column) if value != highest else None
+                if found is not None and found.within_noise:
                     pairs.add((arm, index))
         return frozenset(pairs)
 

@@ -3,33 +3,26 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tools.report.material.columns import aligned
 from tools.report.material.queries import ALL, Measurements, differences, measurements
+from tools.report.results.tables import aligned
 from trainer.evaluation.uncertainty import Difference, interval, over_seeds
 
-# kind -> (measure, heading, whether higher is better and shown in percent)
+_ACCURACIES = (("accuracy", "accuracy", True), ("top1", "top-1", True), ("top5", "top-5", True))
+_RETRIEVAL = (
+    ("image_to_text/R@1", "R@1 image to text", True),
+    ("text_to_image/R@1", "R@1 text to image", True),
+    ("recall", "recall", True),
+    ("mean_rank", "mean rank", False),
+)
+# kind -> (title, measures: name, heading, whether higher is better and shown in percent)
 SHOWN = {
-    "retrieval": (
-        ("image_to_text/R@1", "R@1 image to text", True),
-        ("text_to_image/R@1", "R@1 text to image", True),
-        ("recall", "recall", True),
-        ("mean_rank", "mean rank", False),
-    ),
-    "zeroshot": (("accuracy", "accuracy", True), ("top1", "top-1", True), ("top5", "top-5", True)),
-    "robustness": (("accuracy", "accuracy", True), ("top5", "top-5", True)),
-    "composition": (("accuracy", "accuracy", True),),
-    "fine_grained": (("accuracy", "accuracy", True),),
-    "linear_probe": (("accuracy", "accuracy", True), ("top1", "top-1", True), ("top5", "top-5", True)),
-    "drift": (("mean_rank", "mean rank", False),),
-}
-TITLES = {
-    "retrieval": "retrieval",
-    "zeroshot": "zero-shot",
-    "robustness": "robustness",
-    "composition": "composition",
-    "fine_grained": "fine-grained",
-    "linear_probe": "linear probe",
-    "drift": "drift",
+    "retrieval": ("retrieval", _RETRIEVAL),
+    "zeroshot": ("zero-shot", _ACCURACIES),
+    "robustness": ("robustness", (_ACCURACIES[0], _ACCURACIES[2])),
+    "composition": ("composition", _ACCURACIES[:1]),
+    "fine_grained": ("fine-grained", _ACCURACIES[:1]),
+    "linear_probe": ("linear probe", _ACCURACIES),
+    "drift": ("drift", _RETRIEVAL[3:]),
 }
 
 
@@ -47,7 +40,7 @@ def interval_table(found: Measurements, level: float) -> str:
         low, high = interval(measured.replicates, level)
         return f"{text} [{_number(low, percent)}, {_number(high, percent)}]"
 
-    return _tables({kind: list(sets) for kind, sets in found.items()}, cell)
+    return _tables(found, cell)
 
 
 def difference_table(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> str:
@@ -63,7 +56,7 @@ def difference_table(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping
         span = f"[{_number(one.low, percent, '+')}, {_number(one.high, percent, '+')}]"
         return f"{_number(one.value, percent, '+')} {span} {verdict(one, higher_is_better=percent)}"
 
-    return _tables({kind: list(sets) for kind, sets in found.items()}, cell)
+    return _tables(found, cell)
 
 
 def verdict(one: Difference, higher_is_better: bool) -> str:
@@ -81,19 +74,19 @@ def seeds_line(name: str, results: Sequence[Mapping[str, Any]]) -> str:
         if all(ALL in one[kind] for one in each):
             spread = over_seeds([one[kind][ALL][measure].value for one in each])
             deviation = "" if spread.deviation is None else f" ± {100 * spread.deviation:.1f}"
-            parts.append(f"{TITLES[kind]} {measure} {100 * spread.mean:.1f}{deviation} %")
+            parts.append(f"{SHOWN[kind][0]} {measure} {100 * spread.mean:.1f}{deviation} %")
     seeds = f" ({len(results)} seeds)" if len(results) > 1 else ""
     return f"{name}{seeds}: {', '.join(parts)}"
 
 
-def _tables(sets: Mapping[str, Sequence[str]], cell: Callable[[str, str, str, bool], str]) -> str:
+def _tables(found: Mapping[str, Mapping[str, object]], cell: Callable[[str, str, str, bool], str]) -> str:
     tables = []
-    for kind, measures in SHOWN.items():
-        names = [name for name in sets.get(kind, []) if name != ALL]
+    for kind, (title, measures) in SHOWN.items():
+        names = [name for name in found.get(kind, {}) if name != ALL]
         if not names:
             continue
-        whole = [ALL] if sum("/" not in name for name in names) > 1 and ALL in sets[kind] else []
-        lines = [[TITLES[kind], *(heading for _, heading, _ in measures)]]
+        whole = [ALL] if sum("/" not in name for name in names) > 1 and ALL in found[kind] else []
+        lines = [[title, *(heading for _, heading, _ in measures)]]
         for name in [*names, *whole]:
             lines.append([name or "mean", *(cell(kind, name, measure, percent) for measure, _, percent in measures)])
         tables.append("\n".join(aligned(lines)))

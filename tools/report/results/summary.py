@@ -1,20 +1,12 @@
-"""The measures that distinguish the arms at a glance, and every retrieval measure in full."""
+"""The measures that distinguish the arms at a glance, and every retrieval measure in full, also by language."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from tools.report.material.inputs import DIRECTIONS, Result
-from tools.report.results.tables import (
-    RECALLS,
-    Column,
-    Reader,
-    Table,
-    caption_sets,
-    drift_rank,
-    make_table,
-    mean_of,
-    whole_sets,
-)
+from tools.evaluate.packed_ranks import WAYS
+from tools.report.material.inputs import RETRIEVAL_MEASURES, Result
+from tools.report.results.tables import Column, Table, caption_sets, make_table, whole_sets
 
+ZERO_SHOT = {"top1": "top-1", "top5": "top-5"}
 MOST_SETS = 4  # beyond, the summary holds their mean
 LEGEND = (
     ("recall", "mean of R@1, R@5 and R@10, from image to text and from text to image"),
@@ -28,55 +20,59 @@ LEGEND = (
 )
 LEVEL = "not distinguished from the best: the 95 % interval of the difference, over queries and seeds, holds zero"
 
+Rows = list[tuple[str, list[float | None]]]
+"""A language and the R@1 of each arm."""
+
 
 def summary(results: Sequence[Result]) -> Table:
     """The few measures that distinguish the arms: of each caption set (or of their mean, where there are many) the mean
     of the six recalls and the mean rank; then drift and zero-shot accuracy. Measures that no arm has are left out.
     """
-    columns: list[tuple[Column, Reader]] = []
     sets, whole = caption_sets(results), whole_sets(results)
     groups = [(name, (name,)) for name in sets] if len(sets) <= MOST_SETS else [(f"{len(whole)} sets", tuple(whole))]
+    columns = []
     for group, names in groups:
-        recall = Column(group, "recall", phrase=f"recall on {group}", address=("retrieval", names, "recall"))
-        rank = Column(group, "rank", False, False, f"mean rank on {group}", address=("retrieval", names, "mean_rank"))
-        columns += [(recall, mean_of(names, RECALLS)), (rank, mean_of(names, ("mean_rank",)))]
-    drift = Column("drift", "rank", False, False, "mean rank in the drift probe", True, ("drift", ("",), "mean_rank"))
-    columns.append((drift, drift_rank))
-    for key, label in (("top1", "top-1"), ("top5", "top-5")):
-        phrase = f"zero-shot {label} accuracy"
-        columns.append((Column("zero-shot", label, phrase=phrase, address=("zeroshot", ("",), key)), zero_shot(key)))
+        columns.append(Column(group, "recall", ("retrieval", names, "recall")))
+        columns.append(Column(group, "rank", ("retrieval", names, "mean_rank")))
+    columns.append(Column("drift", "rank", ("drift", ("",), "mean_rank")))
+    columns += [Column("zero-shot", label, ("zeroshot", ("",), key)) for key, label in ZERO_SHOT.items()]
     return make_table(results, columns)
-
-
-def zero_shot(key: str) -> Reader:
-    """The mean over classification sets: ``top1`` or ``top5``."""
-    return lambda result: result.zeroshot[key] if result.zeroshot else None
 
 
 def details(results: Sequence[Result]) -> list[tuple[str, Table]]:
     """(heading, table) for every caption set and the drift probe, with both directions in full."""
+    named = {f"Retrieval, {name}": ("retrieval", name) for name in caption_sets(results)}
     tables = []
-    for name in [*caption_sets(results), None]:
+    for heading, (kind, name) in (named | {"Drift probe": ("drift", "")}).items():
         columns = [
-            (_detail_column(way, measure, name is None), _single(name, way, measure))
-            for way in DIRECTIONS
-            for measure in (*RECALLS, "mean_rank", "median_rank")
+            Column(group, measure.replace("_", " "), (kind, (name,), f"{way}/{measure}"))
+            for group, way in zip(("image → text", "text → image"), WAYS, strict=True)
+            for measure in RETRIEVAL_MEASURES
         ]
         table = make_table(results, columns)
         if table.columns:
-            tables.append((f"Retrieval, {name}" if name else "Drift probe", table))
+            tables.append((heading, table))
     return tables
 
 
-def _single(name: str | None, way: str, measure: str) -> Callable[[Result], float | None]:
-    def read(result: Result) -> float | None:
-        values = result.drift if name is None else result.retrieval.get(name)
-        return values[way][measure] if values else None
+def language_tables(arms: Sequence[Result]) -> list[tuple[str, list[str], Rows]]:
+    """(set, its arms, their rows) for each set of several languages: R@1, mean of both directions.
 
-    return read
+    The first row is the mean over languages.
+    """
+    found = []
+    for name in dict.fromkeys(name for arm in arms for name in arm.languages):
+        having = [arm for arm in arms if name in arm.languages]
+        languages = sorted({language for arm in having for language in arm.languages[name]})
+        rows = [(language, [_recall(arm, name, language) for arm in having]) for language in languages]
+        mean = [
+            None if None in column else sum(filter(None, column)) / len(languages)
+            for column in zip(*(values for _, values in rows), strict=True)
+        ]
+        found.append((name, [arm.name for arm in having], [("all", mean), *rows]))
+    return found
 
 
-def _detail_column(way: str, measure: str, drift: bool) -> Column:
-    group = {"image_to_text": "image → text", "text_to_image": "text → image"}[way]
-    recall = measure in RECALLS
-    return Column(group, measure if recall else measure.replace("_", " "), recall, recall, drift=drift)
+def _recall(arm: Result, name: str, language: str) -> float | None:
+    values = arm.languages[name].get(language)
+    return sum(values[way]["R@1"] for way in WAYS) / len(WAYS) if values else None

@@ -5,79 +5,85 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import NamedTuple
 
+from tools.evaluate.packed_ranks import WAYS
 from tools.report.material.average import split_seed
-from tools.report.material.inputs import DIRECTIONS, Result
+from tools.report.material.inputs import Directions, Result
 
-Reader = Callable[[Result], float | None]
 Address = tuple[str, tuple[str, ...], str]
-"""Kind, sets and measure in :mod:`tools.report.material.queries`; of several sets the mean."""
+"""Kind, sets and measure as in :mod:`tools.report.material.queries`, or ``cka``; of several sets the mean."""
+Row = tuple[str, tuple[float | None, ...]]
+"""An arm and a value for each column; None where the arm was not measured."""
 
 RECALLS = ("R@1", "R@5", "R@10")
-DENSE = 7  # columns; tables of more are set in smaller print, to fit on paper
+PUBLISHED = "published"
+"""Kind of the columns that hold the paper's figures."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(NamedTuple):
     """How a measure scatters over seeds: sample standard deviation (n - 1), lowest and highest value."""
 
     deviation: float
     low: float
     high: float
 
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        return cls(statistics.stdev(values), min(values), max(values))
-
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A measure: its group and name, which direction is good, how it is written, and its name in a sentence.
-
-    Attributes:
-        drift: arms that left the image encoder alone do not compete in it.
-        address: where its replicates are; None for measures without intervals.
-        digits: after the point.
-        published: a figure of the paper, which is shown in grey and takes no part in the comparison.
-    """
+    """A measure: its group and name in tables, its address, and its name in a sentence."""
 
     group: str
     name: str
-    higher_is_better: bool = True
-    percent: bool = True
+    address: Address
     phrase: str = ""
-    drift: bool = False
-    address: Address | None = None
-    digits: int = 1
-    published: bool = False
+
+    @property
+    def published(self) -> bool:
+        """Whether this is a figure of the paper, which is shown in grey and takes no part in the comparison."""
+        return self.address[0] == PUBLISHED
+
+    @property
+    def drifts(self) -> bool:
+        """Whether arms that left the image encoder alone do not compete in it."""
+        return self.address[0] in ("drift", "cka")
+
+    @property
+    def higher_is_better(self) -> bool:
+        return "rank" not in self.address[2]
 
     @property
     def arrow(self) -> str:
         return "↑" if self.higher_is_better else "↓"
 
+    @property
+    def factor(self) -> int:
+        """100 for shares, which are shown in percent."""
+        return 100 if self.higher_is_better and self.address[0] != "cka" else 1
+
+    @property
+    def digits(self) -> int:
+        """Digits after the point."""
+        return 3 if self.address[0] == "cka" else 1
+
     def text(self, value: float | None, spread: Spread | None = None) -> str:
         """The value as tables show it, with its deviation over seeds; comparisons are made at this precision."""
         if value is None:
             return "-"
-        factor, unit = (100, " %") if self.percent else (1, "")
-        deviation = f" ± {factor * spread.deviation:.{self.digits}f}" if spread else ""
-        return f"{factor * value:.{self.digits}f}{deviation}{unit}"
-
-    def number(self, value: float) -> float:
-        """The value as shown: rounded, and recalls and accuracies in percent."""
-        return round(100 * value if self.percent else value, self.digits)
+        deviation = f" ± {self.factor * spread.deviation:.{self.digits}f}" if spread else ""
+        return f"{self.factor * value:.{self.digits}f}{deviation}{' %' if self.factor == 100 else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``rows`` are (arm, one value per column; None where the arm was not measured).
+    """Rows of values.
 
     ``unranked`` holds (arm, column) pairs that take no part in the comparison, ``spread`` how seeds scatter, ``level``
     the pairs whose distance from the best is within noise; ``references`` are rows that were published, not measured.
     """
 
     columns: tuple[Column, ...]
-    rows: tuple[tuple[str, tuple[float | None, ...]], ...]
+    rows: tuple[Row, ...]
     unranked: frozenset[tuple[str, int]] = frozenset()
     spread: Mapping[tuple[str, int], Spread] = field(default_factory=dict)
     level: frozenset[tuple[str, int]] = frozenset()
@@ -89,20 +95,10 @@ class Table:
         found = [(name, len(list(columns))) for name, columns in groupby(self.columns, key=lambda c: c.group)]
         return found if any(name for name, _ in found) else []
 
-    @property
-    def dense(self) -> bool:
-        """Whether the table has many columns."""
-        return len(self.columns) > DENSE
-
-    def opens_group(self, index: int) -> bool:
-        """Whether a column is the first of its group."""
-        return index == 0 or self.columns[index].group != self.columns[index - 1].group
-
     def text(self, arm: str, index: int) -> str:
         """A cell: the value, ± its deviation over seeds, ``≈`` where its distance from the best is within noise."""
-        value = dict(self.rows)[arm][index]
         level = "≈" if (arm, index) in self.level else ""
-        return self.columns[index].text(value, self.spread.get((arm, index))) + level
+        return self.columns[index].text(dict(self.rows)[arm][index], self.spread.get((arm, index))) + level
 
     def share(self, arm: str, index: int) -> float:
         """The value as a share of the column's largest, for bars."""
@@ -117,12 +113,14 @@ class Table:
     def ranking(self, index: int) -> list[tuple[str, float]]:
         """(arm, value as shown) of one column, best first; arms without a value or unranked are left out."""
         column = self.columns[index]
+        if column.published:
+            return []
         values = [
-            (arm, column.number(value))
+            (arm, round(column.factor * value, column.digits))
             for arm, row in self.rows
             if (value := row[index]) is not None and (arm, index) not in self.unranked and arm not in self.references
         ]
-        return [] if column.published else sorted(values, key=lambda p: p[1], reverse=column.higher_is_better)
+        return sorted(values, key=lambda pair: pair[1], reverse=column.higher_is_better)
 
     def is_best(self, arm: str, index: int) -> bool:
         """Whether the arm's value is the best, alone or with others, in a column whose values are not all the same."""
@@ -130,13 +128,35 @@ class Table:
         return bool(ranking) and ranking[0][1] != ranking[-1][1] and (arm, ranking[0][1]) in ranking
 
 
-def make_table(results: Sequence[Result], columns: Sequence[tuple[Column, Reader]]) -> Table:
+def value_of(result: Result, address: Address) -> float | None:
+    """The mean of a measure over its sets and directions; None where one is absent."""
+    kind, names, measure = address
+    values: list[float | None] = []
+    if kind in ("retrieval", "drift"):
+        way, _, name = measure.rpartition("/")
+        for found in [result.drift] if kind == "drift" else [result.retrieval.get(name) for name in names]:
+            for direction in [way] if way else WAYS:
+                for m in RECALLS if name == "recall" else (name,):
+                    values.append(None if found is None else found[direction][m])
+    elif names == ("",):
+        values = [None if result.zeroshot is None else result.zeroshot[measure]]
+    else:
+        values = [result.scores.get(kind, {}).get(name) for name in names]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def make_table(
+    results: Sequence[Result],
+    columns: Sequence[Column],
+    read: Callable[[Result, Address], float | None] = value_of,
+) -> Table:
     """A row for each result; columns that no result has a value for are left out."""
-    kept = [(column, read) for column, read in columns if any(read(result) is not None for result in results)]
-    still = unmoved(results)
-    rows = tuple((result.name, tuple(read(result) for _, read in kept)) for result in results)
-    drift = [index for index, (column, _) in enumerate(kept) if column.drift]
-    return Table(tuple(column for column, _ in kept), rows, frozenset((arm, i) for arm in still for i in drift))
+    values = {column: [read(result, column.address) for result in results] for column in columns}
+    kept = [column for column in columns if any(value is not None for value in values[column])]
+    rows = tuple((result.name, tuple(values[column][i] for column in kept)) for i, result in enumerate(results))
+    drifting = [index for index, column in enumerate(kept) if column.drifts]
+    return Table(tuple(kept), rows, frozenset((arm, index) for arm in unmoved(results) for index in drifting))
 
 
 def spreads(
@@ -157,7 +177,11 @@ def spreads(
         for column, value in zip(table.columns, row, strict=True):
             if seed is not None and value is not None and column in places:
                 found.setdefault((arm, places[column]), []).append(value)
-    return {place: Spread.of(values) for place, values in found.items() if len(values) > 1}
+    return {
+        place: Spread(statistics.stdev(values), min(values), max(values))
+        for place, values in found.items()
+        if len(values) > 1
+    }
 
 
 def unmoved(results: Sequence[Result]) -> frozenset[str]:
@@ -170,7 +194,7 @@ def unmoved(results: Sequence[Result]) -> frozenset[str]:
     )
 
 
-def _same(one: Mapping[str, Mapping[str, float]], other: Mapping[str, Mapping[str, float]]) -> bool:
+def _same(one: Directions, other: Directions) -> bool:
     """Equal up to the rounding of a mean over seeds."""
     return all(math.isclose(value, other[way][name], rel_tol=1e-9) for way in one for name, value in one[way].items())
 
@@ -182,36 +206,30 @@ def caption_sets(results: Sequence[Result]) -> list[str]:
 
 def whole_sets(results: Sequence[Result]) -> list[str]:
     """The retrieval sets that count in averages: neither parts of others nor sets in several languages."""
-    aside = {name for result in results for name in (*result.parts, *result.languages)}
+    aside = parts_of(results) | {name for result in results for name in result.languages}
     return [name for name in caption_sets(results) if name not in aside]
 
 
-def mean_of(names: Sequence[str], measures: Sequence[str], ways: Sequence[str] = DIRECTIONS) -> Reader:
-    """The mean of retrieval measures over sets and directions; None where a set is absent."""
-
-    def read(result: Result) -> float | None:
-        if any(name not in result.retrieval for name in names):
-            return None
-        values = [result.retrieval[name][way][m] for name in names for way in ways for m in measures]
-        return sum(values) / len(values)
-
-    return read
+def parts_of(results: Sequence[Result]) -> set[str]:
+    """The sets that are parts of others."""
+    return {name for result in results for name in result.parts}
 
 
-def drift_rank(result: Result) -> float | None:
-    """The mean rank in the drift probe, both directions."""
-    if result.drift is None:
-        return None
-    return sum(result.drift[way]["mean_rank"] for way in DIRECTIONS) / len(DIRECTIONS)
+def score_names(results: Sequence[Result], kind: str) -> list[str]:
+    """The sets, and SET/KIND, of a table of scores, in the order of first appearance."""
+    return list(dict.fromkeys(name for result in results for name in result.scores.get(kind, {})))
 
 
-def mean_score(kind: str, names: Sequence[str]) -> Reader:
-    """The mean of a table's scores over sets; None where a set is absent."""
+def widths_of(lines: Sequence[Sequence[str]]) -> list[int]:
+    """The widest cell of every column of plain text."""
+    return [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
 
-    def read(result: Result) -> float | None:
-        scores = result.scores.get(kind, {})
-        if not names or any(name not in scores for name in names):
-            return None
-        return sum(scores[name] for name in names) / len(names)
 
-    return read
+def aligned(lines: Sequence[Sequence[str]], widths: Sequence[int] | None = None) -> list[str]:
+    """Columns as wide as their widest cell; the first cell of each line to the left, the others to the right."""
+    widths = widths or widths_of(lines)
+    rows = []
+    for first, *cells in lines:
+        padded = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
+        rows.append("  ".join([f"{first:<{widths[0]}}", *padded]).rstrip())
+    return rows

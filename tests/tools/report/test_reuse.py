@@ -5,9 +5,9 @@ import json
 import pytest
 
 from store.common.checked import InvalidDataError
-from tools.compare.reuse import FieldUse, as_json
-from tools.report.material.embeddings import sentence, text
+from tools.compare.reuse import FieldUse, as_json, sentence
 from tools.report.material.inputs import load
+from tools.report.pages.terminal import uses_text
 
 USES = [FieldUse("llm/short", 100, 100, 3, 2, 1500), FieldUse("clip/short", 100, 0, 1, 2, 500)]
 
@@ -22,7 +22,7 @@ def test_the_sentence_adds_the_fields_up():
 
 
 def test_the_table_has_a_line_for_each_field():
-    assert text(USES).splitlines()[2:] == [
+    assert uses_text(USES).splitlines()[2:] == [
         "field       vectors  embedded now  trainings  evaluations  vectors read    each",
         "llm/short       100           100          3            2         1,500  15.0 x",
         "clip/short      100             0          1            2           500   5.0 x",

@@ -19,7 +19,7 @@ from store.core.spec import StoredDtype
 BLOCK = 10_000
 """Rows per block, as an img2dataset shard has."""
 IMAGE_BYTES = 10_000
-"""Size of the images beside which a sidecar is read."""
+"""Size of the images that are read together with a sidecar."""
 
 
 def key_of(row: int) -> str:
@@ -44,13 +44,13 @@ def bench_spec(dim: int, dtype: StoredDtype) -> store.FieldSpec:
 
 
 class Contender(ABC):
-    """One way. Rows are numbered as they were written; those who look up by key are given keys."""
+    """One way to keep vectors. Rows are numbered in the order of writing; a way that looks up by key uses the keys."""
 
     name: ClassVar[str]
     needs: ClassVar[str] = ""
     """A package that must be installed."""
     by_position: ClassVar[bool] = False
-    """Can only be read from the start on."""
+    """Whether it can only be read from the start."""
 
     def __init__(self, folder: Path, dim: int) -> None:
         self.place = folder / self.name.replace(" ", "-")
@@ -70,7 +70,7 @@ class Contender(ABC):
 
     @abstractmethod
     def read(self, rows: np.ndarray, keys: list[str], out: np.ndarray) -> None:
-        """Fill ``out`` (n, dim) float16 with these rows; those by position read the next n."""
+        """Fill ``out`` (n, dim) float16 with these rows; a way that reads by position reads the next n."""
 
     def num_bytes(self) -> int:
         files = self.place.rglob("*") if self.place.is_dir() else [self.place]
@@ -202,7 +202,7 @@ class Hdf5(Contender):
 
 
 class TarSidecar(Contender):
-    """Embeddings packed into tars as LLM2CLIP writes them, read from start to end."""
+    """Embeddings in tars as LLM2CLIP writes them, read from start to end."""
 
     name = "tar sidecar alone"
     needs = "webdataset"
@@ -235,7 +235,7 @@ class TarSidecar(Contender):
 
 
 class TarLockStep(TarSidecar):
-    """The published way to read them: beside the tar of the images, sample by sample, comparing keys."""
+    """The published way to read the tars: together with the tar of the images, sample by sample, comparing keys."""
 
     name = "tar sidecar"
 

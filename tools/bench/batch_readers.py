@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from store.sources.shards import iter_samples, shard_name
-from tools.bench.store_contenders import add_member
+from tools.bench.vector_layouts import add_member
 from trainer.data.join import Join
 from trainer.data.loader import batches, make_plan
 from trainer.data.order import Source, generator
@@ -119,7 +119,7 @@ def _lock_step(unit: Sequence[str]) -> Iterator[dict[str, bytes]]:
         sample = parts[0]
         for part in parts[1:]:
             if part["__key__"] != sample["__key__"]:
-                raise ValueError(f"{unit} differ: {part['__key__']!r} beside {sample['__key__']!r}")
+                raise ValueError(f"{unit} differ: {part['__key__']!r} next to {sample['__key__']!r}")
             sample = part | sample
         yield sample
 
@@ -152,12 +152,12 @@ def packed(loading: Loading) -> Batches:
 
 
 def sidecar(loading: Loading) -> Batches:
-    """Vectors in a tar beside each image tar."""
+    """Vectors in a tar next to each image tar."""
     return _unordered(PackedTars(loading.sidecars, loading), loading)
 
 
 def published(loading: Loading) -> Batches:
-    """As the last, with images decoded by Pillow and normalised in the worker."""
+    """As ``sidecar``, with images decoded by Pillow and normalised in the worker."""
     return _unordered(PackedTars(loading.sidecars, loading, published=True), loading)
 
 
@@ -176,13 +176,13 @@ CONTENDERS = {
 
 
 def pack(folder: Path, shards: Sequence[str], join: Join, num_samples: int) -> tuple[list[str], list[tuple[str, str]]]:
-    """Write both of LLM2CLIP's layouts: merged tars, and sidecars beside copies of the shards without other members.
+    """Write both of LLM2CLIP's layouts: merged tars, and sidecars next to copies of the shards without other members.
 
     Samples without an image or a vector are left out, since a reader in lock-step could not; whole shards are packed
     until there are ``num_samples``.
     """
     merged: list[str] = []
-    beside: list[tuple[str, str]] = []
+    sidecars: list[tuple[str, str]] = []
     packed = 0
     for number, shard in enumerate(shards):
         if packed >= num_samples:
@@ -203,5 +203,5 @@ def pack(folder: Path, shards: Sequence[str], join: Join, num_samples: int) -> t
                         add_member(tar, member, payload)
         packed += len(keys)
         merged.append(paths[0])
-        beside.append((paths[1], paths[2]))
-    return merged, beside
+        sidecars.append((paths[1], paths[2]))
+    return merged, sidecars
