@@ -54,7 +54,9 @@ def test_errors_of_a_command_become_a_sentence_and_status_1(tmp_path, capsys):
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", ["", "embed", "serve", "store info", "store search", "data check", "browse"])
+@pytest.mark.parametrize(
+    "words", ["", "embed", "serve", "store info", "store search", "data check", "browse", "vectors import dpt"]
+)
 def test_help_loads_neither_torch_nor_transformers(words):
     code = (
         "import sys; from tools.__main__ import main\n"
