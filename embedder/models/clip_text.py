@@ -88,7 +88,8 @@ def load_siglip_tokenizer(folder: ModelFolder) -> Any:
     for name in tokens:
         token = settings.get(name)  # text, or a mapping with the text
         tokens[name] = (token.get("content") if isinstance(token, dict) else token) or tokens[name]
-    tokenizer = transformers.PreTrainedTokenizerFast(
+    untyped: Any = transformers.PreTrainedTokenizerFast
+    tokenizer = untyped(
         tokenizer_file=str(folder.path / "tokenizer.json"),
         padding_side=settings.get("padding_side", "right"),
         **tokens,

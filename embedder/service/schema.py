@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 
 
 def _text(value: Any) -> Any:
@@ -57,16 +57,12 @@ class EmbeddingsAnswer(BaseModel):
     usage: Usage
 
 
-class KeyedCaption(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class KeyedCaption(BaseModel, extra="forbid"):
     key: Text = Field(description="Sample key.")
     caption: Text | None = Field(description="Null and blank captions are counted as empty and get no vector.")
 
 
-class CaptionsRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class CaptionsRequest(BaseModel, extra="forbid"):
     captions: list[KeyedCaption]
 
 

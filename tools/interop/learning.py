@@ -1,7 +1,5 @@
 """How the model of imported vectors makes them, as its own files say where they are on this machine."""
 
-from pathlib import Path
-
 from store.common.errors import ConfigError
 from store.core.spec import UNKNOWN, FieldSpec
 from tools.interop.config import ImportConfig
@@ -23,8 +21,6 @@ def learn(config: ImportConfig) -> FieldSpec | None:
     try:
         folder = find_model(config.model, config.revision, at_hand=True)
     except ConfigError:
-        if Path(config.model).expanduser().is_dir():
-            raise
         return None
     if not (folder.path / "config.json").is_file():
         return None

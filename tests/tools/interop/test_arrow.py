@@ -60,18 +60,21 @@ def test_duckdb_reads_a_field_and_its_relations_come_in(filled, tmp_path):
 
 
 def test_a_dataset_is_read_piece_by_piece(tmp_path):
-    rows = make_vectors("d", 3000)
-    for number in range(3):
-        part = slice(1000 * number, 1000 * (number + 1))
-        column = pa.FixedSizeListArray.from_arrays(pa.array(rows[part].reshape(-1)), DIM)
-        pq.write_table(
-            pa.table({"id": [f"{i}" for i in range(3000)[part]], "v": column}), tmp_path / f"{number}.parquet"
-        )
-    dataset = pa.dataset.dataset([str(tmp_path / f"{number}.parquet") for number in range(3)])
+    rows, keys = make_vectors("d", 3000), [f"{i}" for i in range(3000)]
+    starts = range(0, 3000, 1000)
+    for start in starts:
+        column = pa.FixedSizeListArray.from_arrays(pa.array(rows[start : start + 1000].reshape(-1)), DIM)
+        pq.write_table(pa.table({"id": keys[start : start + 1000], "v": column}), tmp_path / f"{start}.parquet")
+    dataset = pa.dataset.dataset([str(tmp_path / f"{start}.parquet") for start in starts])
     from_arrow(ImportConfig(store=str(tmp_path / "s.store"), model="m"), dataset, key_column="id")
-    np.testing.assert_array_equal(
-        store.open(tmp_path / "s.store").field("m/v").get([f"{i}" for i in range(3000)]), rows
-    )
+    np.testing.assert_array_equal(store.open(tmp_path / "s.store").field("m/v").get(keys), rows)
+
+
+def test_a_hugging_face_dataset_takes_a_field_and_gives_it_back(filled, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    dataset = datasets.Dataset(to_arrow({"v": filled[0]["short"]}).read_all())
+    from_arrow(ImportConfig(store=str(tmp_path / "2.store"), model="m"), dataset.data.table, names={"c": "v"})
+    np.testing.assert_array_equal(store.open(tmp_path / "2.store").field("m/c").get(KEYS), filled[1]["short"])
 
 
 def test_a_table_that_does_not_fit_is_one_sentence(tmp_path):
