@@ -20,8 +20,8 @@ PR_SET_PDEATHSIG = 1  # of Linux, sys/prctl.h
 def launch(ranks: int, words: Sequence[str]) -> int:
     """``--module trainer WORDS`` by that many ranks of this machine, over a free port; returns the exit status.
 
-    DeepSpeed's launcher of one machine starts the ranks. On SIGTERM it passes SIGTERM on, waits 30 seconds for the
-    ranks to save their state, and kills those that are left.
+    DeepSpeed's launcher of one machine starts the ranks, without its runner, which keeps SIGTERM to itself. On SIGTERM
+    the launcher sends it to the ranks, waits up to 30 seconds for each to save its state, and kills what is left.
     """
     devices = json.dumps({"localhost": list(range(ranks))}).encode()
     arguments = [f"--world_info={base64.urlsafe_b64encode(devices).decode()}", f"--master_port={free_port()}"]
