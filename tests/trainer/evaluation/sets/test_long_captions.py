@@ -98,7 +98,7 @@ def test_dci_can_be_read_by_split_and_names_what_an_annotation_lacks(dci_folder)
         read("dci", dci_folder, split="dev")
     (dci_folder / "annotations" / "b.json").write_text('{"image": "sa_b.jpg"}')
     with pytest.raises(
-        ConfigError, match=r"annotation 'b.json' .* has no 'short_caption'; expected image, short_caption"
+        ConfigError, match=r"b.json' cannot be read as a DCI annotation \(image, short_caption, .*'short_caption'"
     ):
         read("dci", dci_folder)
 
