@@ -91,7 +91,7 @@ def test_a_finished_run_goes_on_when_it_is_given_more_steps_and_says_at_which_ra
     assert [len(rank["longer"]["losses"]) for rank in found["ranks"]] == [2, 2]
     assert read_checkpoint_info(find_checkpoint(found["folder"] / "longer"))["step"] == 4
     assert "the run was planned for 2 steps and continues to 4" in found["said"]
-    assert "that of step 3 is 5e-06 in place of 0" in found["said"]
+    assert "the rate of step 3 is 5e-06 in place of 0" in found["said"]
 
 
 def test_a_finished_run_names_itself_its_checkpoint_and_the_next_command(found):

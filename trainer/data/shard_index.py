@@ -66,7 +66,8 @@ def index_samples(shards: Sequence[str], cache: Path | None = None, show_progres
         ) as bar:
             index = _put_together([index_shard(shard, cache) for shard in bar])
         _require_unique(index, shards)
-        return _save(folder, index)
+        _save(folder, index)
+        return _open(folder) or index
 
 
 def index_shard(shard: str, cache: Path) -> SampleIndex:
@@ -77,7 +78,10 @@ def index_shard(shard: str, cache: Path) -> SampleIndex:
         ConfigError: it is a URL or a pipe.
     """
     folder = cache / _digest(_identity(shard))
-    return _open(folder) or _save(folder, _read_index(shard))
+    if (index := _open(folder, mapped=False)) is None:
+        index = _read_index(shard)
+        _save(folder, index)
+    return index
 
 
 def _digest(text: str) -> str:
@@ -159,9 +163,9 @@ def _require_unique(index: SampleIndex, shards: Sequence[str]) -> None:
         )
 
 
-def _save(folder: Path, index: SampleIndex) -> SampleIndex:
-    """Put an index into the cache; returns it mapped, or as it is where it cannot be written."""
-    try:
+def _save(folder: Path, index: SampleIndex) -> None:
+    """Put an index into the cache. Where that fails, the next start reads the headers again."""
+    with contextlib.suppress(OSError):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, suffix=".tmp") as temporary:
             filled = Path(temporary) / "index"
@@ -170,18 +174,19 @@ def _save(folder: Path, index: SampleIndex) -> SampleIndex:
                 np.save(filled / f"{name}.npy", values)
             shutil.rmtree(folder, ignore_errors=True)
             filled.replace(folder)
-    except OSError:
-        return index  # the next start reads the headers again, and each process has its own copy
-    return _open(folder) or index
 
 
-def _open(folder: Path) -> SampleIndex | None:
-    """The mapped arrays of a folder; None where there are none, or they cannot be read."""
+def _open(folder: Path, mapped: bool = True) -> SampleIndex | None:
+    """The arrays of a folder, mapped or copied into memory; None where there are none, or they cannot be read.
+
+    A mapped array holds a file open, so that the indexes of thousands of shards are copied.
+    """
     try:
-        mapped = [np.lib.format.open_memmap(folder / f"{field.name}.npy", mode="r") for field in fields(SampleIndex)]
+        arrays = [np.lib.format.open_memmap(folder / f"{field.name}.npy", mode="r") for field in fields(SampleIndex)]
     except (OSError, EOFError, ValueError):
         return None
-    index = SampleIndex(*map(np.asarray, mapped))  # as plain arrays, which give single items much faster
+    # mapped as plain arrays, which give single items much faster
+    index = SampleIndex(*(np.asarray(array) if mapped else np.array(array) for array in arrays))
     is_whole = len({len(index.keys), len(index.image), len(index.json), int(index.shards[-1, 0])}) == 1
     return index if is_whole else None
 

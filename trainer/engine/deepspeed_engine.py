@@ -166,6 +166,6 @@ def length_sentence(optim: OptimConfig, step: int, planned: int, total_steps: in
     before, now = (learning_rate_at(step, optim, steps) for steps in (planned, total_steps))
     return (
         f"the run was planned for {planned} steps and continues to {total_steps}: the learning rate of each further "
-        f"step is as in a run of {total_steps} steps from the start; at step {step + 1} it is {now:.3g} in place of "
-        f"{before:.3g}\n"
+        f"step is as in a run of {total_steps} steps from the start; the rate of step {step + 1} is {now:.3g} in place "
+        f"of {before:.3g}\n"
     )

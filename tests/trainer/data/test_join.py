@@ -148,7 +148,7 @@ def test_vectors_of_another_model_are_refused_for_an_adapter(tmp_path, join):
     with pytest.raises(ConfigError) as caught:
         other.require_made_by(join.made_by, "the adapter")
     assert str(caught.value) == (
-        f"the adapter was trained on vectors of 'llm'; field 'mistral/short' of store {str(path)!r} holds those of "
+        f"the adapter was trained on vectors of 'llm'; field 'mistral/short' of store {str(path)!r} holds vectors of "
         "'mistral' (revision 'main' and 'v2'); name fields of its model"
     )
 
