@@ -231,7 +231,8 @@ def _fields(config_type: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], An
     hints = typing.get_type_hints(config_type, include_extras=True)
     for field in dataclasses.fields(config_type):
         bare = _bare(hints[field.name])
-        yield field, hints[field.name], bare if field.init and dataclasses.is_dataclass(bare) else None
+        is_part = field.init and dataclasses.is_dataclass(bare)
+        yield field, hints[field.name], bare if is_part else None
 
 
 def _nested(config_type: type[Any], prefix: str) -> dict[str, tuple[type[Any], str]]:

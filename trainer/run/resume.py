@@ -94,8 +94,9 @@ def require_same_data(there: Mapping[str, Any], here: Mapping[str, Any], checkpo
     remedy = (
         "the epoch cannot continue without repeating or skipping some; give the data as it was, or another --output"
     )
-    datasets, keys = there.get("datasets"), there.get("keys") or {}
-    for name, dataset in (here.get("datasets") or {}).items() if datasets is not None else ():
+    described, keys = here.get("datasets") or {}, there.get("keys") or {}
+    datasets = described if there.get("datasets") is None else there["datasets"]
+    for name, dataset in described.items():
         before, now = datasets.get(name, {}).get("samples", 0), dataset["samples"]
         if before != now:
             what = f"dataset {name!r} had {before} samples when {str(checkpoint)!r} was written and has {now} now"
