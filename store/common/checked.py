@@ -4,7 +4,7 @@ A type is anything that pydantic understands: a TypedDict (of typing_extensions,
 ``dict[str, list[int]]``, a union. Checks are strict: ``"1"`` is no number and ``1`` is no text.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -29,12 +29,12 @@ def parse_json(data: bytes | str, expected: type[T], what: str, remedy: str = ""
     Raises:
         InvalidDataError: it is not json, too deeply nested, or of another type; the message names the first place.
     """
-    return cast(T, _validated(_adapter(expected).validate_json, data, what, remedy))
+    return cast(T, _validated(_adapter(cast(Hashable, expected)).validate_json, data, what, remedy))
 
 
 def check(value: object, expected: type[T], what: str, remedy: str = "") -> T:
     """``value`` as ``expected``; as :func:`parse_json`, for a value that is parsed already (YAML)."""
-    return cast(T, _validated(_adapter(expected).validate_python, value, what, remedy))
+    return cast(T, _validated(_adapter(cast(Hashable, expected)).validate_python, value, what, remedy))
 
 
 def read_json(file: Path, expected: type[T], what: str, remedy: str = "") -> T:
@@ -55,7 +55,7 @@ def read_json(file: Path, expected: type[T], what: str, remedy: str = "") -> T:
 
 
 @cache
-def _adapter(expected: Any) -> Any:
+def _adapter(expected: Hashable) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(expected)

@@ -158,7 +158,8 @@ class Catalog:
 
     def values_of(self, block: int) -> NDArray[np.int64]:
         """Head and chunks of a block by its number."""
-        return self.first_chunk[block] - 1 + np.arange(len(self.blocks[block].pages), dtype=np.int64)
+        places: NDArray[np.int64] = self.first_chunk[block] - 1 + np.arange(len(self.blocks[block].pages))
+        return places
 
     def keys_of(self, transaction: Any, block: int) -> list[str]:
         """Keys of a block by its number. Raises DamagedBlockError."""

@@ -18,7 +18,7 @@ from tools.query.encoding import load_model as load_embedder
 from trainer.checkpoint.model import load_model
 from trainer.data.join import Join
 from trainer.evaluation.features import tensors_identity, weights_identity
-from trainer.model.towers import Tower
+from trainer.model.tower_base import Tower
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

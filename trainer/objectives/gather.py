@@ -1,6 +1,7 @@
 """Gathering feature rows over ranks, with gradient."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -12,7 +13,7 @@ class _AllGather(torch.autograd.Function):
     """Concatenates the ranks' rows; backward sums every rank's gradient for this rank's rows."""
 
     @staticmethod
-    def forward(ctx, rows: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    def forward(ctx: Any, rows: torch.Tensor, sizes: list[int]) -> torch.Tensor:
         ctx.sizes = sizes
         largest = max(sizes)
         padded = rows.new_zeros(largest, *rows.shape[1:])
@@ -22,7 +23,7 @@ class _AllGather(torch.autograd.Function):
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor):  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
         # all_reduce because gloo has no reduce_scatter
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)

@@ -5,7 +5,7 @@ arithmetic is float32, since distances have no bfloat16 kernel on the CPU and lo
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -71,13 +71,13 @@ class _Bounded(torch.autograd.Function):
     """``clamp(x, low, high)`` whose gradient, at or beyond a bound, passes only where descent leads back inside."""
 
     @staticmethod
-    def forward(ctx, x: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, low: float, high: float) -> torch.Tensor:
         ctx.save_for_backward(x)
         ctx.bounds = low, high
         return x.clamp(low, high)
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor):  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
         (x,) = ctx.saved_tensors
         low, high = ctx.bounds
         # the ranks' mean decides: bounding each rank's own gradient would not give the gradient of the whole batch

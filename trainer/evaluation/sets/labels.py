@@ -60,7 +60,9 @@ def class_folders(definition: Definition) -> Labelled:
     """Images in folders named after classes (``apple_pie/123.jpg``, ``a/abbey/1.jpg``), or in the layout
     ``number-folders`` by the number of the class, as ImageNet-V2's (``0/1.jpeg`` to ``999/1.jpeg``).
     """
-    files, names, labels = [], [], []
+    files: list[Path] = []
+    names: list[str] = []
+    labels: list[tuple[object, str]] = []
     listed = _listed(definition)
     for root in map(Path, definition.images):
         if not root.is_dir():
