@@ -58,7 +58,7 @@ def read_json(file: Path, expected: type[T], what: str, remedy: str = "") -> T:
 def _adapter(expected: Hashable) -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(expected)
+    return TypeAdapter(cast(Any, expected))
 
 
 def _validated(validate: Callable[..., Any], value: object, what: str, remedy: str) -> Any:

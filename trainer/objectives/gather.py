@@ -23,7 +23,7 @@ class _AllGather(torch.autograd.Function):
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         # all_reduce because gloo has no reduce_scatter
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)

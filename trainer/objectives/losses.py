@@ -77,7 +77,7 @@ class _Bounded(torch.autograd.Function):
         return x.clamp(low, high)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (x,) = ctx.saved_tensors
         low, high = ctx.bounds
         # the ranks' mean decides: bounding each rank's own gradient would not give the gradient of the whole batch
