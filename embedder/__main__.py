@@ -12,7 +12,7 @@ from pathlib import Path
 _spec = importlib.util.find_spec("store")
 if _spec is None or Path(_spec.origin or "/").resolve().parents[1] != Path(__file__).resolve().parents[1]:
     where = _spec.origin if _spec else None
-    sys.exit(f"keyclip: error: the Python package 'store' is that of {where!r}, not keyclip's; start in another folder")
+    sys.exit(f"keyclip: error: the Python package 'store' is {where!r}, not keyclip's; start in another folder")
 
 from embedder.run.config import EmbedConfig  # noqa: E402
 from store.common.command import run_command  # noqa: E402
