@@ -250,7 +250,8 @@ def test_an_export_loads_in_transformers_and_computes_the_same(demo, scenes, tmp
     model = load_model(str(folder / "clip" / "clip"), folder / "seed-0" / "proclip")
     vision = CLIPVisionModelWithProjection.from_pretrained(output)
     pixels = torch.randn(2, 3, 64, 64)
-    assert torch.equal(vision(pixel_values=pixels).image_embeds, model.tower.model(pixels))
+    close = {"rtol": 1e-5, "atol": 1e-5}  # equal weights, whose place in memory may choose other kernels
+    torch.testing.assert_close(vision(pixel_values=pixels).image_embeds, model.tower.model(pixels), **close)
     vectors = torch.from_numpy(store.open(folder / "captions.store").field("minilm/raw_caption").get(["700000000"]))
-    assert torch.equal(load_adapter(output)(vectors), model.adapter(vectors))
+    torch.testing.assert_close(load_adapter(output)(vectors), model.adapter(vectors), **close)
     assert main(["export", *arguments, "--output", str(output)]) == 1

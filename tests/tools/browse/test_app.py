@@ -11,7 +11,8 @@ import markupsafe
 import pytest
 
 import store
-from tests.embedder.service.client import ROOT, Client
+from tests import ROOT
+from tests.embedder.service.client import Client
 from tests.store.examples import make_block, make_spec
 from tests.tools.browse.conftest import HOSTILE_CAPTION, HOSTILE_KEY, KEYS, browsing
 from tests.trainer.examples import captions_of, encoded, picture, write_tar

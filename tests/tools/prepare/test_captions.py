@@ -171,8 +171,8 @@ def test_a_table_that_cannot_be_used_is_one_sentence_and_leaves_everything_as_it
     ("shard", "message"),
     [
         ("cut.tar", "shard '.*cut.tar' .*download it again"),
-        ("twice.tar", "sample key 'a' stands in several of the shards"),
-        ("break.tar", "cannot stand in a key list"),
+        ("twice.tar", "sample key 'a' is in several of the shards"),
+        ("break.tar", "is no line of a key list"),
         ("no-key.parquet", r"no-key.parquet' has no column 'key' \(there are url\)"),
         ("none.tar", "no such shard"),
     ],
