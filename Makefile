@@ -31,7 +31,7 @@ demo: $(INSTALLED)
 	$(BIN)/keyclip demo --output $(DEMO_OUTPUT) $(DEMO_ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 test-anywhere: $(INSTALLED)
 	$(BIN)/python -m tests.anywhere

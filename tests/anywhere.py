@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 # kernels without AVX-512, of torch itself and of the libraries that it calls
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 PLAIN = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
-PARALLEL = ("-n", "2", "--dist", "loadfile")
+PARALLEL = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 """How the suite runs unless pytest is given arguments."""
 LONG_NAME = "a folder with a long name, spaces and ünïcödé " + "x" * 80
 

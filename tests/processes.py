@@ -20,10 +20,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tests import ROOT
+from trainer.data.workers import keep_socket_paths_short
 
 SECONDS_AFTER_A_FAILURE = 60
 """How long the other ranks of a group may take to end when one has failed."""
 
+keep_socket_paths_short()
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["tests.preloaded"])
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import subprocess
+import sys
 
 import pytest
 import torch
@@ -147,3 +148,20 @@ def test_loader_processes_end_when_the_training_process_asks_them_to():
     worker.join(30)
     assert worker.exitcode == 0
     loader.close()
+
+
+def test_batches_arrive_where_the_folder_for_temporary_files_has_a_long_path(tmp_path):
+    """Sockets with a path of 108 characters or more do not exist on Linux; a batch was never handed over."""
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    code = (
+        "import torch\n"
+        "from torch.utils.data import DataLoader\n"
+        "from trainer.data.workers import starting_workers\n"
+        "with starting_workers():\n"
+        "    loader = iter(DataLoader(torch.arange(6.0), batch_size=2, num_workers=1))\n"
+        "print(sum(batch.sum().item() for batch in loader))\n"
+    )
+    command, environment = [sys.executable, "-c", code], os.environ | {"TMPDIR": str(folder)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "15.0\n"
