@@ -44,19 +44,19 @@ class Environment(ValueFile):
             super().__init__(folder)
             self._require_sound(read_metas(self.map_all())[1])
         self.writable = create or (os.access(folder / "data.mdb", os.W_OK) and self._can_lock())
-        self._lmdb = self._open(create)
+        self.handle = self._open(create)
         try:
             if create:
                 super().__init__(folder)
             else:
                 self.cut_off = self.check_pages().cut_off
-            self._databases = {name: self._lmdb.open_db(name, create=create) for name in layout.DATABASES}
+            self._databases = {name: self.handle.open_db(name, create=create) for name in layout.DATABASES}
         except BaseException as error:
-            self._lmdb.close()
+            self.handle.close()
             if isinstance(error, lmdb.Error):
                 raise self.translated(error) from error
             raise
-        self.page_bytes = self._lmdb.stat()["psize"]
+        self.page_bytes = self.handle.stat()["psize"]
 
     def _open(self, create: bool) -> Any:
         engine = {"lib_version": 0} if create else {}  # LMDB's data format 1; of a file that exists LMDB sees its own
@@ -155,7 +155,7 @@ class Environment(ValueFile):
 
     def close(self) -> None:
         """Close the environment; only for one with no other user."""
-        self._lmdb.close()
+        self.handle.close()
 
     def database(self, name: bytes) -> Any:
         """Handle of a sub-database of :data:`layout.DATABASES`."""
@@ -168,10 +168,10 @@ class Environment(ValueFile):
     def begin_read(self) -> Any:
         """Begin a read transaction; the caller is inside the gate. Use :meth:`read`."""
         try:
-            return self._lmdb.begin(buffers=True)
+            return self.handle.begin(buffers=True)
         except lmdb.ReadersFullError:  # dead processes leave their slots behind
-            self._lmdb.reader_check()
-            return self._lmdb.begin(buffers=True)
+            self.handle.reader_check()
+            return self.handle.begin(buffers=True)
 
     def write(self, work: Callable[[Any], T], size: int = 2**20) -> T:
         """Run ``work(transaction)`` in a write transaction and commit it durably; one at a time over all processes.
@@ -190,12 +190,12 @@ class Environment(ValueFile):
             raise ReadOnlyError(f"{str(self.folder)!r} cannot be written: check the rights of data.mdb and lock.mdb")
         while True:
             try:
-                with GATE, self._lmdb.begin(write=True, buffers=True) as transaction:
+                with GATE, self.handle.begin(write=True, buffers=True) as transaction:
                     return work(transaction)
             except lmdb.MapResizedError:
                 self.resize(0)
             except lmdb.MapFullError:
-                self.resize(2 * self._lmdb.info()["map_size"])
+                self.resize(2 * self.handle.info()["map_size"])
             except lmdb.Error as error:
                 # LMDB reports a write that was cut short, as on a full disk, as an input/output error.
                 full = error.code == errno.EIO and not has_room(self.folder / "data.mdb", size)
@@ -206,7 +206,7 @@ class Environment(ValueFile):
     def resize(self, size: int) -> None:
         """Change the size of the map; 0 takes the size that another process has given it."""
         with GATE.alone():
-            self._lmdb.set_mapsize(size)
+            self.handle.set_mapsize(size)
 
     def _page_in_tree(self, transaction: Any, database: bytes, key: bytes) -> int:
         value = None if (database, key) in self.cut_off else transaction.get(key, db=self.database(database))

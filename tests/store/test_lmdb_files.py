@@ -105,7 +105,7 @@ def put_and_delete(folder):
     env = environment(folder)
     meta = env.database(layout.META)
     env.write(lambda transaction: transaction.put(b"x", bytes(10**6), db=meta) and transaction.delete(b"x", db=meta))
-    assert (folder / "data.mdb").stat().st_size < (env._lmdb.info()["last_pgno"] + 1) * env.page_bytes
+    assert (folder / "data.mdb").stat().st_size < (env.handle.info()["last_pgno"] + 1) * env.page_bytes
 
 
 def test_a_file_that_lacks_only_pages_that_lmdb_gave_up_is_whole(path):

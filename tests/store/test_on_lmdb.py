@@ -51,7 +51,8 @@ def test_a_compacting_copy_by_lmdb_itself_stays_readable(path, tmp_path):
     copy = tmp_path / "copy.store"
     (copy / "fields" / "f").mkdir(parents=True)
     shutil.copy(path / "store.json", copy)
-    environment(path / "fields" / "f")._lmdb.copy(str(copy / "fields" / "f"), compact=True)
+    env = environment(path / "fields" / "f")
+    env.handle.copy(str(copy / "fields" / "f"), compact=True)
     field = store.open(copy).field("f")
     for i in range(3, 9):
         keys, vectors, _ = make_block(f"b{i}", 400, dim=64)
@@ -93,6 +94,15 @@ def test_the_index_stays_in_few_segments(path):
         record = layout.FieldRecord.unpack(bytes(transaction.get(layout.FIELD, db=env.database(layout.META))))
     assert sum(segment.count for segment in record.segments) == 300
     assert len(record.segments) <= 4
+
+
+def test_a_transaction_that_outlives_its_field_does_not_keep_the_file_from_being_opened_again(path):
+    """The traceback of an exception that a caller keeps holds the transaction that was under way."""
+    fill(path)
+    with environment(path / "fields" / "f").read() as transaction:
+        kept = transaction
+    assert len(store.open(path).field("f")) > 0
+    del kept
 
 
 # --- processes
