@@ -55,6 +55,7 @@ def test_a_requirement_that_no_test_has_is_refused(suite):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_of_the_suite_runs_and_fails_with_it(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", "/tmp")
     test = tmp_path / "test_circumstances.py"
     test.write_text(
         "import os, sys, tempfile\n"

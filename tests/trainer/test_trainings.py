@@ -5,6 +5,7 @@ One group of ranks for all: ``tests/trainer/trainings.py``.
 
 import json
 import re
+import shlex
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,8 @@ def test_a_finished_run_names_itself_its_checkpoint_and_the_next_command(found):
     run = found["folder"] / "stopped"
     checkpoint = run / "checkpoints" / "step-00000006"
     assert f"stage1 in {str(run)!r} is done after 6 steps; its checkpoint is {str(checkpoint)!r}" in found["said"]
-    assert f"python -m trainer stage2 --output OUTPUT --stage1 {run} --clip CLIP --shards SHARDS" in found["said"]
+    start = f"python -m trainer stage2 --output OUTPUT --stage1 {shlex.quote(str(run))}"
+    assert f"{start} --clip CLIP --shards SHARDS" in found["said"]
 
 
 def test_only_rank_0_shows_how_far_an_evaluation_is(found):

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import shlex
 import tarfile
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def test_compressed_and_piped_shards_are_read_alike(tmp_path):
     packed.write_bytes(gzip.compress(Path(plain).read_bytes()))
     expected = [("a", {"json": b"1"}), ("b", {"json": b"2"})]
     assert list(iter_samples(str(packed), ["json"])) == expected
-    assert list(iter_samples(f"pipe:cat {plain}", ["json"])) == expected
+    assert list(iter_samples(f"pipe:cat {shlex.quote(plain)}", ["json"])) == expected
 
 
 @pytest.mark.parametrize("names", [["a.json", "b.json", "a.txt"], ["a.json", "b.json", "a.json"]])

@@ -1,6 +1,7 @@
 """Tars whose headers say what cannot be: every reader says so, and none reads or waits for what is not there."""
 
 import io
+import shlex
 import subprocess
 import tarfile
 
@@ -51,7 +52,7 @@ def readers(path, cache):
     """What reads tars, by name, and a command that sends one, which cannot be addressed."""
     return {
         "samples": lambda: list(iter_samples(path, ["jpg", "json"])),
-        "samples of a stream": lambda: list(iter_samples(f"pipe:cat {path}", ["jpg", "json"])),
+        "samples of a stream": lambda: list(iter_samples(f"pipe:cat {shlex.quote(str(path))}", ["jpg", "json"])),
         "index": lambda: index_shard(path, cache),
         "vectors": lambda: tar_samples(path),
     }

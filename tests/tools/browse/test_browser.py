@@ -1,7 +1,5 @@
 """The pages in a real Chromium, by keyboard alone."""
 
-import os
-import shutil
 import time
 
 import pytest
@@ -9,25 +7,8 @@ import pytest
 from tests.tools.browse.conftest import HOSTILE_CAPTION, HOSTILE_KEY, KEYS, browsing
 from tests.trainer.examples import captions_of
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 pytestmark = pytest.mark.browser
 FOCUSED_KEY = "document.activeElement.querySelector('.key')?.textContent"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A browser of this machine; none is downloaded."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install keyclip[dev]"
-    )
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"no browser found ({', '.join(BROWSERS)}); on Debian: apt-get install chromium")
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=path, args=sandbox)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

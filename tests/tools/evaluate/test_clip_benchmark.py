@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import sys
 
 import pytest
@@ -47,13 +48,13 @@ def results(folder):
 
     A third command lists the texts of a set that the store lacks.
     """
-    commands = []
+    commands, root = [], shlex.quote(str(folder))
     listing = ["--write-texts", folder / "new.jsonl"]
     tasks = (("classification", "animals", []), ("retrieval", "photos", []), ("retrieval", "new", listing))
     for task, name, more in tasks:
         arguments = (
-            f"eval --dataset wds/{name} --dataset_root {folder}/sets/{{dataset}} --task zeroshot_{task} "
-            f"--no_amp --num_workers 0 --recall_k 1 5 --output {folder}/{name}.json"
+            f"eval --dataset wds/{name} --dataset_root {root}/sets/{{dataset}} --task zeroshot_{task} "
+            f"--no_amp --num_workers 0 --recall_k 1 5 --output {root}/{name}.json"
         )
         settings = ["--clip", folder / "clip", "--checkpoint", folder / "run", "--store", folder / "eval.store",
                     "--field", "clip/caption", "--device", "cpu", "--arguments", arguments, *more]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import tarfile
 
 from tests.tools.prepare.examples import contents, printed_json, read_lines
@@ -160,7 +161,7 @@ def test_several_processes_find_the_same(downloaded, tmp_path):
 
 
 def test_a_pipe_is_checked_like_a_file(downloaded, tmp_path):
-    assert check("--shards", f"pipe:cat {downloaded.shards[0]}", "--good-keys", tmp_path / "g") == 0
+    assert check("--shards", f"pipe:cat {shlex.quote(str(downloaded.shards[0]))}", "--good-keys", tmp_path / "g") == 0
     assert read_lines(tmp_path / "g") == [key for key in downloaded.keys if key.startswith("00000")]
 
 

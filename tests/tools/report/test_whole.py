@@ -1,8 +1,6 @@
 """A report of every table of the paper: in Markdown, in HTML, and in a browser on a small screen."""
 
 import datetime
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ from tools.report.material.inputs import Material, Run, parse_result
 from tools.report.pages import documents
 from tools.report.pages.contents import Report
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 EVIL = "a_b *c* `d` <b>|[x](y) # &amp; ![z](w)\n- \\e"
 ARMS = ("clip", "llm2clip", "stage1", "stage1@structure=False", "no-distillation", "proclip", "proclip@lambda_reg=1e-3")
 
@@ -96,31 +93,23 @@ def test_markdown_escapes_captions_and_names():
 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_400_pixels_and_asks_for_nothing(whole, tmp_path, scheme):
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install keyclip[dev]"
-    )
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"no browser is installed: looked for {', '.join(BROWSERS)}")
+def test_the_page_fits_400_pixels_and_asks_for_nothing(whole, tmp_path, chromium, scheme):
     file = tmp_path / "report.html"
     file.write_text(documents.html(whole), encoding="utf-8")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        page = browser.new_page(viewport={"width": 400, "height": 800}, color_scheme=scheme)
-        requests, complaints = [], []
-        page.on("request", lambda request: requests.append(request.url))
-        page.on("console", lambda message: complaints.append(message.text))
-        page.goto(file.as_uri())
-        assert page.evaluate("document.scrollingElement.scrollWidth") <= 400
-        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-        assert page.evaluate("document.scrollingElement.scrollWidth") <= 400
-        # the first column stays in sight while a table is scrolled
-        left = page.evaluate(
-            "(() => { const box = document.querySelector('#tables .scroll'); box.scrollLeft = 200;"
-            "return box.querySelector('tbody th').getBoundingClientRect().left - box.getBoundingClientRect().left })()"
-        )
-        assert left == pytest.approx(0, abs=1)
-        browser.close()
+    page = chromium.new_page(viewport={"width": 400, "height": 800}, color_scheme=scheme)
+    requests, complaints = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(file.as_uri())
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 400
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 400
+    # the first column stays in sight while a table is scrolled
+    left = page.evaluate(
+        "(() => { const box = document.querySelector('#tables .scroll'); box.scrollLeft = 200;"
+        "return box.querySelector('tbody th').getBoundingClientRect().left - box.getBoundingClientRect().left })()"
+    )
+    assert left == pytest.approx(0, abs=1)
+    page.close()
     assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
     assert complaints == []

@@ -46,7 +46,7 @@ def write(folder: Path, **entries: str) -> Path:
 
 
 def both(folder: Path, small: str = "", large: str = "") -> Path:
-    places = {name: f"store: {folder}/{name}.store, shards: '{folder}/{name}.tar'" for name in ("small", "large")}
+    places = {name: f"store: '{folder}/{name}.store', shards: '{folder}/{name}.tar'" for name in ("small", "large")}
     return write(folder, small=places["small"] + small, large=places["large"] + large)
 
 
@@ -96,7 +96,7 @@ def test_vectors_are_joined_by_dataset_and_key(folder):
 
 def test_each_dataset_has_its_own_weight_fields_and_key_list(folder, clip_folder):
     (folder / "some.txt").write_text("\n".join(KEYS[2:7]))
-    more = f", weight: 0.5, fields: [llm/long], field_weights: [1], keys: {folder}/some.txt"
+    more = f", weight: 0.5, fields: [llm/long], field_weights: [1], keys: '{folder}/some.txt'"
     data = pairs(stage2(both(folder, ", weight: 2", more), clip_folder, field_weights=(1.0, 3.0)))
     assert [s.weight for s in data.sources] == [2.0, 0.5]
     assert [s.left_out for s in data.sources] == [
@@ -121,7 +121,8 @@ def test_flags_make_one_dataset_named_by_its_store(folder):
 
 
 def test_a_store_that_several_datasets_share_may_stand_in_its_flag(folder, clip_folder):
-    file = write(folder, one=f"shards: {folder}/small.tar", two=f"shards: {folder}/large.tar, weight: 3")
+    one, two = (f"shards: '{folder}/{name}.tar'" for name in ("small", "large"))
+    file = write(folder, one=one, two=f"{two}, weight: 3")
     assert [s.num_samples for s in pairs(stage2(file, clip_folder, store=folder / "large.store")).sources] == [4, 8]
 
 
@@ -130,7 +131,7 @@ def test_datasets_of_different_models_are_refused(folder, clip_folder):
     store.create(path)
     for field in FIELDS:
         add_field(path, field, KEYS, CAPTION_DIM, revision="v2")
-    file = both(folder, "", f", store: {path}").read_text().replace(f"store: {folder}/large.store, ", "")
+    file = both(folder, "", f", store: '{path}'").read_text().replace(f"store: '{folder}/large.store', ", "")
     (folder / "datasets.yaml").write_text(file)
     with pytest.raises(ConfigError, match=r"datasets 'small' and 'large' hold .* differ in revision 'main' and 'v2'"):
         pairs(stage2(folder / "datasets.yaml", clip_folder))

@@ -8,6 +8,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def keys_of(loaded) -> list[int]:
 def test_shards_that_cannot_be_addressed_are_streamed_and_others_are_not(settings, streamed, shards):
     assert isinstance(Stage2(build(Stage2Config, streamed)).data, PairStream)
     assert isinstance(Stage2(build(Stage2Config, settings)).data, PairData)
-    assert is_streamed(build(Stage2Config, settings | {"shards": (shards[0], f"pipe:cat {shards[1]}")}).data)
+    assert is_streamed(build(Stage2Config, settings | {"shards": (shards[0], f"pipe:cat {quote(shards[1])}")}).data)
 
 
 def test_a_pass_holds_every_sample_once_in_an_order_of_its_own(streamed):
@@ -144,7 +145,7 @@ def test_what_is_left_out_is_counted(streamed, tmp_path):
     members = [member for member in members if member[0] != f"{KEYS[5]}.jpg"]
     shard = write_tar(tmp_path / "a.tar", [*members, *sample_members("unknown"), *sample_members(KEYS[23])])
     keys.write_text("\n".join([*KEYS[:8], "unknown"]))
-    more = {"shards": (f"pipe:cat {shard}",), "missing": "skip", "broken": "skip", "keys": keys}
+    more = {"shards": (f"pipe:cat {quote(shard)}",), "missing": "skip", "broken": "skip", "keys": keys}
     loaded = load(make_stream(streamed | more), range(3), batch=2)
     assert sorted(keys_of(loaded)) == [0, 2, 3, 4, 6, 7]
     left_out: Counter[str] = Counter()
@@ -162,18 +163,18 @@ def test_errors_arrive_as_themselves(streamed, server, tmp_path):
     address, folder = server
     fails(DamagedShardError, r"cut/00000\.tar' cannot be read as a tar", f"{address}/cut/00000.tar", workers=1)
     fails(DamagedShardError, r"none\.tar' cannot be read as a tar", f"{address}/none.tar")
-    fails(DamagedShardError, "cannot be read as a tar", f"pipe:head -c 3000 {folder}/00000.tar")
-    fails(DamagedShardError, "exit 3", f"pipe:cat {folder}/00000.tar; exit 3")
+    fails(DamagedShardError, "cannot be read as a tar", f"pipe:head -c 3000 {quote(str(folder))}/00000.tar")
+    fails(DamagedShardError, "exit 3", f"pipe:cat {quote(str(folder))}/00000.tar; exit 3")
     fails(ShardNotFoundError, "'nowhere://a.tar' cannot be opened", "nowhere://a.tar")
     unknown = write_shard(tmp_path / "unknown.tar", ["unknown"])
-    fails(MissingKeysError, "1 of 1 keys have no vector in field 'llm/short'", f"pipe:cat {unknown}")
+    fails(MissingKeysError, "1 of 1 keys have no vector in field 'llm/short'", f"pipe:cat {quote(unknown)}")
     fails(ConfigError, "1 shards of dataset 'captions', first .*, hold no sample to train on; left out: "
-          "{'without a vector': 1}", f"pipe:cat {unknown}", missing="skip")  # fmt: skip
+          "{'without a vector': 1}", f"pipe:cat {quote(unknown)}", missing="skip")  # fmt: skip
     stale = write_shard(tmp_path / "stale.tar", KEYS[:1], captions_of("another"))
-    fails(StaleCaptionError, f"the caption of sample '{KEYS[0]}' is not the one", f"pipe:cat {stale}")
+    fails(StaleCaptionError, f"the caption of sample '{KEYS[0]}' is not the one", f"pipe:cat {quote(stale)}")
     torn = write_tar(tmp_path / "torn.tar", [(f"{key}.jpg", b"torn") for key in KEYS])
-    fails(BrokenImageError, "sample '0000000..' of shard 'pipe:cat .* or with --broken skip", f"pipe:cat {torn}")
-    fails(BrokenImageError, "1000 images in a row are broken, last", f"pipe:cat {torn}", broken="skip")
+    fails(BrokenImageError, "sample '0000000..' of shard .pipe:cat .* or with --broken skip", f"pipe:cat {quote(torn)}")
+    fails(BrokenImageError, "1000 images in a row are broken, last", f"pipe:cat {quote(torn)}", broken="skip")
 
 
 def test_fewer_shards_than_loader_processes_are_refused(streamed):
@@ -188,7 +189,7 @@ def test_datasets_are_mixed_by_their_samples(streamed, server, tmp_path):
     store_path = make_store(tmp_path / "b.store", KEYS[::-1])  # its vectors are those of other keys
     file = tmp_path / "datasets.yaml"
     shards = f"shards: '{address}/{{00000..00005}}.tar'"
-    file.write_text(f"a: {{{shards}}}\nb: {{{shards}, store: {store_path}, weight: 0.5}}\n")
+    file.write_text(f"a: {{{shards}}}\nb: {{{shards}, store: '{store_path}', weight: 0.5}}\n")
     data = make_stream({**streamed, "shards": (), "datasets": file})
     assert [source.epoch_size for source in data.sources] == [24, 12]
     loaded = load(data, range(50), batch=6)

@@ -103,7 +103,7 @@ def start(rank):
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=rank_environment)
     return subprocess.Popen([sys.executable, "-c", {MEET!r}], **pipes)
 ranks = [start("1"), start("0")]
-print([rank.stdout.readline().split() for rank in ranks], flush=True)
+print([rank.stdout.readline().rstrip().split(' ', 1) for rank in ranks], flush=True)
 for rank in ranks:
     rank.communicate("")
 """
