@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from store.common.checked import json_object
 from store.common.errors import ConfigError, DamagedShardError, first_line
 
 Row = dict[str, Any]
@@ -41,11 +42,9 @@ def _jsonl(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
             if not (line := line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).strip():
                 continue
             try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise DamagedShardError(f"line {number} of {str(path)!r} is not json: {error}") from error
-            if not isinstance(row, dict):
-                raise DamagedShardError(f"line {number} of {str(path)!r} is not a json object")
+                row = json_object(line, f"line {number} of {str(path)!r}")
+            except ValueError as error:
+                raise DamagedShardError(str(error)) from error
             yield row
 
 

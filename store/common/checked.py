@@ -4,6 +4,7 @@ A type is anything that pydantic understands: a TypedDict (of typing_extensions,
 ``dict[str, list[int]]``, a union. Checks are strict: ``"1"`` is no number and ``1`` is no text.
 """
 
+import json
 from collections.abc import Callable, Hashable
 from functools import cache
 from pathlib import Path
@@ -52,6 +53,17 @@ def read_json(file: Path, expected: type[T], what: str, remedy: str = "") -> T:
     except OSError as error:
         raise _invalid(f"{named} cannot be read: {error.strerror}", remedy) from error
     return parse_json(data, expected, named, remedy)
+
+
+def json_object(text: bytes | str, what: str) -> dict[str, Any]:
+    """The json object of a text, its values unchecked. Raises: ValueError: it is none; begins with ``what``."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{what} is not json: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is not a json object")
+    return value
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from store.common.checked import json_object
 from store.common.errors import ConfigError, KeyclipError
 from store.common.files import require_regular
 
@@ -143,12 +144,5 @@ def json_of(file: Path) -> Any:
 def json_lines_of(file: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file with one json object a line. Use it within :func:`read_as`."""
     for number, line in enumerate(lines_in(file.read_text(encoding="utf-8-sig")), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"line {number} is not json: {error}") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"line {number} is not a json object")
-        yield row
+        if line.strip():
+            yield json_object(line, f"line {number}")
